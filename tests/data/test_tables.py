@@ -1,0 +1,119 @@
+import json
+
+import numpy as np
+import pytest
+
+from tf_prune_ofa.data.tables import table_task
+from tf_prune_ofa.errors import UserError
+
+TSV = 'id\tsentence\tlabel\n1\tA "fine" film\tpos\n2\t"Bad, bad\tneg\n'
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Writes a train and a dev file and reads them as a task."""
+
+    def read(content, ending=".tsv", encoding="utf-8", **settings):
+        for name in ("train", "dev"):
+            data = content if isinstance(content, bytes) else content.encode(encoding)
+            (tmp_path / (name + ending)).write_bytes(data)
+        defaults = {"text_a": "sentence", "labels": ("neg", "pos")}
+        return table_task(
+            "own",
+            train=tmp_path / f"train{ending}",
+            dev=tmp_path / f"dev{ending}",
+            **{**defaults, **settings},
+        )
+
+    return read
+
+
+def test_tsv_takes_quotes_as_they_are(files):
+    task = files(TSV)
+    assert (task.name, task.labels) == ("own", ("neg", "pos"))
+    for split in (task.train, task.dev):
+        assert split.text_a == ['A "fine" film', '"Bad, bad']
+        assert split.text_b is None
+        assert split.label.tolist() == [1, 0]
+
+
+def test_tsv_with_byte_order_mark_windows_line_ends_and_blank_lines(files):
+    task = files(
+        TSV.replace("id\t", "").replace("1\t", "").replace("2\t", "").replace("\n", "\r\n\r\n"),
+        encoding="utf-8-sig",
+    )
+    assert task.train.text_a == ['A "fine" film', '"Bad, bad']
+
+
+def test_only_real_line_ends_end_a_line(files):
+    task = files("sentence\tlabel\nnext\x85line\u2028and\x0b\x1cmore\tpos\n")
+    assert task.train.text_a == ["next\x85line\u2028and\x0b\x1cmore"]
+
+
+def test_pairs_and_scores_from_csv(files):
+    content = 'score,b,a\n2.5,"two, ""2""","one\nline"\n0,four,three\n'
+    task = files(content, ".csv", text_a="a", text_b="b", label="score", labels=())
+    assert task.is_regression
+    assert task.train.text_a == ["one\nline", "three"]
+    assert task.train.text_b == ['two, "2"', "four"]
+    assert task.train.label.tolist() == [2.5, 0.0]
+    assert task.train.label.dtype == np.float32
+
+
+def test_file_without_header_line(files):
+    task = files(
+        "one,two,3\n",
+        ".csv",
+        header=["a", "b", "score"],
+        text_a="a",
+        text_b="b",
+        label="score",
+        labels=(),
+    )
+    assert (task.train.text_a, task.train.text_b) == (["one"], ["two"])
+
+
+def test_jsonl(files):
+    rows = [{"sentence": "tab\tline\n", "label": 1}, {"label": "0", "sentence": 7, "more": None}]
+    content = "\n".join(json.dumps(row) for row in rows) + "\n\n"
+    task = files(content, ".jsonl", labels=("0", "1"))
+    assert task.train.text_a == ["tab\tline\n", "7"]
+    assert task.train.label.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("content", "ending", "settings", "message"),
+    [
+        (TSV, ".tsv", {"text_a": "sentense"}, r"no column 'sentense'; the nearest is 'sentence'\. "
+         "Its columns are 'id', 'sentence', 'label'"),
+        (TSV.replace("neg", "bad"), ".tsv", {}, r"train\.tsv, line 3: the label 'bad' is not one"),
+        ("sentence\tlabel\n", ".tsv", {}, "has no examples"),
+        ("", ".tsv", {}, "is empty"),
+        ("", ".csv", {}, "is empty"),
+        ("", ".jsonl", {}, "has no examples"),
+        ("sentence\tlabel\na\tb\tpos\n", ".tsv", {}, r"line 2: 3 fields, but there are 2 columns"),
+        ("sentence\tlabel\nonly text\n", ".tsv", {}, r"line 2: 1 fields"),
+        ('sentence,label\n"open,pos\n', ".csv", {}, r"line 2: not CSV"),
+        ("sentence\tlabel\nok\tpos\ncaf\u00e9\tpos\n".encode("latin1"), ".tsv", {},
+         r"line 3: byte 0xe9 is not UTF-8"),
+        (TSV.encode("utf-16"), ".tsv", {}, r"line 1: byte 0xff is not UTF-8"),
+        ('{"sentence": "x"}\n', ".jsonl", {}, r"line 1: no field 'label'"),
+        ('{"sentence": "x", "label": null}\n', ".jsonl", {}, r"line 1: 'label' is null"),
+        ('{"sentence": "x", "label": "pos"\n', ".jsonl", {}, r"line 1: not JSON"),
+        ("[1]\n", ".jsonl", {}, r"line 1: list in place of an object"),
+        (TSV, ".txt", {}, r"ends in '\.txt'"),
+        (TSV, ".tsv", {"labels": ()}, r"line 2: the score 'pos' is not a finite number"),
+        (TSV, ".tsv", {"labels": ("pos",)}, "one label"),
+    ],
+)  # fmt: skip
+def test_bad_files(files, content, ending, settings, message):
+    with pytest.raises(UserError, match=message):
+        files(content, ending, **settings)
+
+
+def test_missing_file_and_folder(tmp_path):
+    settings = {"text_a": "a", "labels": ("x", "y"), "dev": tmp_path / "dev.tsv"}
+    with pytest.raises(UserError, match=r"No file .*train\.tsv"):
+        table_task("own", train=tmp_path / "train.tsv", **settings)
+    with pytest.raises(UserError, match="is a folder"):
+        table_task("own", train=tmp_path, **settings)

@@ -1,0 +1,1 @@
+"""Measure `.tflite` files: latency, memory, load time."""

@@ -1,0 +1,94 @@
+"""The results of a benchmark as text: ratios first, and never without the circumstances."""
+
+from typing import Any
+
+from tf_prune_ofa.text_table import megabytes, text_table
+
+FILE_HEADER = (
+    "file",
+    "ratio",
+    "95 % interval",
+    "median ms",
+    "p10",
+    "p90",
+    "p99",
+    "min",
+    "first of turn",
+    "load ms",
+    "peak MB",
+    "file MB",
+    "delegated",
+)
+
+EXPLANATION = """\
+ratio          median latency divided by that of the reference; 0.50 is twice as fast
+95 % interval  of the ratio, by bootstrap over rounds
+median ms      latency of one run; p10, p90, p99: percentiles of the same runs; min: the fastest
+first of turn  median of the runs right after another file ran, not counted in the latency
+load ms        opening the file, in a fresh process, with the file in the page cache
+peak MB        memory that loading and the first run added to a fresh process, at the highest
+delegated      operators that XNNPACK runs / operators in the file, in how many partitions"""
+
+
+def facts(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """The circumstances of a benchmark as (what, value)."""
+    machine, runtime, settings = result["machine"], result["runtime"], result["settings"]
+    load = machine["load_average"]
+    rounds = min(len_of_rounds(file, settings) for file in result["files"])
+    return [
+        ("runtime", f"{runtime['name']} {runtime['version']}"),
+        ("threads", str(runtime["threads"])),
+        ("XNNPACK", "on" if runtime["xnnpack"] else "off"),
+        ("processor", machine["cpu"]),
+        ("INT8 instructions", ", ".join(machine["cpu_features"]) or "none that are known"),
+        ("usable cores", str(machine["usable_cores"])),
+        ("frequency governor", machine["governor"] or "not readable here"),
+        ("load average at the start", "not readable here" if load is None else f"{load[0]:.2f}"),
+        ("system", f"{machine['system']}, {machine['architecture']}"),
+        (
+            "method",
+            f"{settings['warmup']} warm-up runs, then {rounds} rounds over all files in turns, "
+            f"{settings['burst']} counted runs in each turn; seed {settings['seed']}",
+        ),
+        ("inputs", "; ".join(sorted({_described_inputs(file) for file in result["files"]}))),
+        ("measured", result["created"]),
+    ]
+
+
+def len_of_rounds(file: dict[str, Any], settings: dict[str, Any]) -> int:
+    """Rounds that a file was really run for; the time limit may have cut them."""
+    return file["latency_ms"]["runs"] // settings["burst"]
+
+
+def file_rows(result: dict[str, Any]) -> list[list[str]]:
+    """Cells under `FILE_HEADER`, one row for each file."""
+    return [_row(file, file["file"] == result["reference"]) for file in result["files"]]
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The whole result as text for the console."""
+    width = max(len(what) for what, _ in facts(result))
+    lines = [text_table(FILE_HEADER, file_rows(result)), "", EXPLANATION, ""]
+    lines += [f"{what.ljust(width)}  {value}" for what, value in facts(result)]
+    lines += [f"\nWarning: {warning}" for warning in result["warnings"]]
+    return "\n".join(lines)
+
+
+def _row(file: dict[str, Any], is_reference: bool) -> list[str]:
+    ratio, latency, delegation = file["ratio"], file["latency_ms"], file["delegation"]
+    interval = f"{ratio['low']:.3f}-{ratio['high']:.3f}" if ratio else "-"
+    return [
+        file["file"],
+        "-" if ratio is None else f"{ratio['ratio']:.3f}",
+        "reference" if is_reference else interval,
+        *(f"{latency[key]:.3f}" for key in ("median", "p10", "p90", "p99", "min")),
+        f"{file['first_of_turn_ms']:.3f}",
+        f"{file['load_ms']:.1f}",
+        megabytes(file["peak_memory_bytes"]),
+        megabytes(file["size_bytes"]),
+        f"{delegation['delegated']}/{delegation['operators']} in {delegation['partitions']}",
+    ]
+
+
+def _described_inputs(file: dict[str, Any]) -> str:
+    return ", ".join(f"{port['name']} {port['dtype']} {port['shape']}" for port in file["inputs"])

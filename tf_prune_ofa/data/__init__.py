@@ -1,0 +1,1 @@
+"""Text, tokens, tasks and batches. Imports nothing of training."""

@@ -1,0 +1,131 @@
+"""A text classification or regression task as data."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tf_prune_ofa.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The examples of one side of a task.
+
+    Attributes:
+        text_a: the texts.
+        text_b: second texts, or None for a task on single texts.
+        label: int32 index into the task's labels, or float32 score for regression.
+    """
+
+    text_a: list[str]
+    text_b: list[str] | None
+    label: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.text_a)
+
+    def documents(self) -> list[list[str]]:
+        """The texts as documents for masked language modelling, one for each example."""
+        if self.text_b is None:
+            return [[text] for text in self.text_a]
+        return [list(pair) for pair in zip(self.text_a, self.text_b, strict=True)]
+
+    def take(self, count: int, seed: int = 0) -> "Split":
+        """A fixed random selection of at most `count` examples, in their order here."""
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        second = None if self.text_b is None else [self.text_b[i] for i in chosen]
+        return Split([self.text_a[i] for i in chosen], second, self.label[chosen])
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskData:
+    """A task: its training examples and the ones it is judged on.
+
+    Attributes:
+        name: for tables and files.
+        labels: name of each class, in the order of the logits; empty for regression.
+        train: examples to learn from.
+        dev: examples to judge by; never trained on.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    train: Split
+    dev: Split
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the label is a score, not a class."""
+        return not self.labels
+
+
+def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels of a task as a tuple; empty means regression.
+
+    Raises:
+        UserError: one label only, or a label listed twice.
+    """
+    labels = tuple(labels)
+    if len(labels) == 1:
+        raise UserError(f"The task has one label, {labels[0]!r}: classification needs two or more.")
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise UserError(f"The task lists these labels more than once: {', '.join(twice)}.")
+    return labels
+
+
+def parse_labels(
+    values: Sequence[str], labels: tuple[str, ...], places: Sequence[str]
+) -> np.ndarray:
+    """Turns written labels into class indices, or into scores where `labels` is empty.
+
+    Args:
+        values: as written in the data.
+        labels: the task's labels.
+        places: where each value stands ("file, line 7"), for the message.
+
+    Returns:
+        int32 [N], or float32 [N] for regression.
+
+    Raises:
+        UserError: a value that is not a label, or not a finite number.
+    """
+    if not labels:
+        return np.array([_score(v, p) for v, p in zip(values, places, strict=True)], np.float32)
+    index = {label: i for i, label in enumerate(labels)}
+    for value, place in zip(values, places, strict=True):
+        if value not in index:
+            raise UserError(_unknown_label(value, place, labels, values))
+    return np.array([index[value] for value in values], np.int32)
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """A hint for a message: "; the nearest is 'x'", or nothing where none is near."""
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; the nearest is {close[0]!r}" if close else ""
+
+
+def _score(value: str, place: str) -> float:
+    try:
+        score = float(value)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise UserError(
+            f"{place}: the score {value!r} is not a finite number. Correct it, or give the task "
+            "its labels if this is classification."
+        )
+    return score
+
+
+def _unknown_label(value: str, place: str, labels: Sequence[str], values: Sequence[str]) -> str:
+    found = sorted(set(values))
+    shown = ", ".join(repr(label) for label in found[:10]) + (", ..." if len(found) > 10 else "")
+    return (
+        f"{place}: the label {value!r} is not one of {', '.join(map(repr, labels))}"
+        f"{nearest(value, labels)}. The labels in the data are {shown}. Correct the data or the "
+        "task's labels."
+    )

@@ -1,0 +1,152 @@
+"""The model that `fit` trains: a student, what it learns from, and its locked pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tf_prune_ofa.config import LossSettings
+from tf_prune_ofa.distill import losses
+from tf_prune_ofa.keras_compat import keras, tf
+from tf_prune_ofa.pruning.lock import PatternLock
+
+Tensors = dict[str, tf.Tensor]
+
+
+@dataclass(frozen=True)
+class Target:
+    """How one output of the student is trained.
+
+    Attributes:
+        output: name of the model's output, e.g. "logits".
+        labels: key of its labels in the batch's targets.
+        weights: key of the labels' weights (1 counts, 0 padding), or "" where all count.
+        soft_weights: the same for the teacher's logits; "" means as `weights`. In MLM distillation every
+            token counts, while only masked ones have labels.
+        kind: "classes" (softmax) or "value" (regression).
+        share: of this output in the total loss; 0.5 each for the two ends of an answer span.
+        suffix: appended to "loss_hard" and "loss_soft" in the metrics.
+    """
+
+    output: str
+    labels: str
+    weights: str = ""
+    soft_weights: str = ""
+    kind: Literal["classes", "value"] = "classes"
+    share: float = 1.0
+    suffix: str = ""
+
+
+TEACHER_PREFIX = "teacher/"  # key of cached teacher logits in the targets: prefix + output name
+
+
+class Distiller(keras.Model):
+    """Trains `student` on labels and on a frozen teacher's logits.
+
+    Loss: sum over targets of share · (hard · L_hard + soft · L_soft); see `distill.losses`.
+
+    The teacher is held behind a function, so it is neither trained nor saved with the student, and it
+    always runs without dropout. Where the batch's targets carry cached teacher logits
+    (`TEACHER_PREFIX` + output name), the teacher does not run at all.
+    """
+
+    def __init__(
+        self,
+        student: keras.Model,
+        targets: tuple[Target, ...],
+        loss: LossSettings,
+        *,
+        teacher: keras.Model | None = None,
+        lock: PatternLock | None = None,
+        trainable: Callable[[tf.Variable], bool] = lambda variable: True,
+        clip_norm: float = 0.0,
+    ) -> None:
+        """Set up the training of one model.
+
+        Args:
+            student: functional model with named inputs and outputs.
+            targets: what each output learns.
+            loss: weights of the hard and soft terms, temperature.
+            teacher: model with the same outputs; may be None if the logits are cached or `loss.soft` is 0.
+            lock: keeps pruned weights at zero.
+            trainable: says which variables are trained.
+            clip_norm: global norm that gradients are scaled down to; 0 for none.
+        """
+        super().__init__()
+        self.student = student
+        self.targets = targets
+        self.loss_settings = loss
+        self.clip_norm = clip_norm
+        self._lock = lock
+        self._teacher = None if teacher is None else lambda x: teacher(x, training=False)
+        self.trained_variables = [v for v in student.trainable_variables if trainable(v)]
+
+    def call(self, inputs: Tensors, training: bool | None = None) -> Tensors:
+        """Return the student's outputs."""
+        return self.student(inputs, training=training)
+
+    def train_step(self, data: tuple[Tensors, Tensors]) -> Tensors:
+        """Take one optimizer step on (inputs, targets); return each loss term of this batch."""
+        inputs, targets = data
+        with tf.GradientTape() as tape:
+            outputs = self.student(inputs, training=True)
+            terms = self.loss_terms(inputs, targets, outputs)
+            total = self.total_loss(terms)
+        gradients = tape.gradient(total, self.trained_variables)
+        if self._lock:
+            gradients = self._lock.mask_gradients(gradients, self.trained_variables)
+        if self.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
+        self.optimizer.apply_gradients(zip(gradients, self.trained_variables, strict=True))
+        if self._lock:
+            self._lock.apply()
+        return {"loss": total, **terms}
+
+    def loss_terms(self, inputs: Tensors, targets: Tensors, outputs: Tensors) -> Tensors:
+        """Return every loss term, unweighted: `loss_hard...` and `loss_soft...`."""
+        terms = {}
+        teacher_outputs = self._teacher_outputs(inputs, targets)
+        for target in self.targets:
+            logits = outputs[target.output]
+            weights = targets.get(target.weights)
+            soft_weights = targets.get(target.soft_weights or target.weights)
+            is_value = target.kind == "value"
+            if self.loss_settings.hard:
+                hard = losses.regression_loss if is_value else losses.hard_loss
+                terms["loss_hard" + target.suffix] = hard(logits, targets[target.labels], weights)
+            if self.loss_settings.soft:
+                teacher_logits = teacher_outputs[target.output]
+                if is_value:
+                    soft = losses.soft_regression_loss(logits, teacher_logits, soft_weights)
+                else:
+                    temperature = self.loss_settings.temperature
+                    soft = losses.soft_loss(
+                        logits, teacher_logits, temperature, soft_weights
+                    )
+                terms["loss_soft" + target.suffix] = soft
+        return terms
+
+    def total_loss(self, terms: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Return the weighted sum of what `loss_terms` returned."""
+        total = 0.0
+        for target in self.targets:
+            for name in ("hard", "soft"):
+                term = terms.get(f"loss_{name}{target.suffix}")
+                if term is not None:
+                    total += target.share * getattr(self.loss_settings, name) * term
+        return total
+
+    def _teacher_outputs(self, inputs: Tensors, targets: Tensors) -> Tensors:
+        if not self.loss_settings.soft:
+            return {}
+        keys = {target.output: TEACHER_PREFIX + target.output for target in self.targets}
+        if all(key in targets for key in keys.values()):
+            return {output: targets[key] for output, key in keys.items()}
+        if self._teacher is None:
+            raise ValueError("distillation needs a teacher, or its cached logits in the targets")
+        return self._teacher(inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Refuse: a distiller is built by its stage; only its student is saved."""
+        raise NotImplementedError("save the student, not the distiller")

@@ -1,0 +1,35 @@
+"""Teacher logits, computed once and kept on disk: the teacher is frozen, so every epoch sees the same."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.files import atomic_path
+
+
+def cached_logits(path: Path, examples: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return logits [examples, ...] from `path`, computing and writing them if it does not exist.
+
+    Raises:
+        UserError: the file is damaged, or of another number of examples.
+    """
+    if not path.exists():
+        logits = compute()
+        with atomic_path(path) as temporary:
+            np.savez(temporary, logits=logits)
+    try:
+        with np.load(path) as file:
+            logits = file["logits"]
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it to compute it again") from error
+    if len(logits) != examples:
+        raise UserError(
+            f"{path} has logits of {len(logits)} examples, the data has {examples}; delete it to "
+            "compute it again"
+        )
+    return logits

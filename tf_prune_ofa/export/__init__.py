@@ -1,0 +1,1 @@
+"""Write, quantize, sparsely encode and guard .tflite files."""

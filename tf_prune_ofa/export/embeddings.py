@@ -1,0 +1,95 @@
+"""Embedding tables in INT8 with one scale for each row.
+
+A row is looked up as integers and multiplied by its scale: GATHER on the INT8 table, DEQUANTIZE with
+scale 1, GATHER on the column of scales, MUL. GATHER itself knows one scale for a whole table only, and
+a few large entries (rare words, padding) would then set the step of all rows. EMBEDDING_LOOKUP with
+scales for rows needs a newer runtime than tflite-runtime 2.14.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tf_prune_ofa.export import integers
+from tf_prune_ofa.export.graph import Graph, quantization, schema
+
+SUFFIX = "/embeddings"
+_INT8_GATHER_VERSION = 2
+_INT8_DEQUANTIZE_VERSION = 2
+
+
+def quantize(graph: Graph) -> None:
+    """Store the tables named `<layer>/embeddings` in INT8, in place.
+
+    A table that positions index directly (a constant summand [1, S, H]) is scaled row by row too.
+    """
+    operators = []
+    for operator in graph.operators:
+        table = _table_slot(graph, operator)
+        if table is None:
+            operators.append(operator)
+        elif graph.op_name(operator) == "GATHER":
+            operators += _lookup(graph, operator)
+        else:
+            operators += _summand(graph, operator, table)
+    graph.set_operators(operators)
+
+
+def _table_slot(graph: Graph, operator: Any) -> int | None:
+    """Return which input of an operator is a float embedding table; None if none is."""
+    if graph.op_name(operator) not in ("GATHER", "ADD"):
+        return None
+    for slot, tensor in enumerate(operator.inputs):
+        is_table = graph.is_constant(tensor) and graph.name(tensor).endswith(SUFFIX)
+        if is_table and graph.dtype(tensor) == np.float32:
+            return slot
+    return None
+
+
+def _lookup(graph: Graph, operator: Any) -> list[Any]:
+    table, ids = (int(tensor) for tensor in operator.inputs)
+    result = int(operator.outputs[0])
+    shape = graph.shape(result)
+    stored, scales = _store(graph, table)
+    rows = graph.add_tensor(f"{graph.name(result)}/int8", shape, np.int8, quantization(1.0))
+    factors = graph.add_tensor(f"{graph.name(result)}/scale", [*shape[:-1], 1], np.float32)
+    options = operator.builtinOptions
+    return [
+        graph.new_operator("GATHER", [stored, ids], [rows], options, _INT8_GATHER_VERSION),
+        graph.new_operator("GATHER", [scales, ids], [factors], options),
+        *_scaled(graph, rows, factors, result),
+    ]
+
+
+def _summand(graph: Graph, operator: Any, slot: int) -> list[Any]:
+    table = int(operator.inputs[slot])
+    stored, scales = _store(graph, table)
+    result = graph.add_tensor(f"{graph.name(table)}/float", graph.shape(table), np.float32)
+    operator.inputs[slot] = result
+    return [*_scaled(graph, stored, scales, result), operator]
+
+
+def _store(graph: Graph, table: int) -> tuple[int, int]:
+    """Add a table [..., rows, H] as INT8, and its scales [..., rows, 1]; return both tensors."""
+    value = graph.constant(table)
+    rows = value.reshape(-1, value.shape[-1])
+    scales = integers.row_scales(rows)
+    stored = integers.quantize_weights(rows, scales).reshape(value.shape)
+    name = graph.name(table)
+    column = scales.reshape([*value.shape[:-1], 1])
+    return (
+        graph.add_constant(name, stored, quantization(1.0)),
+        graph.add_constant(f"{name}/scales", column),
+    )
+
+
+def _scaled(graph: Graph, rows: int, scales: int, result: int) -> list[Any]:
+    """Return the operators for result = rows * scales."""
+    steps = graph.add_tensor(f"{graph.name(result)}/steps", graph.shape(result), np.float32)
+    options = schema.MulOptionsT()
+    return [
+        graph.new_operator("DEQUANTIZE", [rows], [steps], version=_INT8_DEQUANTIZE_VERSION),
+        graph.new_operator("MUL", [steps, scales], [result], options),
+    ]

@@ -1,0 +1,178 @@
+"""INT8 files from a float32 file: passes over the file, without TensorFlow.
+
+`dense_int8` is static: fully-connected layers compute INT8 x INT8 -> INT8 with ranges fixed by
+training or calibration. `dynamic_int8` stores INT8 weights and lets the runtime choose the range of
+each input when it runs. Softmax, LayerNorm, GELU and residual sums stay float32 in both: XNNPACK has
+no INT8 kernels for them, and they are a small part of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.export import dense_layers, embeddings, guard, integers
+from tf_prune_ofa.export.dense_layers import DenseLayer
+from tf_prune_ofa.export.graph import Graph, quantization, schema
+
+Ranges = Mapping[str, tuple[float, float]]
+
+# FULLY_CONNECTED versions: 5 = keep_num_dims (INT8 is 4), 6 = without bias, 12 = float input with one
+# weight scale for each channel (older runtimes would use the first scale for all).
+_STATIC_VERSION = 5
+_NO_BIAS_VERSION = 6
+_DYNAMIC_VERSION = 12
+_KEPT_ACTIVATIONS = (
+    schema.ActivationFunctionType.NONE,
+    schema.ActivationFunctionType.RELU,
+    schema.ActivationFunctionType.RELU6,
+)
+
+
+def dense_int8(float32_file: bytes, ranges: Ranges) -> bytes:
+    """Quantize fully-connected layers statically, and embedding tables.
+
+    A layer becomes INT8 where `ranges` has its input and its output; others stay float32 (see
+    `float_layers`). Weights have one scale for each output channel and zero point 0; inputs and
+    outputs one scale and zero point.
+
+    Args:
+        float32_file: from `convert.to_float32`.
+        ranges: Keras layer name -> (min, max). A Dense's own name gives the range of its output (with
+            bias, before any activation); the name of the layer in front of it that of its input.
+
+    Raises:
+        UserError: no layer has both ranges, a range is empty, or a name is no layer of the file.
+    """
+    graph = Graph(float32_file)
+    layers = dense_layers.read_stamps(graph)
+    _check_ranges(ranges, layers)
+    operators: list[Any] = []
+    quantized_inputs: dict[tuple[int, float, int], int] = {}
+    for operator in graph.operators:
+        layer = None
+        if graph.op_name(operator) == "FULLY_CONNECTED":
+            layer = dense_layers.layer_of(graph, operator, layers)
+        if layer is None or why_float(layer, ranges) is not None:
+            operators.append(operator)
+            continue
+        source = int(operator.inputs[0])
+        parameters = integers.activation_params(*ranges[layer.input_name])
+        key = (source, *parameters)
+        if key not in quantized_inputs:
+            quantized_inputs[key] = _int8_copy(graph, source, parameters)
+            operators.append(graph.new_operator("QUANTIZE", [source], [quantized_inputs[key]]))
+        operators += _static_layer(graph, operator, layer, quantized_inputs[key], ranges)
+    graph.set_operators(operators)
+    embeddings.quantize(graph)
+    return _checked(graph)
+
+
+def dynamic_int8(float32_file: bytes) -> bytes:
+    """Quantize the weights of every fully-connected layer, and embedding tables.
+
+    Weights as in `dense_int8`; inputs and outputs stay float32, and the runtime quantizes each input
+    with its own range.
+
+    Args:
+        float32_file: from `convert.to_float32`.
+    """
+    graph = Graph(float32_file)
+    for operator in graph.operators:
+        if graph.op_name(operator) != "FULLY_CONNECTED" or not graph.is_constant(operator.inputs[1]):
+            continue
+        kernel = graph.constant(operator.inputs[1])
+        scales = integers.weight_scales(kernel)
+        operator.inputs[1] = graph.add_constant(
+            graph.name(operator.inputs[1]),
+            integers.quantize_weights(kernel, scales),
+            quantization(scales),
+        )
+        operator.builtinOptions.asymmetricQuantizeInputs = True
+        operator.opcodeIndex = graph.opcode("FULLY_CONNECTED", _DYNAMIC_VERSION)
+    embeddings.quantize(graph)
+    return _checked(graph)
+
+
+def float_layers(float32_file: bytes, ranges: Ranges) -> dict[str, str]:
+    """Return the Dense layers that `dense_int8` leaves in float32, each with the reason."""
+    layers = dense_layers.read_stamps(Graph(float32_file))
+    reasons = {name: why_float(layer, ranges) for name, layer in layers.items()}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def why_float(layer: DenseLayer, ranges: Ranges) -> str | None:
+    """Return why a layer cannot be INT8 with these ranges; None if it can."""
+    if not layer.is_linear:
+        return "its Keras layer has an activation of its own, so its range is not the sum's"
+    missing = [name for name in (layer.input_name, layer.name) if name not in ranges]
+    return f"no range for {' and '.join(missing)}" if missing else None
+
+
+def _static_layer(
+    graph: Graph, operator: Any, layer: DenseLayer, source: int, ranges: Ranges
+) -> list[Any]:
+    """Return the INT8 FULLY_CONNECTED for a float one, and the DEQUANTIZE behind it."""
+    input_scale = float(graph.tensors[source].quantization.scale[0])
+    kernel = graph.constant(operator.inputs[1])
+    has_bias = len(operator.inputs) > 2 and operator.inputs[2] >= 0
+    bias = graph.constant(operator.inputs[2]) if has_bias else None
+    scales = integers.weight_scales(kernel, bias, input_scale)
+    weights = graph.add_constant(
+        graph.name(operator.inputs[1]),
+        integers.quantize_weights(kernel, scales),
+        quantization(scales),
+    )
+    inputs = [source, weights]
+    if bias is not None:
+        bias_scales = np.float32(input_scale) * scales
+        inputs.append(
+            graph.add_constant(
+                graph.name(operator.inputs[2]),
+                integers.quantize_bias(bias, bias_scales),
+                quantization(bias_scales),
+            )
+        )
+    if operator.builtinOptions.fusedActivationFunction not in _KEPT_ACTIVATIONS:
+        raise UserError(
+            f"{layer.name} has a fused activation that INT8 layers do not have. Put the activation "
+            "into a layer of its own behind the Dense."
+        )
+    low, high = (layer.factor * end for end in ranges[layer.name])
+    result = int(operator.outputs[0])
+    output = _int8_copy(graph, result, integers.activation_params(low, high))
+    version = _STATIC_VERSION if has_bias else _NO_BIAS_VERSION
+    layer_operator = graph.new_operator(
+        "FULLY_CONNECTED", inputs, [output], operator.builtinOptions, version
+    )
+    return [layer_operator, graph.new_operator("DEQUANTIZE", [output], [result])]
+
+
+def _int8_copy(graph: Graph, tensor: int, parameters: tuple[float, int]) -> int:
+    scale, zero_point = parameters
+    name = f"{graph.name(tensor)}/int8"
+    return graph.add_tensor(name, graph.shape(tensor), np.int8, quantization(scale, zero_point))
+
+
+def _check_ranges(ranges: Ranges, layers: Mapping[str, DenseLayer]) -> None:
+    known = {name for layer in layers.values() for name in (layer.name, layer.input_name)}
+    unknown = sorted(set(ranges) - known)
+    if unknown:
+        raise UserError(
+            f"ranges name {len(unknown)} layers that are neither a Dense nor in front of one: "
+            f"{', '.join(unknown)}. Give the ranges of this model."
+        )
+    if all(why_float(layer, ranges) is not None for layer in layers.values()):
+        raise UserError(
+            "no Dense layer has a range for its input and one for its output, so nothing would be "
+            f"INT8. Ranges are given for: {', '.join(sorted(ranges)) or 'nothing'}."
+        )
+
+
+def _checked(graph: Graph) -> bytes:
+    content = graph.to_bytes()
+    guard.check(content)
+    return content

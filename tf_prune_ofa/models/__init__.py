@@ -1,0 +1,1 @@
+"""Encoders, heads, and the weights that go in and out of them."""

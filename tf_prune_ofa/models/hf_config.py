@@ -1,0 +1,239 @@
+"""The config.json and tokenizer_config.json of a Hugging Face folder, read and written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.models.bert import Classification, EncoderConfig, Head, MaskedLM, SpanQA
+
+CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
+
+_ACTIVATIONS = {
+    "gelu": "gelu_erf",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+}
+# EncoderConfig's field -> config.json's key.
+_SIZE_KEYS = {
+    "bert": {
+        "vocab_size": "vocab_size",
+        "hidden_size": "hidden_size",
+        "num_layers": "num_hidden_layers",
+        "num_heads": "num_attention_heads",
+        "intermediate_size": "intermediate_size",
+        "max_positions": "max_position_embeddings",
+        "type_vocab_size": "type_vocab_size",
+    },
+    "distilbert": {
+        "vocab_size": "vocab_size",
+        "hidden_size": "dim",
+        "num_layers": "n_layers",
+        "num_heads": "n_heads",
+        "intermediate_size": "hidden_dim",
+        "max_positions": "max_position_embeddings",
+    },
+}
+_NUMBER_KEYS = {
+    "bert": {
+        "layer_norm_epsilon": "layer_norm_eps",
+        "dropout": "hidden_dropout_prob",
+        "attention_dropout": "attention_probs_dropout_prob",
+    },
+    "distilbert": {"dropout": "dropout", "attention_dropout": "attention_dropout"},
+}
+_ACTIVATION_KEY = {"bert": "hidden_act", "distilbert": "activation"}
+# Other values would change the computation in ways that this encoder does not have. Absent means
+# the value shown, as in transformers.
+_REQUIRED_VALUES = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "tie_word_embeddings": True,
+    "pruned_heads": {},
+    "quantization_config": None,
+}
+
+
+# Reading
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file of a model's folder.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        message = f"{path.parent} has no {path.name}; give a folder with a whole model"
+        raise UserError(message) from None
+    except (ValueError, UnicodeError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}); get the file again") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a {type(value).__name__}, not an object; get it again")
+    return value
+
+
+def read_config(folder: str | Path) -> EncoderConfig:
+    """Read an encoder's sizes and forms from a folder's config.json.
+
+    Raises:
+        UserError: the file is missing or broken, lacks a size, or describes an encoder that is
+            neither BERT nor DistilBERT as this package computes them.
+    """
+    path = Path(folder) / CONFIG
+    values = read_json(path)
+    architecture = values.get("model_type")
+    if architecture not in _SIZE_KEYS:
+        raise UserError(
+            f"{path}: model_type is {architecture!r}; this package reads 'bert' and 'distilbert'. "
+            "If it is one of these and the file does not say so, add the line"
+        )
+    for key, wanted in _REQUIRED_VALUES.items():
+        if values.get(key) not in (None, wanted):
+            raise UserError(
+                f"{path}: {key} is {values[key]!r}, only {wanted!r} is supported; "
+                "choose another checkpoint"
+            )
+    activation = values.get(_ACTIVATION_KEY[architecture], "gelu")
+    if activation not in _ACTIVATIONS:
+        raise UserError(
+            f"{path}: {_ACTIVATION_KEY[architecture]} is {activation!r}, supported are "
+            f"{', '.join(_ACTIVATIONS)}; choose another checkpoint"
+        )
+    found: dict[str, Any] = {}
+    optional = EncoderConfig.__dataclass_fields__
+    for field, key in _SIZE_KEYS[architecture].items():
+        if key in values:
+            found[field] = _checked(path, key, values[key], int)
+        elif field not in ("max_positions", "type_vocab_size"):
+            raise UserError(f"{path} has no {key}; without it the encoder's shape is unknown")
+    for field, key in _NUMBER_KEYS[architecture].items():
+        found[field] = _checked(path, key, values.get(key, optional[field].default), float)
+    return EncoderConfig(architecture, activation=_ACTIVATIONS[activation], **found)
+
+
+def _checked(path: Path, key: str, value: Any, kind: type) -> Any:
+    """Return a number of config.json: a positive int, or a float of at least 0."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is int and is_number and value > 0 and value == int(value):
+        return int(value)
+    if kind is float and is_number and value >= 0:
+        return float(value)
+    wanted = "a positive whole number" if kind is int else "a number of at least 0"
+    raise UserError(f"{path}: {key} is {value!r}, it must be {wanted}; correct the file")
+
+
+def read_labels(folder: str | Path) -> tuple[str, ...] | None:
+    """Return the labels in config.json in the order of the logits; None if it names none.
+
+    Raises:
+        UserError: config.json is missing or broken, or its ids are not 0, 1, 2, ...
+    """
+    path = Path(folder) / CONFIG
+    labels = read_json(path).get("id2label")
+    if labels is None:
+        return None
+    ids = [str(index) for index in range(len(labels))]
+    if sorted(labels) != sorted(ids):
+        raise UserError(f"{path}: the ids in id2label are {', '.join(labels)}, not 0, 1, 2, ...")
+    return tuple(str(labels[index]) for index in ids)
+
+
+# Writing
+
+
+def describe(
+    config: EncoderConfig, head: Head | None, labels: Sequence[str] | None
+) -> dict[str, Any]:
+    """Return config.json of a model, but for what the vocabulary says.
+
+    Raises:
+        UserError: the labels do not fit the head, or the format has no place for a setting.
+    """
+    kind = config.architecture
+    epsilon = EncoderConfig.__dataclass_fields__["layer_norm_epsilon"].default
+    if kind == "distilbert" and config.layer_norm_epsilon != epsilon:
+        raise UserError(
+            f"layer_norm_epsilon is {config.layer_norm_epsilon}; DistilBERT's config.json has no "
+            f"place for it, every reader takes {epsilon}: train with that"
+        )
+    activation = {"gelu_erf": "gelu", "gelu_tanh": "gelu_new"}[config.activation]
+    keys = _SIZE_KEYS[kind] | _NUMBER_KEYS[kind]
+    description: dict[str, Any] = {
+        "architectures": [_model_class(config, head)],
+        "model_type": kind,
+        "initializer_range": 0.02,
+        "torch_dtype": "float32",
+        _ACTIVATION_KEY[kind]: activation,
+        **{key: getattr(config, field) for field, key in keys.items()},
+    }
+    if kind == "bert":
+        description |= {
+            "classifier_dropout": None,
+            "position_embedding_type": "absolute",
+            "use_cache": True,
+        }
+    else:
+        # The two dropouts are transformers' own defaults; this encoder has no such settings.
+        description |= {
+            "qa_dropout": 0.1,
+            "seq_classif_dropout": 0.2,
+            "sinusoidal_pos_embds": False,
+            "tie_weights_": True,
+        }
+    if isinstance(head, Classification):
+        description |= _describe_labels(head.num_labels, labels)
+    elif labels is not None:
+        raise UserError("labels were given for a model that has no classification head")
+    return description
+
+
+def _model_class(config: EncoderConfig, head: Head | None) -> str:
+    if isinstance(head, MaskedLM):
+        task = "ForPreTraining" if head.nsp else "ForMaskedLM"
+    elif isinstance(head, Classification):
+        task = "ForSequenceClassification"
+    elif isinstance(head, SpanQA):
+        task = "ForQuestionAnswering"
+    else:
+        task = "Model"
+    return {"bert": "Bert", "distilbert": "DistilBert"}[config.architecture] + task
+
+
+def _describe_labels(num_labels: int, labels: Sequence[str] | None) -> dict[str, Any]:
+    labels = [f"LABEL_{index}" for index in range(num_labels)] if labels is None else labels
+    if len(labels) != num_labels or len(set(labels)) != num_labels:
+        raise UserError(
+            f"the model has {num_labels} labels, received {list(labels)}; "
+            f"give {num_labels} different names"
+        )
+    is_regression = num_labels == 1
+    return {
+        "id2label": {str(index): label for index, label in enumerate(labels)},
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "problem_type": "regression" if is_regression else "single_label_classification",
+    }
+
+
+def describe_tokenizer(config: EncoderConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tokenizer_config.json of a `WordPiece` with these settings."""
+    return {
+        "cls_token": "[CLS]",
+        "do_lower_case": settings["lower_case"],
+        "mask_token": "[MASK]",
+        "model_max_length": config.max_positions,
+        "pad_token": "[PAD]",
+        "sep_token": "[SEP]",
+        "strip_accents": settings["strip_accents"],
+        "tokenize_chinese_chars": settings["split_chinese"],
+        "tokenizer_class": {"bert": "BertTokenizer", "distilbert": "DistilBertTokenizer"}[
+            config.architecture
+        ],
+        "unk_token": "[UNK]",
+    }

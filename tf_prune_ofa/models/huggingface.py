@@ -1,0 +1,238 @@
+"""Hugging Face folders of BERT and DistilBERT: config.json, vocab.txt, model.safetensors."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors import numpy as safetensors_numpy
+
+from tf_prune_ofa import files
+from tf_prune_ofa.data.wordpiece import WordPiece
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.keras_compat import keras
+from tf_prune_ofa.models import bert
+from tf_prune_ofa.models.assign import LoadReport, assign_weights
+from tf_prune_ofa.models.bert import EncoderConfig, Head
+from tf_prune_ofa.models.hf_config import (
+    CONFIG,
+    TOKENIZER_CONFIG,
+    describe,
+    describe_tokenizer,
+    read_config,
+    read_json,
+    read_labels,
+)
+from tf_prune_ofa.models.tensor_names import (
+    DECODER_MATRIX,
+    POSITION_IDS,
+    bare_name,
+    head_of,
+    tensor_names,
+)
+
+VOCAB, WEIGHTS, WEIGHTS_INDEX = "vocab.txt", "model.safetensors", "model.safetensors.index.json"
+
+__all__ = [
+    "LoadReport",
+    "check_vocab",
+    "load_weights",
+    "read_config",
+    "read_labels",
+    "read_weights",
+    "write_folder",
+]
+
+
+# Reading
+
+
+def read_weights(folder: str | Path) -> dict[str, np.ndarray]:
+    """Read a folder's tensors by stable name, as float32, kernels as [in, out].
+
+    Tensors that a model of this architecture does not have keep the file's name. Zeros come in as
+    zeros: float16 and bfloat16 are widened, nothing else is done to the numbers.
+
+    Raises:
+        UserError: the weights are missing, in another format, cut short, not of a float type, or
+            hold a decoder that is not tied to the word embedding.
+    """
+    names = {tensor: name for name, tensor in tensor_names(read_config(folder)).items()}
+    found: dict[str, np.ndarray] = {}
+    decoder = None
+    for tensor, value in _read_tensors(Path(folder)):
+        bare = bare_name(tensor)
+        if bare == POSITION_IDS:
+            continue
+        if value.dtype.name not in ("float16", "bfloat16", "float32", "float64"):
+            raise UserError(
+                f"{folder}: tensor {tensor} is {value.dtype.name}, not a float; "
+                "give the model before its quantization"
+            )
+        value = value.astype(np.float32)
+        if bare in DECODER_MATRIX:
+            decoder = value
+            continue
+        name = names.get(bare, tensor)
+        # Both names of the decoder's bias may be there, with the same numbers.
+        if name in found and not np.array_equal(found[name], value):
+            raise UserError(f"{folder} holds {bare} twice, with different numbers")
+        found[name] = value.T if name.endswith("/kernel") else value
+    words = found.get("embeddings/word/embeddings")
+    if decoder is not None and words is not None and not np.array_equal(decoder, words):
+        raise UserError(
+            f"{folder}: the MLM decoder's matrix is not the word embedding's, as it is in this "
+            "package; choose a checkpoint with tied embeddings"
+        )
+    return found
+
+
+def _read_tensors(folder: Path) -> Iterable[tuple[str, np.ndarray]]:
+    """Yield all tensors of a folder, from one file or from the shards that an index lists."""
+    if (folder / WEIGHTS).is_file():
+        shards = [WEIGHTS]
+    elif (folder / WEIGHTS_INDEX).is_file():
+        shards = sorted(set(read_json(folder / WEIGHTS_INDEX)["weight_map"].values()))
+    else:
+        raise UserError(_no_weights_message(folder))
+    for shard in shards:
+        path = folder / shard
+        try:
+            with safe_open(path, framework="np") as tensors:
+                for name in tensors.keys():
+                    yield name, tensors.get_tensor(name)
+        except FileNotFoundError:
+            raise UserError(
+                f"{folder} has no {shard}, which its {WEIGHTS_INDEX} lists; get that file"
+            ) from None
+        except SafetensorError as error:
+            raise UserError(
+                f"{path} is cut short, damaged or no safetensors file ({error}; it has "
+                f"{path.stat().st_size} bytes); get the file again"
+            ) from error
+
+
+def _no_weights_message(folder: Path) -> str:
+    model_class = (read_json(folder / CONFIG).get("architectures") or ["AutoModel"])[0]
+    return (
+        f"{folder} has no {WEIGHTS}. If the model comes as pytorch_model.bin, which can run code "
+        "when it is read and is not read here, convert it where transformers and torch are "
+        "installed, with its folder or its name on the Hub in place of MODEL, and copy its "
+        "vocab.txt into NEW_FOLDER:\n"
+        f"  python -c \"from transformers import {model_class} as M; M.from_pretrained('MODEL')"
+        ".save_pretrained('NEW_FOLDER', safe_serialization=True)\""
+    )
+
+
+def load_weights(
+    model: keras.Model, folder: str | Path, *, new_heads: Collection[str] = ()
+) -> LoadReport:
+    """Load a Hugging Face folder into a model that `models.bert.build_model` built.
+
+    Args:
+        model: the model, with or without TFMOT's wrappers.
+        folder: has config.json and model.safetensors (or shards of it and their index).
+        new_heads: of `HEADS`, those that may be absent in the folder or of another shape (a
+            classifier of other labels). Such a head stays new as a whole.
+
+    Returns:
+        The layers that stay new, and the heads in the folder that the model has no place for.
+
+    Raises:
+        UserError: anything else does not fit; the message lists every tensor with its shape, and
+            nothing is assigned. Also all that `read_weights` raises.
+    """
+    names = tensor_names(read_config(folder))
+    return assign_weights(model, read_weights(folder), folder, new_heads=new_heads, names=names)
+
+
+# Writing
+
+
+def write_folder(
+    folder: str | Path,
+    model: keras.Model,
+    config: EncoderConfig,
+    head: Head | None,
+    vocab_path: str | Path,
+    *,
+    tokenizer: Mapping[str, Any],
+    labels: Sequence[str] | None = None,
+    extra: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Write a model as the folder that it would come in from transformers, whole or not at all.
+
+    Args:
+        folder: to create, or to replace if an earlier call wrote it.
+        model: from `models.bert.build_model`, wrapped or not.
+        config: the model's sizes.
+        head: the model's head; decides the class in `architectures` and the tensors' prefix.
+        vocab_path: vocabulary to copy.
+        tokenizer: its settings, as `data.wordpiece.tokenizer_settings` returns them.
+        labels: of a classification head, in the order of the logits; LABEL_0, ... if not given.
+        extra: weights by stable name, kernels as [in, out], that the model has no use for and the
+            folder shall have: the pooler beside an MLM head, say, for a task to start from.
+
+    Raises:
+        UserError: labels or vocabulary do not fit the model; the folder holds other files; it
+            cannot be written.
+    """
+    folder = Path(folder)
+    tensors = _to_tensors(model, config, head, extra or {})
+    word_piece = check_vocab(vocab_path, tokenizer, config)
+    description = describe(config, head, labels) | {"pad_token_id": word_piece.pad_id}
+    # Replacing is deleting: only a folder of our own making may go.
+    ours = {CONFIG, VOCAB, WEIGHTS, TOKENIZER_CONFIG}
+    others = {path.name for path in folder.iterdir()} - ours if folder.is_dir() else set()
+    if others:
+        raise UserError(
+            f"{folder} holds other files ({', '.join(sorted(others)[:5])}) and would be replaced; "
+            "choose a new folder"
+        )
+    with files.atomic_folder(folder) as temporary:
+        files.write_json(temporary / CONFIG, dict(sorted(description.items())))
+        files.write_json(temporary / TOKENIZER_CONFIG, describe_tokenizer(config, tokenizer))
+        shutil.copyfile(vocab_path, temporary / VOCAB)
+        # Not save_file(): it makes the file unreadable for others, and a full disk is no OSError.
+        data = safetensors_numpy.save(tensors, metadata={"format": "pt"})
+        (temporary / WEIGHTS).write_bytes(data)
+
+
+def check_vocab(
+    vocab_path: str | Path, tokenizer: Mapping[str, Any], config: EncoderConfig
+) -> WordPiece:
+    """Return the tokenizer of a vocabulary that fits an encoder.
+
+    Raises:
+        UserError: it has more word pieces than the embedding has rows, or is no vocabulary of BERT.
+    """
+    word_piece = WordPiece(vocab_path, **tokenizer)
+    # Fewer are fine: tables are often padded to a round number of rows.
+    if word_piece.vocab_size > config.vocab_size:
+        raise UserError(
+            f"{vocab_path} has {word_piece.vocab_size} word pieces, the encoder's embedding only "
+            f"{config.vocab_size} rows; give the vocabulary that belongs to the model"
+        )
+    return word_piece
+
+
+def _to_tensors(
+    model: keras.Model, config: EncoderConfig, head: Head | None, extra: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return float32 arrays by the file's names."""
+    names = tensor_names(config)
+    values = {name: variable.numpy() for name, variable in bert.parameters(model).items()}
+    tensors = {}
+    for name, value in {**extra, **values}.items():
+        tensor = names[name]
+        # The base class has no prefix; other classes hold the base under its name.
+        if head is not None and head_of(name) in (None, "pooler"):
+            tensor = f"{config.architecture}.{tensor}"
+        value = value.T if name.endswith("/kernel") else value
+        # safetensors writes the memory as it lies, ignoring that a transposed view is one.
+        tensors[tensor] = np.ascontiguousarray(value, np.float32)
+    return tensors

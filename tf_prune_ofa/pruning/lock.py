@@ -1,0 +1,154 @@
+"""Pattern lock: masks as a file, applied to gradients and weights, asserted at every border.
+
+Masks are written once, by the stage that prunes, and never derived from magnitudes again: on already
+sparse weights that would find other zeros, or none. Keys are layer names, masks are bool [in, out],
+True where a weight is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.files import atomic_path
+from tf_prune_ofa.keras_compat import tf
+
+Masks = dict[str, np.ndarray]
+
+
+def masks_from_weights(kernels: Mapping[str, np.ndarray]) -> Masks:
+    """Return w != 0 of sparse kernels [in, out]; for a sparse checkpoint that comes without masks.
+
+    Raises:
+        UserError: a kernel has no zero at all, so there is no pattern to lock.
+    """
+    dense = [name for name, kernel in kernels.items() if np.all(kernel)]
+    if dense:
+        raise UserError(
+            f"no sparsity pattern to lock in {len(dense)} of {len(kernels)} layers, e.g. {dense[0]}: "
+            "their kernels have no zeros. Start from a sparse checkpoint, or prune first"
+        )
+    return {name: np.asarray(kernel) != 0 for name, kernel in kernels.items()}
+
+
+def save_masks(path: str | Path, masks: Mapping[str, np.ndarray]) -> None:
+    """Write masks to an .npz, one bit a weight."""
+    arrays = {name: np.packbits(np.asarray(mask, bool)) for name, mask in masks.items()}
+    shapes = json.dumps({name: list(np.shape(mask)) for name, mask in masks.items()})
+    with atomic_path(path) as temporary:
+        np.savez(temporary, **arrays, shapes=np.array(shapes))
+
+
+def load_masks(path: str | Path) -> Masks:
+    """Read what `save_masks` wrote.
+
+    Raises:
+        UserError: the file is missing, damaged, or no mask file.
+    """
+    try:
+        with np.load(path) as file:
+            shapes = json.loads(str(file["shapes"]))
+            return {
+                name: np.unpackbits(file[name], count=int(np.prod(shape))).astype(bool).reshape(shape)
+                for name, shape in shapes.items()
+            }
+    except FileNotFoundError as error:
+        raise UserError(f"no mask file at {path}; it is written by the prune stage") from error
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+        raise UserError(
+            f"{path} is not a readable mask file ({error}); run the prune stage again"
+        ) from error
+
+
+def assert_zeros(
+    kernels: Mapping[str, np.ndarray | tf.Variable], masks: Mapping[str, np.ndarray], *, where: str
+) -> None:
+    """Check that every pruned weight is exactly zero.
+
+    Args:
+        kernels: kernels [in, out] by layer name.
+        masks: the pattern.
+        where: what is being checked, for the message.
+
+    Raises:
+        UserError: a pruned weight is not zero, or a masked layer is missing or has another shape.
+    """
+    problems = []
+    for name, mask in masks.items():
+        if name not in kernels:
+            problems.append(f"{name}: no such layer")
+            continue
+        kernel = np.asarray(kernels[name])
+        if kernel.shape != mask.shape:
+            problems.append(f"{name}: kernel {kernel.shape}, mask {mask.shape}")
+            continue
+        revived = np.count_nonzero(kernel[~mask])
+        if revived:
+            problems.append(f"{name}: {revived} of {np.count_nonzero(~mask)} pruned weights not zero")
+    if problems:
+        shown = "\n  ".join(problems[:10])
+        raise UserError(
+            f"the sparsity pattern is broken in {where} ({len(problems)} of {len(masks)} layers):"
+            f"\n  {shown}"
+        )
+
+
+def sparsity_of(masks: Mapping[str, np.ndarray]) -> float:
+    """Return the share of zeros over all masked kernels together, in [0, 1]."""
+    size = sum(np.size(mask) for mask in masks.values())
+    return 1.0 - sum(int(np.count_nonzero(mask)) for mask in masks.values()) / size
+
+
+class PatternLock:
+    """Keeps pruned weights at zero during training: masks gradients, and weights after each step.
+
+    Masking the gradient keeps Adam's moments of pruned weights at zero, so that there is nothing in
+    the optimizer that could move them; masking the weight after the step makes the zero exact at all
+    times, in checkpoints inside an epoch too.
+    """
+
+    def __init__(
+        self, kernels: Mapping[str, tf.Variable], masks: Mapping[str, tf.Variable | np.ndarray]
+    ) -> None:
+        """Pair kernels with their masks.
+
+        Args:
+            kernels: kernel variables by layer name.
+            masks: by layer name: constant masks, or the variables that a pruning wrapper updates.
+
+        Raises:
+            UserError: a masked layer is not in the model, or has another shape.
+        """
+        self._pairs = {}
+        for name, mask in masks.items():
+            if name not in kernels or tuple(kernels[name].shape) != tuple(mask.shape):
+                raise UserError(
+                    f"mask '{name}' {tuple(mask.shape)} fits no kernel of the model; are model and "
+                    "masks of the same run?"
+                )
+            kernel = kernels[name]
+            if not isinstance(mask, tf.Variable):
+                mask = tf.constant(mask, kernel.dtype)
+            self._pairs[kernel.ref()] = mask
+
+    def mask_gradients(
+        self, gradients: list[tf.Tensor | None], variables: list[tf.Variable]
+    ) -> list[tf.Tensor | None]:
+        """Return the gradients with those of pruned weights set to zero."""
+        return [
+            gradient * self._pairs[variable.ref()]
+            if gradient is not None and variable.ref() in self._pairs
+            else gradient
+            for gradient, variable in zip(gradients, variables, strict=True)
+        ]
+
+    def apply(self) -> None:
+        """Set pruned weights to zero; call it after the optimizer's step."""
+        for reference, mask in self._pairs.items():
+            kernel = reference.deref()
+            kernel.assign(kernel * mask)

@@ -1,0 +1,54 @@
+"""From patterns in a recipe to layers."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+from tf_prune_ofa.errors import UserError
+
+
+def match_layers(patterns: Iterable[str], layers: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return for each pattern the layers whose whole name it matches (regular expressions).
+
+    Raises:
+        UserError: a pattern is no regular expression, or matches nothing. A rule that silently matches
+            nothing is how a model ends up dense.
+    """
+    layers = list(layers)
+    matches = {}
+    for pattern in patterns:
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise UserError(f"rule '{pattern}' is not a regular expression: {error}") from error
+        matches[pattern] = tuple(name for name in layers if compiled.fullmatch(name))
+        if not matches[pattern]:
+            near = difflib.get_close_matches(pattern, layers, n=1, cutoff=0.0)
+            raise UserError(
+                f"rule '{pattern}' matches no layer. The nearest of {len(layers)} layers is "
+                f"'{near[0] if near else '-'}'; a rule must match a layer's whole name"
+            )
+    return matches
+
+
+def layer_sparsities(rules: Mapping[str, float], layers: Iterable[str]) -> dict[str, float]:
+    """Return the final sparsity of each layer that is to be pruned.
+
+    Args:
+        rules: ordered (pattern -> sparsity); the last match wins, so a special case follows the
+            general one; sparsity 0 keeps a layer dense.
+        layers: names of all Dense layers.
+
+    Raises:
+        UserError: see `match_layers`; also if nothing is left to prune.
+    """
+    layers = list(layers)
+    found: dict[str, float] = {}
+    for pattern, names in match_layers(rules, layers).items():
+        found.update(dict.fromkeys(names, rules[pattern]))
+    pruned = {name: found[name] for name in layers if found.get(name, 0) > 0}
+    if not pruned:
+        raise UserError(f"the rules {dict(rules)} leave no layer to prune")
+    return pruned

@@ -1,0 +1,366 @@
+"""The plots of a run: one function each, from a `Run` to a figure or None where data is missing.
+
+Sizes are chosen for a phone: at a width of 360 px a plot is drawn at three eighths of its 960 px, where
+the 12-point text is still readable. Colours are those of Okabe and Ito, which stay apart for every
+kind of colour blindness; what must be told apart also differs in line style or position.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tf_prune_ofa.report.collect import Run, Stage
+from tf_prune_ofa.report.rows import ModelRow, model_rows, score_name
+
+BLUE, VERMILION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
+GREY, LIGHT = "#555555", "#D0D4D9"
+_LINE_COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, "#56B4E9")
+_LINE_STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
+_WIDTH_INCHES, _DPI = 6.0, 160
+
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "axes.grid": True,
+    "grid.color": "#E6E8EB",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+}
+
+# encoder_03/attention/query -> layer 3, kernel attention/query
+_ENCODER_LAYER = re.compile(r"encoder_(\d+)/(.+)")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawn plot. `key` is its file name without ending; `caption` says what to see in it."""
+
+    key: str
+    title: str
+    caption: str
+    png: bytes
+
+
+def all_plots(run: Run) -> dict[str, Plot]:
+    """Every plot that the run has data for, by key."""
+    single = (
+        score_plot(run),
+        latency_plot(run),
+        size_plot(run),
+        sparsity_plot(run),
+        learning_rate_plot(run),
+        layer_sparsity_plot(run),
+    )
+    drawn = [plot for plot in (*single, *loss_plots(run)) if plot is not None]
+    return {plot.key: plot for plot in drawn}
+
+
+def sparsity_plot(run: Run) -> Plot | None:
+    """Asked and measured sparsity over the steps of the pruning stages."""
+    stage = next(iter(_with_metric(run, "sparsity_measured")), None)
+    if stage is None:
+        return None
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(3.4)
+        for key, label, colour, style in (
+            ("sparsity_asked", "asked by the schedule", VERMILION, "--"),
+            ("sparsity_measured", "measured in the weights", BLUE, "-"),
+        ):
+            steps, values = _series(stage, key)
+            axes.plot(steps, 100 * values, style, color=colour, label=label)
+        axes.set(xlabel=f"step of stage “{stage.name}”", ylabel="zeros, %", ylim=(0, 100))
+        axes.legend(loc="lower right")
+        return _plot(
+            figure,
+            "sparsity",
+            "Sparsity, asked and measured",
+            "The masks follow the schedule in steps, one for each mask update. The lines should "
+            "meet at the end.",
+        )
+
+
+def learning_rate_plot(run: Run) -> Plot | None:
+    """Learning rate over the steps of all stages, one after the other."""
+    stages = _with_metric(run, "learning_rate")
+    if not stages:
+        return None
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(3.4)
+        begin = 0
+        for i, stage in enumerate(stages):
+            steps, rates = _series(stage, "learning_rate")
+            end = begin + steps[-1]
+            if i % 2:
+                axes.axvspan(begin, end, color="#F2F4F6", zorder=0)
+            axes.plot(begin + steps, rates, color=_LINE_COLOURS[i % len(_LINE_COLOURS)])
+            begin = end
+        _name_stages(axes, stages)
+        axes.set(xlabel="step, all training stages in a row", xlim=(0, begin))
+        axes.set_ylim(bottom=0)
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+        return _plot(
+            figure,
+            "learning_rate",
+            "Learning rate",
+            "Each stage has its own schedule. Where the rate is rewound, pruning is under way.",
+        )
+
+
+def loss_plots(run: Run) -> list[Plot]:
+    """Loss terms over steps, one plot for each training stage."""
+    return [plot for stage in run.stages if (plot := _loss_plot(stage)) is not None]
+
+
+def _loss_plot(stage: Stage) -> Plot | None:
+    terms = sorted(
+        {key for entry in stage.metrics for key in entry if key.startswith("loss_")}
+    )  # the single terms; `loss` is their weighted sum
+    if any("loss" in entry for entry in stage.metrics):
+        terms.insert(0, "loss")
+    if not terms:
+        return None
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(3.4)
+        for i, term in enumerate(terms):
+            steps, values = _series(stage, term)
+            label = "total" if term == "loss" else term.removeprefix("loss_").replace("_", " ")
+            colour = "#222222" if term == "loss" else _LINE_COLOURS[i % len(_LINE_COLOURS)]
+            axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
+            axes.plot(
+                *_smoothed(steps, values),
+                color=colour,
+                linestyle=_LINE_STYLES[i % len(_LINE_STYLES)],
+                label=label,
+            )
+        axes.set(xlabel=f"step of stage “{stage.name}”", ylabel="loss")
+        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+        axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.16))
+        return _plot(
+            figure,
+            f"loss_{stage.name}",
+            f"Loss terms, stage “{stage.name}”",
+            "Pale: as measured. Strong: running median. The total is the weighted sum of the terms.",
+        )
+
+
+def score_plot(run: Run) -> Plot | None:
+    """Score (accuracy, mostly) on held-out examples, of each stage's model and of each file."""
+    score = score_name(run)
+    entries = [
+        (f"stage “{stage.name}”", stage.figures[score], BLUE)
+        for stage in run.stages
+        if score in stage.figures
+    ]
+    entries += [
+        (row.model, row.score, VERMILION)
+        for row in model_rows(run)
+        if row.variant and row.score is not None
+    ]
+    if not entries:
+        return None
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(_bars_height(len(entries)))
+        labels, values, colours = zip(*entries, strict=True)
+        places = np.arange(len(entries))
+        axes.scatter(values, places, c=colours, s=90, zorder=3)
+        for place, value in zip(places, values, strict=True):
+            axes.annotate(
+                f"{value:.3f}", (value, place), (9, 0), textcoords="offset points", va="center"
+            )
+        _name_rows(axes, labels)
+        margin = max(0.15 * (max(values) - min(values)), 0.005)
+        axes.set_xlim(min(values) - margin, max(values) + 2.5 * margin)
+        axes.set_xlabel(f"{score}, held-out (axis does not start at 0)")
+        return _plot(
+            figure,
+            "score",
+            f"{score.capitalize()}, stage by stage",
+            "Blue: the Keras model at the end of a stage. Red: the exported files, run by the "
+            "runtime on the same examples.",
+        )
+
+
+def layer_sparsity_plot(run: Run) -> Plot | None:
+    """Sparsity of each pruned kernel: a panel for each kind of kernel, a bar for each layer."""
+    stages = run.of_kind("prune", "transfer", "quantize")
+    found = [s.figures["layer_sparsity"] for s in stages if s.figures.get("layer_sparsity")]
+    if not found:
+        return None
+    panels: dict[str, dict[str, float]] = {}
+    for layer, share in found[-1].items():
+        match = _ENCODER_LAYER.fullmatch(layer)
+        kernel, place = (match[2], str(int(match[1]))) if match else ("other layers", layer)
+        panels.setdefault(kernel, {})[place] = 100 * share
+    with mpl.rc_context(_STYLE):
+        lines = -(-len(panels) // 2)
+        figure = Figure(figsize=(_WIDTH_INCHES, 0.5 + 1.75 * lines), dpi=_DPI)
+        all_axes = figure.subplots(lines, 2, squeeze=False).ravel()
+        for axes, (kernel, shares) in zip(all_axes, panels.items(), strict=False):
+            places = np.arange(len(shares))
+            axes.bar(places, shares.values(), color=BLUE, width=0.7)
+            axes.set(ylim=(0, 100), yticks=(0, 50, 100))
+            axes.set_title(kernel, fontsize=12, loc="left")
+            every = max(1, -(-len(shares) // 8))
+            axes.set_xticks(places[::every], list(shares)[::every], fontsize=11)
+            axes.grid(axis="x", visible=False)
+            mean = float(np.mean(list(shares.values())))
+            axes.set_title(f"{mean:.1f} %", fontsize=12, loc="right", color=GREY)
+        for axes in all_axes[len(panels) :]:
+            axes.set_visible(False)
+        figure.supylabel("zeros, %", fontsize=12, color=GREY)
+        figure.supxlabel("encoder layer", fontsize=12, color=GREY)
+        return _plot(
+            figure,
+            "layer_sparsity",
+            "Sparsity of each pruned kernel",
+            "A panel for each kind of kernel with the mean at its top right, a bar for each layer.",
+        )
+
+
+def latency_plot(run: Run) -> Plot | None:
+    """Latency of each file with the range from the 10th to the 90th percentile."""
+    rows = [row for row in model_rows(run) if row.latency_ms]
+    if not rows:
+        return None
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(_bars_height(len(rows)))
+        places = np.arange(len(rows))
+        medians = np.array([row.latency_ms["median"] for row in rows])
+        low = medians - [row.latency_ms["p10"] for row in rows]
+        high = [row.latency_ms["p90"] for row in rows] - medians
+        axes.barh(places, medians, color=_row_colours(rows), height=0.6)
+        axes.errorbar(
+            medians, places, xerr=(low, high), fmt="none", ecolor="#222222", capsize=5, elinewidth=1.5
+        )
+        for place, row in zip(places, rows, strict=True):
+            ratio = f"  (×{row.ratio['ratio']:.2f})" if row.ratio else ""
+            axes.annotate(
+                f"{row.latency_ms['median']:.2f} ms{ratio}",
+                (row.latency_ms["p90"], place),
+                (8, 0),
+                textcoords="offset points",
+                va="center",
+            )
+        _name_rows(axes, [row.model for row in rows])
+        axes.set_xlim(0, 1.45 * max(medians + high))
+        axes.set_xlabel("ms for one run")
+        return _plot(
+            figure,
+            "latency",
+            "Latency",
+            "Bar: median. Whiskers: 10th to 90th percentile. In brackets: times the latency of the "
+            f"reference, {(run.detail('bench') or {}).get('reference') or 'which was not set'}.",
+        )
+
+
+def size_plot(run: Run) -> Plot | None:
+    """Size of each file, raw and gzipped."""
+    rows = [row for row in model_rows(run) if row.size_bytes]
+    if not rows:
+        return None
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(_bars_height(len(rows), each=0.72))
+        places = np.arange(len(rows))
+        for shift, label, colour, hatch, sizes in (
+            (-0.19, "raw", BLUE, "", [row.size_bytes for row in rows]),
+            (0.19, "gzip", ORANGE, "//", [row.gzip_bytes or 0 for row in rows]),
+        ):
+            bars = axes.barh(
+                places + shift,
+                np.array(sizes) / 1e6,
+                height=0.36,
+                color=colour,
+                hatch=hatch,
+                edgecolor="white",
+                linewidth=0,
+                label=label,
+            )
+            axes.bar_label(bars, [f"{size / 1e6:.1f}" for size in sizes], padding=5, fontsize=11)
+        _name_rows(axes, [row.model for row in rows])
+        axes.set_xlim(0, 1.15 * max(row.size_bytes for row in rows) / 1e6)
+        axes.set_xlabel("MB")
+        axes.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+        return _plot(
+            figure,
+            "size",
+            "Size of the files",
+            "Zeros that a dense file stores cost it nothing after gzip, so compare both bars.",
+        )
+
+
+def _figure(height_inches: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_WIDTH_INCHES, height_inches), dpi=_DPI)
+    return figure, figure.subplots()
+
+
+def _plot(figure: Figure, key: str, title: str, caption: str) -> Plot:
+    figure.set_layout_engine("constrained")
+    png = io.BytesIO()
+    # Without the default metadata the same run gives the same bytes under every matplotlib.
+    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+    return Plot(re.sub(r"[^\w-]", "_", key), title, caption, png.getvalue())
+
+
+def _with_metric(run: Run, key: str) -> list[Stage]:
+    return [stage for stage in run.stages if any(key in entry for entry in stage.metrics)]
+
+
+def _series(stage: Stage, key: str) -> tuple[np.ndarray, np.ndarray]:
+    points = [(e["step"], e[key]) for e in stage.metrics if e.get(key) is not None]
+    steps, values = zip(*points, strict=True) if points else ((), ())
+    return np.array(steps, float), np.array(values, float)
+
+
+def _smoothed(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Running median over about a twentieth of the points; short series stay as they are."""
+    window = max(1, len(values) // 20)
+    if window == 1:
+        return steps, values
+    medians = np.median(np.lib.stride_tricks.sliding_window_view(values, window), axis=1)
+    return steps[window // 2 :][: len(medians)], medians
+
+
+def _bars_height(count: int, each: float = 0.48) -> float:
+    return 1.0 + each * count
+
+
+def _name_rows(axes: Axes, labels: Sequence[str]) -> None:
+    axes.set_yticks(range(len(labels)), labels, color="#222222")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+    # The first row of the table is the top row of the plot.
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+
+
+def _row_colours(rows: list[ModelRow]) -> list[str]:
+    # One colour, and a second one for the file that the whole run is about.
+    return [VERMILION if row.variant == "sparse_int8" else BLUE for row in rows]
+
+
+def _name_stages(axes: Axes, stages: list[Stage]) -> None:
+    handles = axes.get_lines()
+    axes.legend(
+        handles,
+        [stage.name for stage in stages],
+        ncols=min(4, len(stages)),
+        loc="upper center",
+        bbox_to_anchor=(0.5, 1.17),
+        columnspacing=1.2,
+        handlelength=1.2,
+    )
+

@@ -1,0 +1,170 @@
+"""The rows and columns of the final table, for the console and for the page."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tf_prune_ofa.report.collect import Run
+from tf_prune_ofa.text_table import megabytes
+
+# How good a model is on held-out examples: the first of these that a run has.
+SCORES = {
+    "accuracy": "share of held-out examples with the right label",
+    "f1": "mean overlap of the found answers with the right ones, on held-out examples",
+    "pearson": "Pearson correlation of the outputs with the labels, on held-out examples",
+}
+
+VARIANT_LABELS = {
+    "float32": "float32 file",
+    "dynamic_int8": "dynamic-range INT8 file",
+    "dense_int8": "dense INT8 file",
+    "sparse_int8": "sparse INT8 file",
+}
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model or file; None where something was not measured.
+
+    Attributes:
+        model: what a reader calls it.
+        variant: the exported variant, or "" for a Keras model without a file.
+        sparsity: share of zeros over all pruned kernels, in [0, 1].
+        score: on held-out examples; `score_name` says which one.
+        size_bytes: of the file.
+        gzip_bytes: of the file after gzip.
+        latency_ms: `median`, `p10`, `p90` and more, as the benchmark wrote them.
+        ratio: `ratio`, `low`, `high` of the latency to the reference's.
+    """
+
+    model: str
+    variant: str = ""
+    sparsity: float | None = None
+    score: float | None = None
+    size_bytes: int | None = None
+    gzip_bytes: int | None = None
+    latency_ms: dict[str, float] | None = None
+    ratio: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: its title, what it means, and how a row's cell is written."""
+
+    title: str
+    meaning: str
+    cell: Callable[[ModelRow], str]
+
+
+def score_name(run: Run) -> str:
+    """Which of `SCORES` the run is judged by; `accuracy` while nothing was judged."""
+    figures = [stage.figures for stage in run.stages]
+    return next((name for name in SCORES if any(name in f for f in figures)), "accuracy")
+
+
+def model_rows(run: Run) -> list[ModelRow]:
+    """One row for the dense teacher and for the sparse float model, then one for each file."""
+    score, sparsity = score_name(run), model_sparsity(run)
+    rows = []
+    for label, kinds, zeros in (
+        ("dense teacher (Keras)", ("teacher",), 0.0),
+        ("sparse model, float (Keras)", ("prune", "transfer"), sparsity),
+    ):
+        scores = [s.figures[score] for s in run.of_kind(*kinds) if score in s.figures]
+        if scores:
+            rows.append(ModelRow(label, sparsity=zeros, score=scores[-1]))
+    measured = by_file((run.detail("bench") or {}).get("files"))
+    verified = by_file((run.detail("verify") or {}).get("files"))
+    for entry in run.exported:
+        name = _base_name(entry["file"])
+        timing = measured.get(name, {})
+        variant = entry["variant"]
+        rows.append(
+            ModelRow(
+                model=VARIANT_LABELS.get(variant, variant),
+                variant=variant,
+                sparsity=entry.get("sparsity", sparsity),
+                score=verified.get(name, {}).get(score),
+                size_bytes=entry.get("size_bytes"),
+                gzip_bytes=entry.get("gzip_bytes"),
+                latency_ms=timing.get("latency_ms"),
+                ratio=timing.get("ratio"),
+            )
+        )
+    return rows
+
+
+def model_sparsity(run: Run) -> float | None:
+    """Share of zeros that the last stage which measured it found, in [0, 1]."""
+    stages = run.of_kind("prune", "transfer", "quantize")
+    found = [stage.figures["sparsity"] for stage in stages if "sparsity" in stage.figures]
+    return found[-1] if found else None
+
+
+def by_file(entries: list[dict[str, Any]] | None) -> dict[str, dict[str, Any]]:
+    """Entries of a JSON list by the name of the file that they are about."""
+    return {_base_name(entry["file"]): entry for entry in entries or [] if "file" in entry}
+
+
+def columns(run: Run) -> list[Column]:
+    """The columns in order. Their explanations name this run's reference and machine."""
+    bench = run.detail("bench") or {}
+    reference = bench.get("reference")
+    runtime = bench.get("runtime", {})
+    how = (
+        f"{runtime.get('name')} {runtime.get('version')}, {_threads(runtime.get('threads'))}"
+        if runtime
+        else "not measured in this run"
+    )
+    return [
+        Column("model", "what is measured: a Keras model or an exported .tflite file", _model),
+        Column("sparsity", "share of zeros among the weights that were to be pruned", _sparsity),
+        Column(score_name(run), SCORES[score_name(run)], _score),
+        Column("MB", "size of the file, in million bytes", lambda r: megabytes(r.size_bytes)),
+        Column("MB gzip", "the same after gzip, as an app store ships it", _gzip),
+        Column("latency ms", f"median time of one run, batch of one ({how})", _latency),
+        Column(
+            "ratio",
+            f"latency divided by that of {reference or 'the reference'}: 0.50 is twice as fast",
+            _ratio,
+        ),
+    ]
+
+
+def ratio_interval(row: ModelRow) -> str:
+    """The 95 % interval of a row's ratio, such as `0.48-0.53`; empty where there is none."""
+    if not row.ratio or row.ratio["low"] == row.ratio["high"]:
+        return ""
+    return f"{row.ratio['low']:.2f}-{row.ratio['high']:.2f}"
+
+
+def _model(row: ModelRow) -> str:
+    return row.model
+
+
+def _sparsity(row: ModelRow) -> str:
+    return "-" if row.sparsity is None else f"{100 * row.sparsity:.1f} %"
+
+
+def _score(row: ModelRow) -> str:
+    return "-" if row.score is None else f"{row.score:.3f}"
+
+
+def _gzip(row: ModelRow) -> str:
+    return megabytes(row.gzip_bytes)
+
+
+def _latency(row: ModelRow) -> str:
+    return f"{row.latency_ms['median']:.2f}" if row.latency_ms else "-"
+
+
+def _ratio(row: ModelRow) -> str:
+    return f"{row.ratio['ratio']:.2f}" if row.ratio else "-"
+
+
+def _base_name(file: str) -> str:
+    return file.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _threads(threads: int | None) -> str:
+    return "1 thread" if threads == 1 else f"{threads} threads"

@@ -1,0 +1,144 @@
+"""What a run comes to: the sentence, the key figures and the stages, as text for the page."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tf_prune_ofa.report.collect import Run, Stage
+from tf_prune_ofa.report.rows import ModelRow, model_rows, model_sparsity, score_name
+
+
+@dataclass(frozen=True)
+class Card:
+    """A key figure: its value, what it is, and what it compares with ("" where nothing does)."""
+
+    value: str
+    title: str
+    compared: str
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """A stage as the page shows it; `seconds` and `steps` are None where there are none."""
+
+    name: str
+    kind: str
+    seconds: float | None
+    steps: int | None
+    figures: str
+
+
+def headline(run: Run) -> str:
+    """One sentence: how sparse, how good, how small and how fast the sparse INT8 file is."""
+    sparse, dense = _file(run, "sparse_int8"), _file(run, "dense_int8")
+    sparsity = model_sparsity(run)
+    subject = "The sparse INT8 file"
+    if sparsity is not None:
+        subject += f", with {100 * sparsity:.1f} % of the pruned weights zero,"
+    facts = []
+    if sparse.size_bytes and dense.size_bytes:
+        facts.append(f"is {dense.size_bytes / sparse.size_bytes:.1f} times smaller")
+    if sparse.latency_ms and dense.latency_ms:
+        facts.append(_speed(dense.latency_ms["median"] / sparse.latency_ms["median"]))
+    if not facts:
+        return "This run has not come to measured files yet."
+    sentence = f"{subject} {' and '.join(facts)} than the dense INT8 file"
+    if sparse.score is not None and dense.score is not None:
+        difference = sparse.score - dense.score
+        amount = "the same" if abs(difference) < 5e-4 else f"{difference:+.3f} in"
+        sentence += f", with {amount} {score_name(run)}"
+    return sentence + "."
+
+
+def cards(run: Run) -> list[Card]:
+    """The four figures that most readers come for, those of them that were measured."""
+    sparse, dense = _file(run, "sparse_int8"), _file(run, "dense_int8")
+    teacher = next((row for row in model_rows(run) if not row.variant), ModelRow(""))
+    sparsity = model_sparsity(run)
+    found = []
+    if sparsity is not None:
+        found.append(Card(f"{100 * sparsity:.1f} %", "of the pruned weights are zero", ""))
+    if sparse.score is not None:
+        compared = "" if teacher.score is None else f"{teacher.model}: {teacher.score:.3f}"
+        found.append(Card(f"{sparse.score:.3f}", f"{score_name(run)}, sparse INT8 file", compared))
+    if sparse.size_bytes:
+        compared = f"dense INT8 file: {_mb(dense.size_bytes)}" if dense.size_bytes else ""
+        found.append(Card(_mb(sparse.size_bytes), "sparse INT8 file", compared))
+    if sparse.latency_ms:
+        compared = f"dense INT8 file: {_ms(dense)}" if dense.latency_ms else ""
+        found.append(Card(_ms(sparse), "for one run of it", compared))
+    return found
+
+
+def stage_rows(run: Run) -> list[StageRow]:
+    """Every stage with its time, its steps and those of its figures that are numbers."""
+    return [
+        StageRow(
+            name=stage.name,
+            kind=stage.kind,
+            seconds=stage.result.get("seconds"),
+            steps=stage.metrics[-1]["step"] if stage.metrics else None,
+            figures=", ".join(f"{words(key)} {number(value)}" for key, value in _numbers(stage)),
+        )
+        for stage in run.stages
+    ]
+
+
+def number(value: Any) -> str:
+    """A figure for reading: four digits, thousands apart, `-` for None, yes and no."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for reading.
+
+    >>> duration(754)
+    '12 min 34 s'
+    """
+    if seconds is None:
+        return "not finished"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s"
+
+
+def words(key: str) -> str:
+    """A JSON key for reading: `size_bytes` is `size bytes`."""
+    return key.replace("_", " ")
+
+
+def _file(run: Run, variant: str) -> ModelRow:
+    return next((row for row in model_rows(run) if row.variant == variant), ModelRow(""))
+
+
+def _speed(times_as_fast: float) -> str:
+    # Below 2 % the benchmark's own spread decides which of them is ahead.
+    if abs(times_as_fast - 1) < 0.02:
+        return "no faster"
+    if times_as_fast > 1:
+        return f"{times_as_fast:.2f} times faster"
+    return f"{1 / times_as_fast:.2f} times slower"
+
+
+def _numbers(stage: Stage) -> list[tuple[str, int | float]]:
+    return [
+        (key, value)
+        for key, value in stage.figures.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"
+
+
+def _ms(row: ModelRow) -> str:
+    return f"{row.latency_ms['median']:.2f} ms"

@@ -1,0 +1,1 @@
+"""Open, run and read `.tflite` files; knows nothing of training."""

@@ -1,0 +1,353 @@
+"""What is in a `.tflite` file, and how much of it XNNPACK takes over.
+
+Everything but `loaded` comes from the file alone, so it can be read even of a file that no runtime
+accepts.
+"""
+
+import io
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from tf_prune_ofa.runtime import flatbuffer
+from tf_prune_ofa.text_table import megabytes, text_table
+
+
+@dataclass(frozen=True)
+class OpSummary:
+    """How often one operator version occurs."""
+
+    name: str
+    version: int
+    count: int
+
+
+@dataclass(frozen=True)
+class PortSummary:
+    """An input or output of the model. `scale` and `zero_point` are None in float files."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    is_dynamic: bool
+    scale: float | None
+    zero_point: int | None
+
+
+@dataclass(frozen=True)
+class TypeSummary:
+    """All tensors of one element type; `stored_bytes` are those of the constants among them."""
+
+    dtype: str
+    tensors: int
+    constants: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True)
+class WeightSummary:
+    """One constant with two or more dimensions.
+
+    Attributes:
+        name: the tensor's name in the file.
+        used_by: the operators that read it, such as `FULLY_CONNECTED`.
+        shape: its shape; a fully-connected kernel is [out, in].
+        dtype: type of the stored elements.
+        quantization: `none`, `per-tensor` or `per-channel`.
+        encoding: `dense`, `sparse`, or `sparse 1x16` for blocks of that shape.
+        elements: how many numbers it stands for.
+        zeros: how many of them are zero (for integers: equal to the zero point of their channel), or
+            None for an element type that cannot be decoded.
+        stored_bytes: bytes in the file, index arrays included.
+    """
+
+    name: str
+    used_by: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    quantization: str
+    encoding: str
+    elements: int
+    zeros: int | None
+    stored_bytes: int
+
+    @property
+    def sparsity(self) -> float | None:
+        """Share of zeros, in [0, 1]."""
+        return None if self.zeros is None else self.zeros / self.elements
+
+
+@dataclass(frozen=True)
+class FileSummary:
+    """The content of a `.tflite` file; sizes in bytes.
+
+    Attributes:
+        path: the file.
+        size_bytes: size of the file.
+        buffer_bytes: what all constants take together.
+        description: the converter's own words.
+        operators: operators in all graphs of the file.
+        graphs: graphs in the file; more than one means control flow or several signatures.
+        ops: one entry per operator and version, most frequent first.
+        inputs: of the first graph.
+        outputs: of the first graph.
+        types: one entry per element type.
+        weights: constants with two or more dimensions, in the order in which operators use them.
+        dynamic_tensors: names of tensors whose shape is only known at run time. XNNPACK may refuse
+            a graph that has any.
+        metadata: names of metadata entries.
+        associated_files: names of files packed behind the model (vocabulary, labels).
+        loaded: what a runtime says after loading it, or None if it was not asked.
+    """
+
+    path: str
+    size_bytes: int
+    buffer_bytes: int
+    description: str
+    operators: int
+    graphs: int
+    ops: tuple[OpSummary, ...]
+    inputs: tuple[PortSummary, ...]
+    outputs: tuple[PortSummary, ...]
+    types: tuple[TypeSummary, ...]
+    weights: tuple[WeightSummary, ...]
+    dynamic_tensors: tuple[str, ...]
+    metadata: tuple[str, ...]
+    associated_files: tuple[str, ...]
+    loaded: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as plain JSON values, with each weight's sparsity added."""
+        values = asdict(self)
+        for entry, weight in zip(values["weights"], self.weights, strict=True):
+            entry["sparsity"] = weight.sparsity
+        return values
+
+
+def inspect(path: str | os.PathLike[str]) -> FileSummary:
+    """Summarizes a `.tflite` file without running it.
+
+    Raises:
+        UserError: no such file, not a TFLite file, or a damaged or cut one.
+    """
+    data = flatbuffer.read_bytes(path)
+    model = flatbuffer.parse_model(data, name=os.fspath(path))
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors or []]
+    main = model.subgraphs[0]
+    ops = Counter(
+        (flatbuffer.op_name(code), code.version)
+        for graph in model.subgraphs
+        for code in (model.operatorCodes[op.opcodeIndex] for op in graph.operators or [])
+    )
+    return FileSummary(
+        path=os.fspath(path),
+        size_bytes=len(data),
+        buffer_bytes=sum(len(b.data) for b in model.buffers if b.data is not None),
+        description=flatbuffer.text(model.description),
+        operators=sum(ops.values()),
+        graphs=len(model.subgraphs),
+        ops=tuple(OpSummary(*key, count) for key, count in ops.most_common()),
+        inputs=_ports(main, main.inputs),
+        outputs=_ports(main, main.outputs),
+        types=_types(model, tensors),
+        weights=tuple(_weights(model)),
+        dynamic_tensors=tuple(_name(t) for t in tensors if flatbuffer.is_dynamic(t)),
+        metadata=tuple(flatbuffer.text(entry.name) for entry in model.metadata or []),
+        associated_files=_associated_files(data),
+    )
+
+
+def describe(summary: FileSummary) -> str:
+    """The summary as text for the console."""
+    weight_bytes = sum(weight.stored_bytes for weight in summary.weights)
+    sections = [
+        f"{summary.path}: {megabytes(summary.size_bytes)} MB, {summary.operators} operators, "
+        f"{len(summary.weights)} weights of {megabytes(weight_bytes)} MB together"
+        + (f", {summary.graphs} graphs" if summary.graphs > 1 else ""),
+        _described_load(summary.loaded),
+        text_table(
+            ["port", "name", "shape", "type", "scale", "zero point"],
+            [
+                [side, p.name, _shape(p.shape), p.dtype, _or_dash(p.scale), _or_dash(p.zero_point)]
+                for side, ports in (("input", summary.inputs), ("output", summary.outputs))
+                for p in ports
+            ],
+            left=(0, 1, 2, 3),
+        ),
+        text_table(
+            ["operator", "version", "count"],
+            [[op.name, str(op.version), str(op.count)] for op in summary.ops],
+        ),
+        text_table(
+            ["tensor type", "tensors", "constants", "stored MB"],
+            [
+                [kind.dtype, str(kind.tensors), str(kind.constants), megabytes(kind.stored_bytes)]
+                for kind in summary.types
+            ],
+        ),
+        _described_weights(summary.weights),
+        "Dynamic tensors (shape known only at run time): " + _listed(summary.dynamic_tensors),
+        "Metadata: " + _listed(summary.metadata),
+        "Files packed behind the model: " + _listed(summary.associated_files),
+    ]
+    return "\n\n".join(section for section in sections if section)
+
+
+def _described_weights(weights: tuple[WeightSummary, ...]) -> str:
+    if not weights:
+        return "No weights with two or more dimensions."
+    return text_table(
+        ["weight", "used by", "shape", "type", "scales", "stored as", "zeros", "zero %", "bytes"],
+        [
+            [
+                weight.name,
+                ", ".join(weight.used_by) or "-",
+                _shape(weight.shape),
+                weight.dtype,
+                weight.quantization,
+                weight.encoding,
+                "-" if weight.zeros is None else f"{weight.zeros:,}",
+                "-" if weight.sparsity is None else f"{100 * weight.sparsity:.2f}",
+                f"{weight.stored_bytes:,}",
+            ]
+            for weight in weights
+        ],
+        left=(0, 1, 2, 3, 4, 5),
+    )
+
+
+def _ports(graph: schema.SubGraphT, indices: np.ndarray | None) -> tuple[PortSummary, ...]:
+    ports = []
+    for tensor in (graph.tensors[i] for i in (() if indices is None else indices)):
+        scales, zero_points = _scales(tensor)
+        ports.append(
+            PortSummary(
+                name=_name(tensor),
+                shape=flatbuffer.shape_of(tensor),
+                dtype=flatbuffer.dtype_name(tensor),
+                is_dynamic=flatbuffer.is_dynamic(tensor),
+                scale=float(scales[0]) if len(scales) else None,
+                zero_point=int(zero_points[0]) if len(scales) else None,
+            )
+        )
+    return tuple(ports)
+
+
+def _types(model: schema.ModelT, tensors: list[schema.TensorT]) -> tuple[TypeSummary, ...]:
+    summaries: dict[str, TypeSummary] = {}
+    counted: set[int] = set()
+    for tensor in tensors:
+        dtype = flatbuffer.dtype_name(tensor)
+        so_far = summaries.get(dtype, TypeSummary(dtype, 0, 0, 0))
+        size = flatbuffer.stored_bytes(model, tensor)
+        summaries[dtype] = TypeSummary(
+            dtype=dtype,
+            tensors=so_far.tensors + 1,
+            constants=so_far.constants + (size > 0),
+            # Equal constants share one buffer, which is in the file only once.
+            stored_bytes=so_far.stored_bytes + (0 if tensor.buffer in counted else size),
+        )
+        counted.add(tensor.buffer)
+    return tuple(sorted(summaries.values(), key=lambda kind: -kind.stored_bytes))
+
+
+def _weights(model: schema.ModelT) -> Iterator[WeightSummary]:
+    for graph in model.subgraphs:
+        readers: dict[int, list[str]] = {}
+        for operator in graph.operators or []:
+            name = flatbuffer.op_name(model.operatorCodes[operator.opcodeIndex])
+            for index in () if operator.inputs is None else operator.inputs:
+                readers.setdefault(int(index), []).append(name)
+        # In the order of use, which is the order of the layers; unused ones come last.
+        order = [*readers, *(i for i in range(len(graph.tensors or [])) if i not in readers)]
+        for index in order:
+            if index < 0:  # an optional input that is left out
+                continue
+            tensor = graph.tensors[index]
+            is_matrix = sum(size > 1 for size in flatbuffer.shape_of(tensor)) >= 2
+            if is_matrix and flatbuffer.constant_bytes(model, tensor) is not None:
+                yield _weight(model, tensor, tuple(dict.fromkeys(readers.get(index, []))))
+
+
+def _weight(
+    model: schema.ModelT, tensor: schema.TensorT, used_by: tuple[str, ...]
+) -> WeightSummary:
+    shape = flatbuffer.shape_of(tensor)
+    values = flatbuffer.tensor_values(model, tensor)
+    scales, zero_points = _scales(tensor)
+    zeros = None
+    if values is not None:
+        zero = np.zeros(1, values.dtype)
+        if len(scales):
+            axis = tensor.quantization.quantizedDimension
+            along_axis = [-1 if i == axis and len(scales) > 1 else 1 for i in range(len(shape))]
+            zero = zero_points.reshape(along_axis)
+        zeros = int(np.count_nonzero(values == zero))
+    return WeightSummary(
+        name=_name(tensor),
+        used_by=used_by,
+        shape=shape,
+        dtype=flatbuffer.dtype_name(tensor),
+        quantization=("none", "per-tensor", "per-channel")[min(len(scales), 2)],
+        encoding=_encoding(tensor, len(shape)),
+        elements=prod(shape),
+        zeros=zeros,
+        stored_bytes=flatbuffer.stored_bytes(model, tensor),
+    )
+
+
+def _scales(tensor: schema.TensorT) -> tuple[np.ndarray, np.ndarray]:
+    """Scales and zero points; both empty for a tensor that is not quantized."""
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale is None:
+        return np.zeros(0), np.zeros(0, np.int64)
+    scales = np.asarray(quantization.scale)
+    zero_points = np.zeros(len(scales), np.int64)
+    if quantization.zeroPoint is not None:
+        zero_points[:] = quantization.zeroPoint
+    return scales, zero_points
+
+
+def _encoding(tensor: schema.TensorT, rank: int) -> str:
+    if tensor.sparsity is None:
+        return "dense"
+    # The levels after the tensor's own dimensions are those inside a block.
+    order = list(tensor.sparsity.traversalOrder)
+    blocks = tensor.sparsity.blockMap
+    block = [1] * rank
+    for i, dimension in enumerate([] if blocks is None else blocks):
+        block[dimension] = tensor.sparsity.dimMetadata[order.index(rank + i)].denseSize
+    return "sparse" if prod(block) == 1 else "sparse " + "x".join(map(str, block))
+
+
+def _associated_files(data: bytes) -> tuple[str, ...]:
+    # TFLite metadata appends its files as a zip archive; runtimes ignore what follows the model.
+    archive = io.BytesIO(data)
+    if not zipfile.is_zipfile(archive):
+        return ()
+    with zipfile.ZipFile(archive) as opened:
+        return tuple(opened.namelist())
+
+
+def _name(tensor: schema.TensorT) -> str:
+    # The converter joins the names of fused operations with semicolons; the first says enough.
+    return flatbuffer.text(tensor.name).split(";")[0] or "(no name)"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "[" + ", ".join(map(str, shape)) + "]"
+
+
+def _or_dash(value: float | int | None) -> str:
+    return "-" if value is None else f"{value:.6g}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) if names else "none"

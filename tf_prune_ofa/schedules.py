@@ -1,0 +1,202 @@
+"""How sparsity and learning rate change over a run: plain functions of the step.
+
+The TensorFlow classes that training uses (`pruning.schedule`, `train.optimizer`) call or tabulate
+these, so a test or a plot sees exactly what training sees.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from tf_prune_ofa.errors import UserError
+
+Duration = int | str
+
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(%|steps?|epochs?)\s*$")
+
+
+def parse_duration(duration: Duration) -> tuple[float, str]:
+    """Return a duration as (amount, "steps" | "epochs" | "%").
+
+    Raises:
+        UserError: neither a whole number of steps nor text like "500 steps", "2 epochs", "50%".
+    """
+    if isinstance(duration, int) and not isinstance(duration, bool) and duration >= 0:
+        return float(duration), "steps"
+    match = _DURATION.match(duration) if isinstance(duration, str) else None
+    if not match:
+        raise UserError(
+            f"{duration!r} is not a duration; write a number of steps (500), epochs ('2 epochs') "
+            "or a share of the run ('50%')"
+        )
+    unit = match[2] if match[2] == "%" else match[2].rstrip("s") + "s"
+    return float(match[1]), unit
+
+
+def steps_of(duration: Duration, *, steps_per_epoch: int, total: int | None = None) -> int:
+    """Return a duration in optimizer steps, rounded down.
+
+    Args:
+        duration: see `parse_duration`.
+        steps_per_epoch: of the data that the run trains on.
+        total: length of the run in steps; None where the duration is the run's own length.
+
+    >>> steps_of("50%", steps_per_epoch=10, total=100_000)
+    50000
+    >>> steps_of("1.5 epochs", steps_per_epoch=10)
+    15
+    """
+    amount, unit = parse_duration(duration)
+    if unit == "epochs":
+        return int(amount * steps_per_epoch)
+    if unit == "%":
+        if total is None:
+            raise UserError(
+                f"the length of a run cannot be {duration!r} of itself; write steps or epochs"
+            )
+        return int(amount * total / 100)
+    return int(amount)
+
+
+@dataclass(frozen=True)
+class SparsitySchedule:
+    """Gradual magnitude pruning (Zhu & Gupta 2017, eq. 1; cubic in Prune OFA), in optimizer steps.
+
+    Attributes:
+        final: share of zeros that is reached, in [0, 1).
+        begin: step of the first mask update; there the sparsity is `initial`.
+        ramp_end: first step at which `final` is asked.
+        mask_end: last step at which masks may change; from then on the pattern is fixed.
+        frequency: steps between mask updates.
+        initial: share of zeros at `begin`, in [0, 1). GMP* starts at about 0.7.
+        power: 3 is cubic.
+    """
+
+    final: float
+    begin: int
+    ramp_end: int
+    mask_end: int
+    frequency: int
+    initial: float = 0.0
+    power: float = 3.0
+
+    def __post_init__(self) -> None:
+        for name in ("initial", "final"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise UserError(f"{name} sparsity must be in [0, 1), got {value}")
+        if self.initial > self.final:
+            raise UserError(f"initial sparsity {self.initial} is above the final {self.final}")
+        if self.frequency < 1:
+            raise UserError(f"mask frequency must be at least 1 step, got {self.frequency}")
+        if not 0 <= self.begin <= self.ramp_end <= self.mask_end:
+            raise UserError(
+                "a pruning schedule needs begin <= ramp_end <= mask_end, got "
+                f"{self.begin}, {self.ramp_end}, {self.mask_end}"
+            )
+        if self.last_update < self.ramp_end:
+            raise UserError(
+                f"no mask update falls between ramp_end {self.ramp_end} and mask_end "
+                f"{self.mask_end}: updates come every {self.frequency} steps from {self.begin}, the "
+                f"last at {self.last_update}. The final sparsity would never be reached; set mask_end "
+                f"to {self.last_update + self.frequency} or lower the frequency"
+            )
+
+    @property
+    def last_update(self) -> int:
+        """The last step at which masks change."""
+        return self.begin + (self.mask_end - self.begin) // self.frequency * self.frequency
+
+    def is_update(self, step: int) -> bool:
+        """Return whether masks are computed anew at `step`."""
+        return self.begin <= step <= self.mask_end and (step - self.begin) % self.frequency == 0
+
+    def sparsity(self, step: int) -> float:
+        """Share of weights that should be zero at `step`.
+
+        s = final + (initial - final) · (1 - p)^power, p = (step - begin) / (ramp_end - begin) in [0, 1].
+
+        >>> SparsitySchedule(0.9, 0, 50_000, 80_000, 1_000).sparsity(25_000)
+        0.7875
+        """
+        if step < self.begin:
+            return 0.0
+        ramp = max(self.ramp_end - self.begin, 1)
+        progress = min((step - self.begin) / ramp, 1.0) if self.ramp_end > self.begin else 1.0
+        return self.final + (self.initial - self.final) * (1.0 - progress) ** self.power
+
+
+def zeros_of(size: int, sparsity: float) -> int:
+    """Number of zeros in a tensor of `size` weights at `sparsity`, rounded half up.
+
+    >>> zeros_of(16, 0.85)
+    14
+    """
+    # round() would round half to even, and a sparsity like 0.85 is a hair below its decimal value.
+    return math.floor(size * sparsity + 0.5 + 1e-9)
+
+
+@dataclass(frozen=True)
+class LearningRateSchedule:
+    """Linear warm-up and decay, with the rewinding of Prune OFA (section 3 of the paper).
+
+    While sparsity ramps up, from `rewind_begin` to `rewind_end`, the decay starts again every
+    `rewind_every` steps, so that the rate stays near its peak; the full decay follows after the ramp.
+    The released code lets the factor rise to W/(W - warmup) > 1 at each rewind (W: steps outside
+    the ramp); here it is held at 1.
+
+    Attributes:
+        peak: highest learning rate.
+        total: steps of the run; the rate is 0 after the last one.
+        warmup: steps from 0 to `peak`.
+        decay: "linear" to 0, or "constant".
+        rewind_begin, rewind_end, rewind_every: the ramp of the sparsity; rewind_every 0 means no
+            rewinding.
+    """
+
+    peak: float
+    total: int
+    warmup: int = 0
+    decay: str = "linear"
+    rewind_begin: int = 0
+    rewind_end: int = 0
+    rewind_every: int = 0
+
+    def __post_init__(self) -> None:
+        if self.decay not in ("linear", "constant"):
+            raise UserError(f"decay must be 'linear' or 'constant', got {self.decay!r}")
+        if self.rewind_every and self.total <= self.rewind_end - self.rewind_begin:
+            raise UserError(
+                f"rewinding needs steps outside the ramp: the run has {self.total} steps, the ramp "
+                f"{self.rewind_end - self.rewind_begin}"
+            )
+
+    def factor(self, step: int) -> float:
+        """Share of the peak rate at `step` (0 is the first), in [0, 1].
+
+        >>> paper = LearningRateSchedule(1.0, 100_000, 1_000, "linear", 0, 50_000, 1_000)
+        >>> [round(paper.factor(t), 4) for t in (500, 1_000, 1_500, 50_000, 75_000, 100_000)]
+        [0.5, 1.0, 1.0, 1.0, 0.5102, 0.0]
+        """
+        if step < self.warmup:
+            return step / self.warmup
+        if self.decay == "constant":
+            return 1.0
+        if not self.rewind_every:
+            return max(0.0, (self.total - step) / max(self.total - self.warmup, 1))
+        ramp = self.rewind_end - self.rewind_begin
+        outside = self.total - ramp
+        if step >= self.rewind_end:
+            left = self.total - step
+        elif step >= self.rewind_begin:
+            since = step - self.rewind_begin
+            left = outside - step + since // self.rewind_every * self.rewind_every
+        else:
+            left = outside - step
+        return min(1.0, max(0.0, left / max(outside - self.warmup, 1)))
+
+    def rate(self, step: int) -> float:
+        """Learning rate at `step`."""
+        return self.peak * self.factor(step)

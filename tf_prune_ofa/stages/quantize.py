@@ -1,0 +1,59 @@
+"""Quantization-aware training with the pattern locked.
+
+Prune OFA, section 3 (step 4 of its pipeline), with per-channel weights, INT8 embeddings and ranges that
+are frozen for the last part of training, which later work (oBERT) found to matter.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tf_prune_ofa.config import QuantizeSettings
+from tf_prune_ofa.models.bert import dense_kernels
+from tf_prune_ofa.pruning.lock import PatternLock, assert_zeros, load_masks
+from tf_prune_ofa.quant import ranges, scheme
+from tf_prune_ofa.stages.context import RANGES_FILE, Context
+from tf_prune_ofa.stages.prune import sparsity_figures
+from tf_prune_ofa.stages.training import TrainingJob
+from tf_prune_ofa.text_table import text_table
+from tf_prune_ofa.train.callbacks import AtStep
+
+FROZEN = 1.0  # momentum at which a moving average stands still
+
+
+def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
+    """Train with emulated INT8; write weights and ranges; return figures."""
+    job = TrainingJob(settings, context)
+    # Dropout would widen the ranges beyond what inference ever sees.
+    dense = job.load(settings.start, dropout=False)
+    path = context.masks_file(settings.start)
+    masks = load_masks(path) if path else {}
+    assert_zeros(dense_kernels(dense), masks, where=f"the weights that '{context.name}' starts from")
+    print_plan(scheme.plan(dense, settings.float_layers))
+
+    config = job.workspace.encoder.without_dropout()
+    student = scheme.apply(config, job.head, dense, settings.float_layers)
+    ranges.calibrate(student, job.calibration_inputs(settings.calibration_batches))
+    ranges.set_momentum(student, settings.range_momentum)
+    kernels = dense_kernels(student)
+    job.fit(
+        job.distiller(student, PatternLock(kernels, masks) if masks else None),
+        callbacks=lambda start: [
+            AtStep(
+                job.steps(settings.freeze_ranges),
+                lambda: ranges.set_momentum(student, FROZEN),
+                start_step=start,
+            )
+        ],
+        before_save=lambda where: assert_zeros(kernels, masks, where=where),
+    )
+    ranges.save_ranges(context.folder / RANGES_FILE, ranges.trained_ranges(student))
+    job.save(student)
+    figures = job.figures(student)
+    return figures | (sparsity_figures(dense, masks) if masks else {})
+
+
+def print_plan(rows: list[scheme.PlannedLayer]) -> None:
+    """Print what each layer becomes, or why it stays float."""
+    cells = [[row.layer, row.type, row.becomes, row.reason] for row in rows]
+    print(text_table(["layer", "type", "becomes", "how, or why not"], cells, left=range(4)))

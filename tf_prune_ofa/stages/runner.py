@@ -1,0 +1,172 @@
+"""Runs a recipe: stage after stage, skipping what is done."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tf_prune_ofa.config import Recipe, StageSettings, digest, to_dict
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.files import require_writable_dir, write_json
+from tf_prune_ofa.keras_compat import tf
+from tf_prune_ofa.stages.context import RESULT_FILE, Context, StageResult
+from tf_prune_ofa.stages.workspace import Workspace
+
+PACKAGES = (
+    "tf_prune_ofa",
+    "tensorflow",
+    "tf_keras",
+    "tensorflow-model-optimization",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "numpy",
+)
+
+
+def run_recipe(recipe: Recipe, run_dir: Path) -> dict[str, StageResult]:
+    """Run all stages of a recipe; return their results by name.
+
+    Args:
+        recipe: what to run.
+        run_dir: folder of the run; each stage gets `<number>_<name>-<digest>` in it.
+
+    Raises:
+        UserError: a mistake in recipe, data or environment, or another process uses the folder.
+    """
+    require_writable_dir(run_dir)
+    workspace = Workspace(recipe)
+    results: dict[str, StageResult] = {}
+    with _only_process(run_dir):
+        for number, (name, settings) in enumerate(recipe.stages.items(), start=1):
+            title = f"[{number}/{len(recipe.stages)}] {name}"
+            stage_digest = _stage_digest(settings, workspace, results)
+            folder = run_dir / f"{number:02d}_{name}-{stage_digest[:8]}"
+            result = load_result(folder, stage_digest)
+            if result is not None:
+                print(f"{title}: done before, {_summary(result.figures)}", flush=True)
+            else:
+                print(f"{title}: running in {folder}", flush=True)
+                context = Context(name, folder, recipe, dict(results), workspace)
+                result = _run_stage(settings, context, stage_digest)
+                print(f"{title}: {result.seconds:.0f} s, {_summary(result.figures)}", flush=True)
+            results[name] = result
+    return results
+
+
+def load_result(folder: Path, stage_digest: str) -> StageResult | None:
+    """Return the stage's result if it is complete and of the same settings and inputs."""
+    path = folder / RESULT_FILE
+    if not path.exists():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["digest"] != stage_digest:
+            return None
+        return StageResult(
+            name=data["stage"],
+            kind=data["kind"],
+            folder=folder,
+            digest=data["digest"],
+            figures=data["figures"],
+            seconds=data["seconds"],
+            start=data["start"],
+        )
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it to run the stage again") from error
+
+
+def _run_stage(settings: StageSettings, context: Context, stage_digest: str) -> StageResult:
+    module = importlib.import_module(f"tf_prune_ofa.stages.{settings.kind}")
+    # New weights (heads) come from the initializers' own seeds; this covers whatever else draws.
+    tf.random.set_seed(context.recipe.seed)
+    began = time.perf_counter()
+    figures = module.run(settings, context)
+    seconds = time.perf_counter() - began
+    start = getattr(settings, "start", "")
+    write_json(
+        context.folder / RESULT_FILE,
+        {
+            "stage": context.name,
+            "kind": settings.kind,
+            "recipe": context.recipe.name,
+            "start": start,
+            "digest": stage_digest,
+            "config": {
+                "stage": to_dict(settings),
+                "model": to_dict(context.recipe.model),
+                "task": to_dict(context.recipe.task),
+            },
+            "versions": package_versions(),
+            "git_commit": git_commit(),
+            "seed": context.recipe.seed,
+            "seconds": seconds,
+            "figures": figures,
+        },
+    )
+    # The next stage builds models of its own; without this the old ones' graphs stay in memory.
+    tf.keras.backend.clear_session()
+    return StageResult(
+        context.name, settings.kind, context.folder, stage_digest, figures, seconds, start
+    )
+
+
+def _stage_digest(
+    settings: StageSettings, workspace: Workspace, results: dict[str, StageResult]
+) -> str:
+    """Hash of settings and inputs; the report depends on every stage before it."""
+    if settings.kind == "report":
+        inputs = [result.digest for result in results.values()]
+    else:
+        names = (getattr(settings, key, "") for key in ("start", "teacher"))
+        inputs = [results[name].digest if name in results else name for name in names]
+    return digest([to_dict(settings), workspace.digest, inputs])
+
+
+def package_versions() -> dict[str, str]:
+    """Return Python's and the main packages' versions."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def git_commit() -> str:
+    """Return the commit of the checkout this package runs from, or "" outside of one."""
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+@contextlib.contextmanager
+def _only_process(run_dir: Path) -> Iterator[None]:
+    """Hold the folder's lock; the system drops it when the process ends, however it ends."""
+    with (run_dir / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"another process is running in {run_dir}; wait for it, or choose another --run_dir"
+            ) from error
+        yield
+
+
+def _summary(figures: dict[str, Any]) -> str:
+    """Return the figures that a person wants to see at once."""
+    shown = ("accuracy", "pearson", "mlm_accuracy", "mlm_loss", "sparsity", "steps")
+    parts = [f"{key} {figures[key]:.4g}" for key in shown if key in figures]
+    return ", ".join(parts) or "done"

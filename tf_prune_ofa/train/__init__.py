@@ -1,0 +1,1 @@
+"""One fit with resume, its optimizer, its records, and evaluation."""
