@@ -10,8 +10,10 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +49,8 @@ class ModelSettings:
             a keras-nlp preset name or folder, or "random" for an untrained encoder of `sizes`.
         dropout: rate during training, of hidden states and of attention probabilities.
         activation: "checkpoint" keeps the GELU's form of the weights; "gelu_tanh" or "gelu_erf" replace it.
+        strip_accents: of the tokenizer; "checkpoint" does as the weights were trained. MediaPipe on a
+            phone never strips them, so "never" gives the same tokens there as here.
         sizes: for "random": keys of `models.bert.EncoderConfig`.
         vocabulary: for "random": folder or preset whose vocab.txt is used.
     """
@@ -54,6 +58,7 @@ class ModelSettings:
     weights: str = "minilm_l6"
     dropout: float = 0.1
     activation: Literal["checkpoint", "gelu_erf", "gelu_tanh"] = "checkpoint"
+    strip_accents: Literal["checkpoint", "always", "never"] = "checkpoint"
     sizes: dict[str, Any] = field(default_factory=dict)
     vocabulary: str = "minilm_l6"
 
@@ -88,17 +93,33 @@ class TaskSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """loss = hard · L_hard + soft · T² · KL(teacher ‖ student) (Prune OFA, section 3).
+    """loss = hard · L_hard + soft · T² · KL(teacher ‖ student) + hidden · L_hidden + attention · L_attention.
+
+    The first two terms are those of Prune OFA (section 3), the others those of SparseBERT (section 3).
 
     Attributes:
         hard: weight of the loss on labels.
         soft: weight of the distillation loss on the teacher's logits.
         temperature: T, of both softmaxes.
+        hidden: weight of the error in hidden states, summed over layers.
+        attention: weight of the error in attention scores, summed over layers.
     """
 
     hard: float = 1.0
     soft: float = 0.0
     temperature: float = 2.0
+    hidden: float = 0.0
+    attention: float = 0.0
+
+    @property
+    def distils(self) -> bool:
+        """Whether a teacher is needed."""
+        return self.soft > 0 or self.distils_layers
+
+    @property
+    def distils_layers(self) -> bool:
+        """Whether the teacher's inner layers are needed, so that cached logits do not do."""
+        return self.hidden > 0 or self.attention > 0
 
 
 @dataclass(frozen=True)
@@ -263,6 +284,23 @@ STAGE_KINDS: dict[str, type] = {
     "report": ReportSettings,
 }
 
+# What the numbers may be, by the last part of their key.
+_Limit = tuple[str, Callable[[float], bool]]
+_SHARE: _Limit = ("in [0, 1)", lambda x: 0 <= x < 1)
+_FROM_0: _Limit = ("0 or more", lambda x: 0 <= x < math.inf)
+_FROM_1: _Limit = ("1 or more", lambda x: x >= 1)
+_ABOVE_0: _Limit = ("above 0", lambda x: 0 < x < math.inf)
+_LIMITS: dict[str, _Limit] = {
+    **dict.fromkeys(("dropout", "range_momentum"), _SHARE),
+    **dict.fromkeys(("seed", "train_limit", "dev_limit", "examples"), _FROM_0),
+    **dict.fromkeys(("hard", "soft", "hidden", "attention"), _FROM_0),
+    **dict.fromkeys(("learning_rate", "weight_decay", "clip_norm"), _FROM_0),
+    **dict.fromkeys(("batch_size", "max_length", "calibration_batches"), _FROM_1),
+    **dict.fromkeys(("sequence_length", "threads", "runs"), _FROM_1),
+    **dict.fromkeys(("temperature", "power"), _ABOVE_0),
+    "mlm_share": ("in (0, 1)", lambda x: 0 < x < 1),
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -299,6 +337,8 @@ def load_recipe(
     except FileNotFoundError as error:
         known = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise UserError(f"no recipe file {path}{_did_you_mean(path.name, known)}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; name a recipe file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
@@ -342,9 +382,27 @@ def to_dict(settings: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """Return a hash of settings or plain values; equal settings have equal digests."""
-    text = json.dumps(to_dict(value), sort_keys=True, ensure_ascii=False)
+    """Return a hash of settings or plain values; equal settings have equal digests.
+
+    The order of mappings counts: of the rules of a pruning stage, the last match wins.
+    """
+    text = json.dumps(to_dict(value), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def truncate(recipe: Recipe, last: str) -> Recipe:
+    """Return the recipe up to and including the stage `last`.
+
+    Raises:
+        UserError: no such stage.
+    """
+    if last not in recipe.stages:
+        raise UserError(
+            f"no stage '{last}'{_did_you_mean(last, recipe.stages)}; the recipe has "
+            f"{', '.join(recipe.stages)}"
+        )
+    names = list(recipe.stages)[: list(recipe.stages).index(last) + 1]
+    return replace(recipe, stages={name: recipe.stages[name] for name in names})
 
 
 def shrink(recipe: Recipe) -> Recipe:
@@ -388,7 +446,12 @@ def shrink(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         name=recipe.name + "_tiny",
-        model=ModelSettings(weights="random", sizes=sizes, vocabulary=vocabulary),
+        model=ModelSettings(
+            weights="random",
+            sizes=sizes,
+            vocabulary=vocabulary,
+            strip_accents=recipe.model.strip_accents,
+        ),
         task=replace(recipe.task, train_limit=96, dev_limit=48, max_length=32),
         stages=stages,
     )
@@ -462,6 +525,14 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 
 def _convert_scalar(value: Any, hint: type, where: str) -> Any:
+    value = _convert_type(value, hint, where)
+    allowed, is_allowed = _LIMITS.get(where.rpartition(".")[2], ("", None))
+    if is_allowed is not None and not is_allowed(value):
+        raise UserError(f"{where} must be {allowed}, got {value!r}")
+    return value
+
+
+def _convert_type(value: Any, hint: type, where: str) -> Any:
     is_bool = isinstance(value, bool)
     if hint is float and not is_bool:
         # YAML reads 1e-4 (no dot) as text; every user writes it.
@@ -471,11 +542,13 @@ def _convert_scalar(value: Any, hint: type, where: str) -> Any:
             pass
     elif hint is bool and is_bool or hint is int and isinstance(value, int) and not is_bool:
         return value
-    elif hint is str and isinstance(value, str | int | float):
+    elif hint is str and isinstance(value, str | int | float) and not is_bool:
         return str(value)
     elif hint is str and value is None:
         return ""
-    raise UserError(f"{where} must be of type {hint.__name__}, got {value!r}")
+    # YAML reads yes, no, on and off as truth values; as labels they would match nothing.
+    advice = "; put it in quotes" if hint is str and is_bool else ""
+    raise UserError(f"{where} must be of type {hint.__name__}, got {value!r}{advice}")
 
 
 def _set(data: dict[str, Any], override: str) -> None:
@@ -517,9 +590,11 @@ def _check_references(recipe: Recipe) -> None:
                     f"{_did_you_mean(other, before)}; stages before it: {', '.join(before) or 'none'}"
                 )
         loss = getattr(stage, "loss", None)
-        if loss is not None and loss.soft > 0 and not stage.teacher:
+        if loss is not None and loss.hard == 0 and not loss.distils:
+            raise UserError(f"{name}.loss must be above 0 in one of its terms, got 0 in all")
+        if loss is not None and loss.distils and not stage.teacher:
             raise UserError(
-                f"{name}.loss.soft is {loss.soft} but {name}.teacher names no stage to distil from"
+                f"{name}.loss has distillation terms, but {name}.teacher names no stage to distil from"
             )
         before.append(name)
 

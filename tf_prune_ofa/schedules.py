@@ -50,19 +50,23 @@ def steps_of(duration: Duration, *, steps_per_epoch: int, total: int | None = No
     """
     amount, unit = parse_duration(duration)
     if unit == "epochs":
-        return int(amount * steps_per_epoch)
+        # 0.29 epochs of 100 steps are 28.999999999999996 in binary.
+        return math.floor(amount * steps_per_epoch + 1e-9)
     if unit == "%":
         if total is None:
             raise UserError(
                 f"the length of a run cannot be {duration!r} of itself; write steps or epochs"
             )
-        return int(amount * total / 100)
+        return math.floor(amount * total / 100 + 1e-9)
     return int(amount)
 
 
 @dataclass(frozen=True)
 class SparsitySchedule:
     """Gradual magnitude pruning (Zhu & Gupta 2017, eq. 1; cubic in Prune OFA), in optimizer steps.
+
+    Steps count from 0, as those of the learning rate do: an update at step 0 comes before the first
+    training step.
 
     Attributes:
         final: share of zeros that is reached, in [0, 1).
@@ -112,6 +116,11 @@ class SparsitySchedule:
     def is_update(self, step: int) -> bool:
         """Return whether masks are computed anew at `step`."""
         return self.begin <= step <= self.mask_end and (step - self.begin) % self.frequency == 0
+
+    def asked(self, step: int) -> float:
+        """Sparsity that the last mask update up to `step` asked for; 0 before the first."""
+        step = min(step, self.last_update)
+        return self.sparsity(step - (step - self.begin) % self.frequency)
 
     def sparsity(self, step: int) -> float:
         """Share of weights that should be zero at `step`.

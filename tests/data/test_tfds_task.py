@@ -10,27 +10,30 @@ from tf_prune_ofa.keras_compat import tf
 tfds = pytest.importorskip("tensorflow_datasets")
 
 
-def write_dataset(folder, features, splits):
+def write_dataset(data_dir, name, features, splits):
     """Writes a prepared dataset, as TFDS documents it for files made elsewhere."""
+    folder = data_dir / name
     folder.mkdir(parents=True)
+    features = tfds.features.FeaturesDict(features)
     template = tfds.core.ShardedFileTemplate(
         data_dir=folder,
-        dataset_name="glue",
+        dataset_name=name.split("/")[0],
         filetype_suffix="tfrecord",
         template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
     )
     infos = []
-    for name, examples in splits.items():
-        path = folder / f"glue-{name}.tfrecord-00000-of-00001"
+    for split, examples in splits.items():
+        in_split = template.replace(split=split)
+        path = in_split.sharded_filepath(shard_index=0, num_shards=1)
         with tf.io.TFRecordWriter(str(path)) as writer:
             for example in examples:
                 writer.write(features.serialize_example(features.encode_example(example)))
         infos.append(
             tfds.core.SplitInfo(
-                name=name,
+                name=split,
                 shard_lengths=[len(examples)],
-                num_bytes=path.stat().st_size,
-                filename_template=template.replace(split=name),
+                num_bytes=path.stat().length,
+                filename_template=in_split,
             )
         )
     tfds.folder_dataset.write_metadata(
@@ -41,34 +44,52 @@ def write_dataset(folder, features, splits):
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-
-    def texts(count, label):
-        return [
-            {"sentence": f"café {i}", "other": f"b{i}", "label": label(i)} for i in range(count)
-        ]
-
-    def features(label):
-        text = tfds.features.Text
-        return tfds.features.FeaturesDict({"sentence": text(), "other": text(), "label": label})
-
+    text = tfds.features.Text
+    # GLUE's features, which TFDS knows from its own code.
     write_dataset(
-        folder / "glue" / "sst2" / "2.0.0",
-        features(tfds.features.ClassLabel(names=["negative", "positive"])),
+        folder,
+        "glue/sst2/2.0.0",
         {
-            "train": texts(6, lambda i: i % 2),
-            "validation": texts(3, lambda i: 1),
-            "test": texts(2, lambda i: -1),
+            "sentence": text(),
+            "label": tfds.features.ClassLabel(names=["negative", "positive"]),
+            "idx": np.int32,
+        },
+        {
+            name: [{"sentence": f"café {i}", "label": label(i), "idx": i} for i in range(count)]
+            for name, count, label in [
+                ("train", 6, lambda i: i % 2),
+                ("validation", 3, lambda i: 1),
+                ("test", 2, lambda i: -1),
+            ]
         },
     )
     write_dataset(
-        folder / "glue" / "stsb" / "2.0.0",
-        features(np.float32),
-        {"train": texts(2, lambda i: i + 0.5), "validation": texts(2, lambda i: 5.0)},
+        folder,
+        "glue/stsb/2.0.0",
+        {"sentence1": text(), "sentence2": text(), "label": np.float32, "idx": np.int32},
+        {
+            name: [
+                {"sentence1": f"a{i}", "sentence2": f"b{i}", "label": i + 0.5, "idx": i}
+                for i in range(2)
+            ]
+            for name in ("train", "validation")
+        },
+    )
+    # Datasets that TFDS has no code for.
+    write_dataset(
+        folder,
+        "own_words/1.0.0",
+        {"sentence": text(), "label": text()},
+        {name: [{"sentence": "c", "label": "yes"}] for name in ("train", "validation")},
     )
     write_dataset(
-        folder / "glue" / "rte" / "2.0.0",
-        features(np.int64),
-        {"train": texts(2, lambda i: i), "validation": texts(2, lambda i: 1 - i)},
+        folder,
+        "own_numbers/1.0.0",
+        {"sentence": text(), "label": np.int64},
+        {
+            name: [{"sentence": f"c{i}", "label": i} for i in range(2)]
+            for name in ("train", "validation")
+        },
     )
     return folder
 
@@ -93,35 +114,55 @@ def test_labels_in_another_order_keep_their_meaning(data_dir):
 
 
 def test_regression_on_pairs(data_dir):
-    task = read(data_dir, "glue/stsb", text_b="other")
+    task = read(data_dir, "glue/stsb", text_a="sentence1", text_b="sentence2")
     assert task.is_regression
-    assert sorted(zip(task.train.text_b, task.train.label, strict=True)) == [
-        ("b0", 0.5),
-        ("b1", 1.5),
-    ]
+    rows = zip(task.train.text_a, task.train.text_b, task.train.label.tolist(), strict=True)
+    assert sorted(rows) == [("a0", "b0", 0.5), ("a1", "b1", 1.5)]
 
 
 def test_numbers_without_names_need_labels(data_dir):
-    task = read(data_dir, "glue/rte", labels=("no", "yes"))
+    task = read(data_dir, "own_numbers", labels=("no", "yes"))
     rows = dict(zip(task.train.text_a, task.train.label.tolist(), strict=True))
-    assert rows == {"café 0": 0, "café 1": 1}
+    assert rows == {"c0": 0, "c1": 1}
     with pytest.raises(UserError, match="list the task's labels"):
-        read(data_dir, "glue/rte")
+        read(data_dir, "own_numbers")
+
+
+def test_text_labels(data_dir):
+    assert read(data_dir, "own_words", labels=("no", "yes")).train.label.tolist() == [1]
+    with pytest.raises(UserError, match="example 0: the label 'yes' is not one of 'no', 'ja'"):
+        read(data_dir, "own_words", labels=("no", "ja"))
 
 
 def test_bad_requests(data_dir):
     with pytest.raises(UserError, match="no feature 'sentense'; the nearest is 'sentence'"):
         read(data_dir, "glue/sst2", text_a="sentense")
+    with pytest.raises(UserError, match="the feature 'idx' is not text"):
+        read(data_dir, "glue/sst2", text_a="idx")
+    with pytest.raises(UserError, match="this is regression"):
+        read(data_dir, "glue/stsb", text_a="sentence1", labels=("low", "high"))
+    with pytest.raises(UserError, match="Dataset no_such_set not found.$"):
+        read(data_dir, "no_such_set")
     with pytest.raises(UserError, match="Unknown split 'validaton'"):
         read(data_dir, "glue/sst2", dev="validaton")
     with pytest.raises(UserError, match=r"example 0: the label '-1' is not one of"):
         read(data_dir, "glue/sst2", dev="test")
     with pytest.raises(UserError, match="those of tfds:glue/sst2 are 'negative', 'positive'"):
         read(data_dir, "glue/sst2", labels=("bad", "good"))
-    with pytest.raises(UserError, match="validation.* has no examples"):
+    with pytest.raises(UserError, match="corresponds to no data"):
         read(data_dir, "glue/sst2", dev="validation[:0]")
     with pytest.raises(UserError, match="cannot give 'glue/cola'"):
         read(data_dir, "glue/cola", download=False)
+
+
+def test_broken_file(tmp_path):
+    examples = [{"sentence": "x" * 99, "label": 0}]
+    features = {"sentence": tfds.features.Text(), "label": np.int64}
+    write_dataset(tmp_path, "broken/1.0.0", features, {"train": examples, "validation": examples})
+    (file,) = tmp_path.rglob("*train*")
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(UserError, match="cannot give 'broken'"):
+        read(tmp_path, "broken", labels=("a", "b"))
 
 
 def test_missing_package(monkeypatch):

@@ -81,7 +81,7 @@ def test_accents_follow_the_case_unless_told_otherwise(vocab_path):
         ("Crème brûlée", ["cr", "##eme", "br", "##ule", "##e"]),
         ("Cre\u0301me", ["cr", "##eme"]),
         ("日本語", ["日", "本", "語"]),
-        ("a\x00b\ufffdc\x07d", ["abcd"]),
+        ("go\x00o\ufffdd\x07 so", ["good", "so"]),
         ("soft\u00adhyphen zero\u200bwidth", ["soft", "##hy", "##ph", "##en", "zero", "##wi"]),
         ("don't", ["don", "'", "t"]),
         ("$5.00", ["$", "5", ".", "00"]),
@@ -98,22 +98,24 @@ def test_awkward_texts(minilm, text, tokens):
     assert bool(got) == bool(tokens)
 
 
-def test_same_ids_as_keras_nlp_on_awkward_strings(minilm, minilm_folder):
+@pytest.fixture(scope="module")
+def keras_nlp_tokenizer(minilm_folder):
     import tf_prune_ofa.keras_compat  # noqa: F401  its Keras must be chosen before keras_nlp's
 
     keras_nlp = pytest.importorskip("keras_nlp")
     # Accents stripped, as BERT did; keras-nlp leaves that off in every preset.
-    theirs = keras_nlp.tokenizers.BertTokenizer(
+    return keras_nlp.tokenizers.BertTokenizer(
         str(minilm_folder / "vocab.txt"), lowercase=True, strip_accents=True
     )
+
+
+def test_same_ids_as_keras_nlp_on_awkward_strings(minilm, keras_nlp_tokenizer):
     pieces = (
         "The film FILM don't rock'n'roll café Naïveté ÀÉÎÕÜ çedilla Cre\u0301me re\u0301sume\u0301 "
-        "日本語 中文字符 한국어 ไทย हिन्दी עברית العربية Ελληνικά Кино ёлка 😀 👍🏽 C++ a_b ~^|<=> $5.00 "
-        "50% #1 @home e-mail “quoted” ‘so’ — – … ¿Qué? ¡No! «oui» 1,000,000 3.14 A.B.C. http://x.y/?z=1 "
-        "[CLS] [mask] ## ##ing unaffable supercalifragilistic ♥ € £ © ½x x² ™"
+        "日本語 中文字符 ไทย हिन्दी עברית العربية Ελληνικά Кино ёлка 😀 👍🏽 C++ a_b "
+        "~^|<=> $5.00 50% #1 @home e-mail “quoted” ‘so’ — – ¿Qué? ¡No! «oui» 1,000,000 3.14 "
+        "A.B.C. http://x.y/?z=1 [CLS] [mask] ## ##ing unaffable supercalifragilistic ♥ € £ ©"
     ).split()
-    # Of these, what differs (see the next test) is left out.
-    pieces = [piece for piece in pieces if not set(piece) & set("…½²™")]
     pieces += ["x" * 100, "y" * 101, "z" * 250, ""]
     rng = np.random.default_rng(0)
     texts = ["", " ", "\n\t", *pieces]
@@ -121,8 +123,9 @@ def test_same_ids_as_keras_nlp_on_awkward_strings(minilm, minilm_folder):
         count = int(rng.integers(1, 7))
         parts = [pieces[i] for i in rng.integers(len(pieces), size=count)]
         texts.append(rng.choice([" ", "  ", "\n", ",", "-", " \t "]).join(parts))
-    for text, ours, their in zip(texts, minilm.tokenize(texts), theirs(texts), strict=True):
-        assert ours.tolist() == np.asarray(their).tolist(), text
+    both = zip(texts, minilm.tokenize(texts), keras_nlp_tokenizer(texts), strict=True)
+    differing = [text for text, ours, theirs in both if ours.tolist() != list(theirs)]
+    assert not differing
 
 
 @pytest.mark.parametrize(
@@ -130,24 +133,20 @@ def test_same_ids_as_keras_nlp_on_awkward_strings(minilm, minilm_folder):
     [
         # keras-nlp folds compatibility characters, BERT did not.
         ("so…", ["so", "…"], ["so", "..."]),
-        ("ﬁn", ["ﬁn"], ["fin"]),
+        ("№", ["№"], ["no"]),
         # BERT dropped control characters and U+FFFD.
-        ("go\ufffdod", ["good"], ["go", "[UNK]"]),
+        ("go\ufffdod", ["good"], ["[UNK]"]),
+        # Taking accents off splits Hangul into its letters, for which the vocabulary has pieces;
+        # keras-nlp puts them together again.
+        ("한", ["ᄒ", "##ᅡ", "##ᆫ"], ["[UNK]"]),
     ],
 )
-def test_known_differences_from_keras_nlp(minilm, minilm_folder, text, ours, theirs):
-    import tf_prune_ofa.keras_compat  # noqa: F401
-
-    keras_nlp = pytest.importorskip("keras_nlp")
-    other = keras_nlp.tokenizers.BertTokenizer(
-        str(minilm_folder / "vocab.txt"), lowercase=True, strip_accents=True
-    )
-    expected = [token if token in minilm._tokens else "[UNK]" for token in ours]
-    assert minilm.tokens(minilm.tokenize([text])[0]) == expected
-    assert [other.id_to_token(int(index)) for index in other(text)] == theirs
+def test_known_differences_from_keras_nlp(minilm, keras_nlp_tokenizer, text, ours, theirs):
+    assert minilm.tokens(minilm.tokenize([text])[0]) == ours
+    assert minilm.tokens(keras_nlp_tokenizer(text)) == theirs
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.text(max_size=40), max_size=5))
 def test_any_text_gives_ids_in_the_vocabulary(wordpiece, texts):
     for ids in wordpiece.encode(texts, max_length=16).ids:

@@ -73,12 +73,12 @@ def benchmark(
     Returns:
         Plain JSON values: `schema`, `created`, `reference` (file name), `runtime` (name, version,
         threads, xnnpack), `machine`, `settings`, `warnings`, and `files`. Each file has `file` (its
-        name), `path`, `size_bytes`, `sha256`, `inputs`, `delegation` (operators,
-        delegated, partitions), `load_ms`, `first_run_ms`, `peak_memory_bytes`, `latency_ms` (median,
-        p10, p90, p99, min, mean, runs), `first_of_turn_ms` and `ratio` (ratio, low, high) or None.
+        name), `path`, `size_bytes`, `sha256`, `inputs`, `delegation` (operators, delegated,
+        partitions), `load_ms`, `first_run_ms`, `peak_memory_bytes`, `latency_ms` (median, p10, p90,
+        p99, min, mean, runs), `first_of_turn_ms` and `ratio` (ratio, low, high) or None.
 
     Raises:
-        UserError: settings without sense, no files, a file that is missing, damaged or does not run.
+        UserError: settings without sense, no file, or one that is missing, damaged or does not run.
     """
     settings = settings or BenchSettings()
     _check_settings(settings)
@@ -94,8 +94,10 @@ def benchmark(
     measured = _in_process("latency", paths, {**options, **turns})
 
     entries = [
-        _file_facts(path) | _load_figures(load) | figures
-        for path, load, figures in zip(paths, loads, measured["files"], strict=True)
+        _file_facts(path, name) | _load_figures(load) | figures
+        for path, name, load, figures in zip(
+            paths, _names(paths), loads, measured["files"], strict=True
+        )
     ]
     reference_entry = None
     if reference is not None:
@@ -139,37 +141,46 @@ def _distinct_paths(
 
 def _in_process(task: str, paths: list[Path], options: dict[str, Any]) -> dict[str, Any]:
     """Runs one task of `worker` in a fresh process and gives back what it measured."""
-    names = ", ".join(path.name for path in paths)
     with tempfile.TemporaryDirectory() as folder:
-        job, answer = Path(folder, "job.json"), Path(folder, "answer.json")
+        job, answer, log = (Path(folder, name) for name in ("job.json", "answer.json", "log.txt"))
         job.write_text(json.dumps({"task": task, "paths": [*map(str, paths)], "options": options}))
         # The package may be imported from a checkout that the new process does not know of.
         package_parent = str(Path(tf_prune_ofa.__file__).parent.parent)
         search_path = os.pathsep.join([package_parent, os.environ.get("PYTHONPATH", "")])
         process = subprocess.run(
-            [sys.executable, "-m", "tf_prune_ofa.bench.worker", str(job), str(answer)],
+            [sys.executable, "-m", "tf_prune_ofa.bench.worker", *map(str, (job, answer, log))],
             env={**os.environ, "PYTHONPATH": search_path.rstrip(os.pathsep)},
-            stdout=subprocess.DEVNULL,
             check=False,
         )
-        if process.returncode < 0:
-            reason = signal.Signals(-process.returncode).name
-            raise UserError(
-                f"The runtime crashed ({reason}) while it ran {names}. Look at the file with "
-                "tools/inspect_tflite.py, or choose another --runtime."
-            )
-        if not answer.is_file():
-            raise RuntimeError(f"the measuring process ended with code {process.returncode}")
-        result = json.loads(answer.read_text())
+        said = log.read_text(errors="replace") if log.is_file() else ""
+        result = json.loads(answer.read_text()) if answer.is_file() else {}
     if "error" in result:
         raise UserError(result["error"])
+    if process.returncode < 0:
+        reason = signal.Signals(-process.returncode).name
+        raise UserError(
+            f"The runtime was killed ({reason}) while it ran {', '.join(map(str, paths))}. Look at "
+            "the file with tools/inspect_tflite.py, or choose another --runtime. It said last: "
+            + (said.strip() or "nothing").splitlines()[-1]
+        )
+    if process.returncode:
+        raise RuntimeError(f"the measuring process ended with {process.returncode}:\n{said}")
     return result
 
 
-def _file_facts(path: Path) -> dict[str, Any]:
+def _names(paths: Sequence[Path]) -> list[str]:
+    """File names, with their folder where two files have the same name."""
+    names = [path.name for path in paths]
+    return [
+        path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
+        for path in paths
+    ]
+
+
+def _file_facts(path: Path, name: str) -> dict[str, Any]:
     data = path.read_bytes()
     return {
-        "file": path.name,
+        "file": name,
         "path": str(path),
         "size_bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),

@@ -15,9 +15,9 @@ def make_inputs(model: schema.ModelT, *, seed: int = 0) -> list[np.ndarray]:
     """Makes one full-length example: no padding, as padding costs a fixed-length file the same.
 
     Integer inputs are told apart by name: a mask is all ones, type ids are zeros then ones (two
-    sentences), all others are token ids drawn from the whole vocabulary, so that embedding rows come
-    from all over memory as they do for real text. Float inputs are standard normal, quantized ones
-    cover their type's range.
+    sentences), all others are token ids drawn from the whole vocabulary, so that embedding rows
+    come from all over memory as they do for real text. Float inputs are standard normal, quantized
+    ones cover their type's range.
 
     Args:
         model: what `flatbuffer.read_model` gave.

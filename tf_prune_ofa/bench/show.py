@@ -1,5 +1,6 @@
 """The results of a benchmark as text: ratios first, and never without the circumstances."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tf_prune_ofa.text_table import megabytes, text_table
@@ -20,21 +21,25 @@ FILE_HEADER = (
     "delegated",
 )
 
-EXPLANATION = """\
-ratio          median latency divided by that of the reference; 0.50 is twice as fast
-95 % interval  of the ratio, by bootstrap over rounds
-median ms      latency of one run; p10, p90, p99: percentiles of the same runs; min: the fastest
-first of turn  median of the runs right after another file ran, not counted in the latency
-load ms        opening the file, in a fresh process, with the file in the page cache
-peak MB        memory that loading and the first run added to a fresh process, at the highest
-delegated      operators that XNNPACK runs / operators in the file, in how many partitions"""
+COLUMN_MEANINGS = (
+    ("ratio", "median latency divided by that of the reference: 0.50 is twice as fast"),
+    ("95 % interval", "of the ratio, by bootstrap over rounds"),
+    (
+        "median ms",
+        "latency of one run; p10, p90, p99, min: percentiles and fastest of the same runs",
+    ),
+    ("first of turn", "median ms of the runs right after another file ran; not in the latency"),
+    ("load ms", "opening the file in a fresh process, with the file in the page cache"),
+    ("peak MB", "most memory that loading and a first run added to a fresh process"),
+    ("delegated", "operators that XNNPACK runs / operators in the file, in how many partitions"),
+)
 
 
 def facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     """The circumstances of a benchmark as (what, value)."""
     machine, runtime, settings = result["machine"], result["runtime"], result["settings"]
     load = machine["load_average"]
-    rounds = min(len_of_rounds(file, settings) for file in result["files"])
+    rounds = min(rounds_of(file, settings) for file in result["files"])
     return [
         ("runtime", f"{runtime['name']} {runtime['version']}"),
         ("threads", str(runtime["threads"])),
@@ -55,7 +60,7 @@ def facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def len_of_rounds(file: dict[str, Any], settings: dict[str, Any]) -> int:
+def rounds_of(file: dict[str, Any], settings: dict[str, Any]) -> int:
     """Rounds that a file was really run for; the time limit may have cut them."""
     return file["latency_ms"]["runs"] // settings["burst"]
 
@@ -67,11 +72,18 @@ def file_rows(result: dict[str, Any]) -> list[list[str]]:
 
 def describe(result: dict[str, Any]) -> str:
     """The whole result as text for the console."""
-    width = max(len(what) for what, _ in facts(result))
-    lines = [text_table(FILE_HEADER, file_rows(result)), "", EXPLANATION, ""]
-    lines += [f"{what.ljust(width)}  {value}" for what, value in facts(result)]
-    lines += [f"\nWarning: {warning}" for warning in result["warnings"]]
-    return "\n".join(lines)
+    parts = [
+        text_table(FILE_HEADER, file_rows(result)),
+        _pairs(COLUMN_MEANINGS),
+        _pairs(facts(result)),
+        *(f"Warning: {warning}" for warning in result["warnings"]),
+    ]
+    return "\n\n".join(parts)
+
+
+def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
+    width = max(len(what) for what, _ in pairs)
+    return "\n".join(f"{what.ljust(width)}  {value}" for what, value in pairs)
 
 
 def _row(file: dict[str, Any], is_reference: bool) -> list[str]:

@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tf_prune_ofa.data.task_data import Split, TaskData, check_labels, nearest, parse_labels
 from tf_prune_ofa.errors import UserError
 
@@ -26,9 +28,9 @@ def tfds_task(
         dataset: name for `tfds.load`, such as "glue/sst2".
         text_a: feature of the text.
         text_b: feature of the second text, if the task has pairs.
-        label: feature of the label: a class label, an integer or, for regression, a float.
+        label: feature of the label: a class label, an integer, a text or, for regression, a float.
         labels: names of the classes; by default the dataset's own. Needed where the label is a
-            plain integer.
+            plain integer or a text.
         train: split to learn from; slices such as "train[:10%]" work.
         dev: split to judge by.
         data_dir: where prepared datasets are; by default TFDS's own folder.
@@ -48,10 +50,16 @@ def tfds_task(
             )
     names = tuple(getattr(info.features[label], "names", None) or ())
     labels = check_labels(labels or names)
-    if not labels and info.features[label].np_dtype.kind != "f":
+    is_score = np.dtype(info.features[label].np_dtype).kind == "f"
+    if labels and is_score:
         raise UserError(
-            f"The label of tfds:{dataset} is a number without names: list the task's labels in the "
-            "order of these numbers."
+            f"{label!r} of tfds:{dataset} is a score, so this is regression: leave the task's "
+            "labels out."
+        )
+    if not labels and not is_score:
+        raise UserError(
+            f"{label!r} of tfds:{dataset} has no names for its values: list the task's labels, for "
+            "numbers in the order of the numbers."
         )
     if names and set(labels) != set(names):
         raise UserError(
@@ -59,7 +67,7 @@ def tfds_task(
             f"{', '.join(map(repr, names))}. Use these, or leave the task's labels out."
         )
     splits = [
-        _split(list(examples), columns, labels, names or labels, f"tfds:{dataset}, {split}")
+        _split(examples, columns, labels, names or labels, f"tfds:{dataset}, {split}")
         for split, examples in zip([train, dev], loaded, strict=True)
     ]
     return TaskData(dataset, labels, *splits)
@@ -67,7 +75,7 @@ def tfds_task(
 
 def _load(
     dataset: str, splits: list[str], data_dir: str | os.PathLike[str] | None, download: bool
-) -> tuple[Any, Any]:
+) -> tuple[list[list[dict[str, Any]]], Any]:
     try:
         import tensorflow_datasets as tfds
     except ImportError:
@@ -80,14 +88,16 @@ def _load(
         loaded, info = tfds.load(
             dataset, split=splits, data_dir=folder, download=download, with_info=True
         )
-    # What TFDS raises for a wrong name, a wrong split, no network or a full disk has no common
-    # class; its message says which it was.
+        return [list(tfds.as_numpy(one)) for one in loaded], info
+    # What TFDS raises for a wrong name or split, no network, a full disk or a broken file has no
+    # common class; its message says which it was.
     except Exception as error:
+        # Of an unknown name it lists all the names it knows, from the second line on.
+        reason = str(error).split("\n")[0]
         raise UserError(
             f"TensorFlow Datasets cannot give {dataset!r} with splits {' and '.join(splits)}: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {reason}"
         ) from error
-    return [tfds.as_numpy(one) for one in loaded], info
 
 
 def _split(
@@ -98,13 +108,18 @@ def _split(
     place: str,
 ) -> Split:
     """Makes a split of examples whose integer labels count in `names`."""
-    if not examples:
-        raise UserError(f"{place} has no examples. Name another split.")
-    texts = [[example[column].decode("utf-8") for example in examples] for column in columns[:-1]]
-    values = [
-        names[value] if labels and 0 <= value < len(names) else str(value)
-        for value in (example[columns[-1]] for example in examples)
-    ]
+    *text_columns, label_column = columns
+    for column in text_columns:
+        if not isinstance(examples[0][column], bytes):
+            raise UserError(f"{place}: the feature {column!r} is not text. Name another one.")
+    texts = [[example[column].decode("utf-8") for example in examples] for column in text_columns]
+    values = [_label_name(example[label_column], names) for example in examples]
     places = [f"{place}, example {number}" for number in range(len(examples))]
     label = parse_labels(values, labels, places)
     return Split(texts[0], texts[1] if len(texts) == 2 else None, label)
+
+
+def _label_name(value: Any, names: tuple[str, ...]) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    return names[value] if names and 0 <= value < len(names) else str(value)

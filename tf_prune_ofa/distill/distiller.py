@@ -44,7 +44,8 @@ TEACHER_PREFIX = "teacher/"  # key of cached teacher logits in the targets: pref
 class Distiller(keras.Model):
     """Trains `student` on labels and on a frozen teacher's logits.
 
-    Loss: sum over targets of share · (hard · L_hard + soft · L_soft); see `distill.losses`.
+    Loss: sum over targets of share · (hard · L_hard + soft · L_soft), plus hidden · L_hidden and
+    attention · L_attention; see `distill.losses`.
 
     The teacher is held behind a function, so it is neither trained nor saved with the student, and it
     always runs without dropout. Where the batch's targets carry cached teacher logits
@@ -104,7 +105,7 @@ class Distiller(keras.Model):
         return {"loss": total, **terms}
 
     def loss_terms(self, inputs: Tensors, targets: Tensors, outputs: Tensors) -> Tensors:
-        """Return every loss term, unweighted: `loss_hard...` and `loss_soft...`."""
+        """Return every loss term, unweighted: `loss_hard...`, `loss_soft...`, `loss_hidden`, `loss_attention`."""
         terms = {}
         teacher_outputs = self._teacher_outputs(inputs, targets)
         for target in self.targets:
@@ -125,6 +126,14 @@ class Distiller(keras.Model):
                         logits, teacher_logits, temperature, soft_weights
                     )
                 terms["loss_soft" + target.suffix] = soft
+        for name, prefix, loss in (
+            ("hidden", "hidden_states/", losses.hidden_loss),
+            ("attention", "attention_scores/", losses.attention_loss),
+        ):
+            if getattr(self.loss_settings, name):
+                keys = sorted(key for key in outputs if key.startswith(prefix))
+                student, teacher = ([of[key] for key in keys] for of in (outputs, teacher_outputs))
+                terms[f"loss_{name}"] = loss(student, teacher, inputs["input_mask"])
         return terms
 
     def total_loss(self, terms: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -135,13 +144,16 @@ class Distiller(keras.Model):
                 term = terms.get(f"loss_{name}{target.suffix}")
                 if term is not None:
                     total += target.share * getattr(self.loss_settings, name) * term
+        for name in ("hidden", "attention"):
+            if f"loss_{name}" in terms:
+                total += getattr(self.loss_settings, name) * terms[f"loss_{name}"]
         return total
 
     def _teacher_outputs(self, inputs: Tensors, targets: Tensors) -> Tensors:
-        if not self.loss_settings.soft:
+        if not self.loss_settings.distils:
             return {}
         keys = {target.output: TEACHER_PREFIX + target.output for target in self.targets}
-        if all(key in targets for key in keys.values()):
+        if not self.loss_settings.distils_layers and all(k in targets for k in keys.values()):
             return {output: targets[key] for output, key in keys.items()}
         if self._teacher is None:
             raise ValueError("distillation needs a teacher, or its cached logits in the targets")

@@ -74,3 +74,41 @@ def soft_regression_loss(
     A softmax over one value is constant, so the divergence above would teach nothing.
     """
     return regression_loss(student_logits, tf.cast(teacher_logits, tf.float32)[..., 0], weights)
+
+
+def hidden_loss(
+    student_states: list[tf.Tensor], teacher_states: list[tf.Tensor], mask: tf.Tensor
+) -> tf.Tensor:
+    """Mean squared error of hidden states, summed over layers (SparseBERT, section 3; L_hid).
+
+    Args:
+        student_states: [B, S, H] of the embeddings and of each layer.
+        teacher_states: the same of the teacher.
+        mask: [B, S], 1 token, 0 padding. (The published code counts padding in.)
+    """
+    return tf.add_n(
+        [
+            weighted_mean(tf.reduce_mean(tf.math.squared_difference(student, teacher), -1), mask)
+            for student, teacher in zip(student_states, teacher_states, strict=True)
+        ]
+    )
+
+
+def attention_loss(
+    student_scores: list[tf.Tensor], teacher_scores: list[tf.Tensor], mask: tf.Tensor
+) -> tf.Tensor:
+    """Mean squared error of attention scores before the softmax, summed over layers (SparseBERT; L_att).
+
+    Args:
+        student_scores: [B, A, S, S] of each layer, query by key, without the padding's score.
+        teacher_scores: the same of the teacher.
+        mask: [B, S], 1 token, 0 padding; pairs with padding do not count.
+    """
+    mask = tf.cast(mask, tf.float32)
+    pairs = mask[:, :, None] * mask[:, None, :]  # [B, S, S]
+    return tf.add_n(
+        [
+            weighted_mean(tf.reduce_mean(tf.math.squared_difference(student, teacher), 1), pairs)
+            for student, teacher in zip(student_scores, teacher_scores, strict=True)
+        ]
+    )

@@ -29,8 +29,8 @@ FACTOR_TOLERANCE = 2.0**-22
 class KerasDense:
     """A Dense layer of the Keras model.
 
-    `kernel` is float32 [in, out]; `input_name` is the layer in front of it; `is_linear` says that it
-    has no activation of its own.
+    `kernel` is float32 [in, out]; `input_name` is the layer in front of it; `is_linear` says that
+    it has no activation of its own.
     """
 
     kernel: np.ndarray
@@ -44,8 +44,8 @@ class DenseLayer:
 
     `name` and `input_name` are Keras layer names: the Dense and the layer in front of it.
     `factor` is the constant that the converter multiplied into kernel and bias: the file's output
-    is `factor` times the Keras layer's. `is_linear` is false if the Keras layer has an activation of
-    its own, whose output another operator computes.
+    is `factor` times the Keras layer's. `is_linear` is false if the Keras layer has an activation
+    of its own, whose output another operator computes.
     """
 
     name: str
@@ -69,7 +69,7 @@ def stamp(graph: Graph, layers: Mapping[str, KerasDense]) -> None:
     """
     stamps = {}
     for operator in graph.operators:
-        if graph.op_name(operator) != "FULLY_CONNECTED" or not graph.is_constant(operator.inputs[1]):
+        if not has_constant_kernel(graph, operator):
             continue
         kernel = graph.constant(operator.inputs[1]).T
         found = _recognise(kernel, graph.name(operator.inputs[1]), layers, taken=stamps)
@@ -108,8 +108,19 @@ def read_stamps(graph: Graph) -> dict[str, DenseLayer]:
     return {entry["name"]: DenseLayer(**entry) for entry in json.loads(content)}
 
 
+def has_constant_kernel(graph: Graph, operator: Any) -> bool:
+    """Return whether an operator is a FULLY_CONNECTED whose weights are in the file."""
+    is_layer = graph.op_name(operator) == "FULLY_CONNECTED"
+    return is_layer and graph.is_constant(operator.inputs[1])
+
+
 def layer_of(graph: Graph, operator: Any, stamps: Mapping[str, DenseLayer]) -> DenseLayer | None:
-    """Return the Dense layer that a FULLY_CONNECTED computes; None if it is none (tied decoder)."""
+    """Return the Dense layer that an operator computes; None if it does not compute one.
+
+    A FULLY_CONNECTED may be none: the tied decoder of masked language modelling.
+    """
+    if not has_constant_kernel(graph, operator):
+        return None
     name = graph.name(operator.inputs[1]).removesuffix(KERNEL_SUFFIX)
     return stamps.get(name)
 

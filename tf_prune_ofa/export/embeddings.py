@@ -1,9 +1,9 @@
 """Embedding tables in INT8 with one scale for each row.
 
-A row is looked up as integers and multiplied by its scale: GATHER on the INT8 table, DEQUANTIZE with
-scale 1, GATHER on the column of scales, MUL. GATHER itself knows one scale for a whole table only, and
-a few large entries (rare words, padding) would then set the step of all rows. EMBEDDING_LOOKUP with
-scales for rows needs a newer runtime than tflite-runtime 2.14.
+A row is looked up as integers and multiplied by its scale: GATHER on the INT8 table, DEQUANTIZE
+with scale 1, GATHER on the column of scales, MUL. GATHER itself knows one scale for a whole table
+only, and a few large entries would then set the step of all rows. EMBEDDING_LOOKUP with a scale for
+each row needs a newer runtime than tflite-runtime 2.14.
 """
 
 from __future__ import annotations

@@ -6,21 +6,15 @@ TensorFlow). Only the first subgraph is edited: a BERT encoder has no control fl
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import flatbuffers
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
-from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.runtime import flatbuffer
 
-try:
-    from ai_edge_litert import schema_py_generated as schema
-except ImportError:
-    from tensorflow.lite.python import schema_py_generated as schema
-
-FILE_IDENTIFIER = b"TFL3"
 # The C++ writer aligns constants to 16 bytes, so that kernels may read them with vector loads
 # straight from the mapped file. Python's generated classes would align them to 4.
 BUFFER_ALIGNMENT = 16
@@ -37,14 +31,6 @@ _NUMPY_TYPES = {
     schema.TensorType.BOOL: np.dtype(np.bool_),
 }
 _TENSOR_TYPES = {dtype: code for code, dtype in _NUMPY_TYPES.items()}
-
-
-def _names(enumeration: type) -> dict[int, str]:
-    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
-
-
-OP_NAMES = _names(schema.BuiltinOperator)
-TYPE_NAMES = _names(schema.TensorType)
 
 
 class _AlignedBuffer(schema.BufferT):
@@ -100,23 +86,10 @@ class Graph:
         Raises:
             UserError: these bytes are not a whole .tflite file.
         """
-        if content[4:8] != FILE_IDENTIFIER:
-            raise UserError(
-                f"not a .tflite file: its identifier is {bytes(content[4:8])!r}, not "
-                f"{FILE_IDENTIFIER!r}. Give a file written by the export stage or by TensorFlow."
-            )
-        try:
-            self.model = schema.ModelT.InitFromPackedBuf(content, 0)
-        except (struct.error, IndexError, ValueError, TypeError, MemoryError) as error:
-            raise UserError(
-                f"broken .tflite file of {len(content):,} bytes ({error}): it was cut off or "
-                "damaged. Export or copy it again."
-            ) from error
-        if not self.model.subgraphs:
-            raise UserError("this .tflite file has no subgraph. Export it again.")
+        self.model = flatbuffer.parse_model(content)
         self.subgraph = self.model.subgraphs[0]
         self.tensors = self.subgraph.tensors
-        self.operators = self.subgraph.operators
+        self.operators = self.subgraph.operators or []
         for operator in self.operators:
             # Vectors are read-only views of the file; passes redirect inputs one by one.
             operator.inputs = np.array(_list(operator.inputs), np.int32)
@@ -125,8 +98,8 @@ class Graph:
     # Reading
 
     def op_name(self, operator: Any) -> str:
-        """Return the operator's builtin name, e.g. `FULLY_CONNECTED`."""
-        return OP_NAMES.get(self._builtin_code(operator), "UNKNOWN")
+        """Return the operator's name, e.g. `FULLY_CONNECTED`, or `CUSTOM:name`."""
+        return flatbuffer.op_name(self.model.operatorCodes[operator.opcodeIndex])
 
     def op_version(self, operator: Any) -> int:
         """Return the version of the operator's definition that the file asks for."""
@@ -135,7 +108,7 @@ class Graph:
     def name(self, tensor: int) -> str:
         """Return a tensor's name."""
         name = self.tensors[tensor].name
-        return name.decode() if isinstance(name, bytes) else name or ""
+        return name if isinstance(name, str) else flatbuffer.text(name)
 
     def dtype(self, tensor: int) -> np.dtype | None:
         """Return a tensor's NumPy type; None where NumPy has none (INT4, STRING, ...)."""
@@ -143,8 +116,7 @@ class Graph:
 
     def shape(self, tensor: int) -> list[int]:
         """Return a tensor's shape."""
-        shape = self.tensors[tensor].shape
-        return [] if shape is None else [int(size) for size in shape]
+        return list(flatbuffer.shape_of(self.tensors[tensor]))
 
     def is_constant(self, tensor: int) -> bool:
         """Return whether the tensor's value is in the file."""
@@ -152,13 +124,7 @@ class Graph:
 
     def stored_bytes(self, tensor: int) -> int:
         """Return how many bytes the file holds for a tensor: values, and indices if sparse."""
-        data = self._data(tensor)
-        stored = 0 if data is None else len(data)
-        sparsity = self.tensors[tensor].sparsity
-        for dimension in sparsity.dimMetadata if sparsity else ():
-            for vector in (dimension.arraySegments, dimension.arrayIndices):
-                stored += 0 if vector is None else np.asarray(vector.values).nbytes
-        return stored
+        return flatbuffer.stored_bytes(self.model, self.tensors[tensor])
 
     def constant(self, tensor: int) -> np.ndarray:
         """Return the value of a constant that is stored densely.
@@ -257,6 +223,20 @@ class Graph:
             operator.builtinOptions = options
         return operator
 
+    def opcode(self, op_name: str, version: int) -> int:
+        """Return the position of an operator's definition, added if the file has none."""
+        for index, code in enumerate(self.model.operatorCodes):
+            if flatbuffer.op_name(code) == op_name and code.version == version:
+                return index
+        wanted = getattr(schema.BuiltinOperator, op_name)
+        code = schema.OperatorCodeT()
+        code.builtinCode = wanted
+        # Codes above 127 do not fit the old field, which then holds 127.
+        code.deprecatedBuiltinCode = min(wanted, 127)
+        code.version = version
+        self.model.operatorCodes.append(code)
+        return len(self.model.operatorCodes) - 1
+
     def set_operators(self, operators: Iterable[Any]) -> None:
         """Replace the list of operators, which must be in order of execution."""
         self.subgraph.operators = self.operators = list(operators)
@@ -283,7 +263,7 @@ class Graph:
         """Return the file's bytes, without tensors and buffers that nothing uses any more."""
         self._drop_unused()
         builder = _SharingBuilder(1 << 20)
-        builder.Finish(self.model.Pack(builder), FILE_IDENTIFIER)
+        builder.Finish(self.model.Pack(builder), flatbuffer.IDENTIFIER)
         return bytes(builder.Output())
 
     def _drop_unused(self) -> None:
@@ -341,28 +321,8 @@ class Graph:
 
     # Parts
 
-    def _data(self, tensor: int) -> Any:
-        data = self.model.buffers[self.tensors[tensor].buffer].data
-        return data if data is not None and len(data) else None
-
-    def _builtin_code(self, operator: Any) -> int:
-        code = self.model.operatorCodes[operator.opcodeIndex]
-        # Codes above 126 do not fit the old field, which then holds 127 as a placeholder.
-        return max(code.builtinCode, code.deprecatedBuiltinCode)
-
-    def opcode(self, op_name: str, version: int) -> int:
-        """Return the position of an operator's definition, added if the file has none."""
-        wanted = getattr(schema.BuiltinOperator, op_name)
-        for index, code in enumerate(self.model.operatorCodes):
-            if max(code.builtinCode, code.deprecatedBuiltinCode) == wanted:
-                if code.version == version:
-                    return index
-        code = schema.OperatorCodeT()
-        code.builtinCode = wanted
-        code.deprecatedBuiltinCode = min(wanted, 127)
-        code.version = version
-        self.model.operatorCodes.append(code)
-        return len(self.model.operatorCodes) - 1
+    def _data(self, tensor: int) -> np.ndarray | None:
+        return flatbuffer.constant_bytes(self.model, self.tensors[tensor])
 
     def _append(
         self,

@@ -10,17 +10,17 @@ import numpy as np
 from tf_prune_ofa.errors import UserError
 
 INT8_MIN, INT8_MAX = -128, 127
-# Biases are INT32 with scale input_scale * weight_scale. 2**30 leaves the other half of INT32 to the
-# sum of products.
+# Biases are INT32 with scale input_scale * weight_scale. 2**30 leaves the other half of INT32 to
+# the sum of products.
 BIAS_LIMIT = 2**30
 
 
 def activation_params(minimum: float, maximum: float) -> tuple[float, int]:
     """Return (scale, zero_point) of an asymmetric INT8 activation with range [minimum, maximum].
 
-    The range is first widened to contain 0, so that 0 is an integer exactly. Scale and zero point are
-    those of TensorFlow's FakeQuantWithMinMaxVars with 8 bits, so a trained range gives the same grid
-    in training and in the file.
+    The range is first widened to contain 0, so that 0 is an integer exactly. Scale and zero point
+    are those of TensorFlow's FakeQuantWithMinMaxVars with 8 bits, so a trained range gives the same
+    grid in training and in the file.
 
     >>> activation_params(-1.0, 1.55)  # 255 steps of 0.01; zero is 100 steps above the minimum
     (0.009999999776482582, -28)
@@ -49,8 +49,8 @@ def weight_scales(
     """Return the scale of each output channel of a kernel, largest magnitude / 127.
 
     Symmetric, so a weight is 0 in the file exactly if it is within half a step of 0; pruned weights
-    stay 0. A channel of zeros gets the layer's largest scale, any number would do. Where a bias would
-    not fit INT32 (tiny weights beside a large bias) the scale grows until it does.
+    stay 0. A channel of zeros gets the layer's largest scale; any number would do. Where a bias
+    would not fit INT32 (tiny weights beside a large bias) the scale grows until it does.
 
     Args:
         kernel: float32 [out, in], as TFLite stores it.
@@ -70,8 +70,9 @@ def weight_scales(
 
 def quantize_weights(kernel: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """Return a kernel [out, in] as INT8 in [-127, 127] with one scale for each output channel."""
-    steps = kernel.astype(np.float64) / scales[:, None].astype(np.float64)
-    return np.clip(np.rint(steps), -INT8_MAX, INT8_MAX).astype(np.int8)
+    # In float32 and half to even, as emulated in training: a tie must fall on the same side.
+    steps = np.rint(kernel / scales[:, None])
+    return np.clip(steps, -INT8_MAX, INT8_MAX).astype(np.int8)
 
 
 def quantize_bias(bias: np.ndarray, scales: np.ndarray) -> np.ndarray:

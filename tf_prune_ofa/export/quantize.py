@@ -2,13 +2,14 @@
 
 `dense_int8` is static: fully-connected layers compute INT8 x INT8 -> INT8 with ranges fixed by
 training or calibration. `dynamic_int8` stores INT8 weights and lets the runtime choose the range of
-each input when it runs. Softmax, LayerNorm, GELU and residual sums stay float32 in both: XNNPACK has
-no INT8 kernels for them, and they are a small part of the time.
+each input when it runs. Softmax, LayerNorm, GELU and residual sums stay float32 in both: XNNPACK
+has no INT8 kernels for most of them, and they are a small part of the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.export import dense_layers, embeddings, guard, integers
 from tf_prune_ofa.export.dense_layers import DenseLayer
 from tf_prune_ofa.export.graph import Graph, quantization, schema
+from tf_prune_ofa.runtime import flatbuffer
 
 Ranges = Mapping[str, tuple[float, float]]
 
-# FULLY_CONNECTED versions: 5 = keep_num_dims (INT8 is 4), 6 = without bias, 12 = float input with one
-# weight scale for each channel (older runtimes would use the first scale for all).
+# FULLY_CONNECTED versions: 5 = keep_num_dims (INT8 is 4), 6 = without bias, 12 = float input with
+# one weight scale for each channel (older runtimes would use the first scale for all).
 _STATIC_VERSION = 5
 _NO_BIAS_VERSION = 6
 _DYNAMIC_VERSION = 12
@@ -41,8 +43,8 @@ def dense_int8(float32_file: bytes, ranges: Ranges) -> bytes:
 
     Args:
         float32_file: from `convert.to_float32`.
-        ranges: Keras layer name -> (min, max). A Dense's own name gives the range of its output (with
-            bias, before any activation); the name of the layer in front of it that of its input.
+        ranges: Keras layer name -> (min, max). A Dense's own name gives the range of its output
+            (with bias, before any activation), the name of the layer in front that of its input.
 
     Raises:
         UserError: no layer has both ranges, a range is empty, or a name is no layer of the file.
@@ -53,9 +55,7 @@ def dense_int8(float32_file: bytes, ranges: Ranges) -> bytes:
     operators: list[Any] = []
     quantized_inputs: dict[tuple[int, float, int], int] = {}
     for operator in graph.operators:
-        layer = None
-        if graph.op_name(operator) == "FULLY_CONNECTED":
-            layer = dense_layers.layer_of(graph, operator, layers)
+        layer = dense_layers.layer_of(graph, operator, layers)
         if layer is None or why_float(layer, ranges) is not None:
             operators.append(operator)
             continue
@@ -74,15 +74,16 @@ def dense_int8(float32_file: bytes, ranges: Ranges) -> bytes:
 def dynamic_int8(float32_file: bytes) -> bytes:
     """Quantize the weights of every fully-connected layer, and embedding tables.
 
-    Weights as in `dense_int8`; inputs and outputs stay float32, and the runtime quantizes each input
-    with its own range.
+    Weights as in `dense_int8`; inputs and outputs stay float32, and the runtime quantizes each
+    input with its own range. tflite-runtime 2.14 does not load such a file: it knows only one scale
+    for a whole kernel where the input is float.
 
     Args:
         float32_file: from `convert.to_float32`.
     """
     graph = Graph(float32_file)
     for operator in graph.operators:
-        if graph.op_name(operator) != "FULLY_CONNECTED" or not graph.is_constant(operator.inputs[1]):
+        if not dense_layers.has_constant_kernel(graph, operator):
             continue
         kernel = graph.constant(operator.inputs[1])
         scales = integers.weight_scales(kernel)
@@ -110,6 +111,67 @@ def why_float(layer: DenseLayer, ranges: Ranges) -> str | None:
         return "its Keras layer has an activation of its own, so its range is not the sum's"
     missing = [name for name in (layer.input_name, layer.name) if name not in ranges]
     return f"no range for {' and '.join(missing)}" if missing else None
+
+
+@dataclass(frozen=True)
+class Int8Layer:
+    """The numbers of a static INT8 layer; a real number is scale * (integer - zero point).
+
+    `kernel` is INT8 [out, in] with zero point 0 and scales [out]; `bias` is INT32 [out] with scales
+    input_scale * weight_scales, or None. `output_scale` is that of the file's output, which is the
+    Keras layer's times `factor`; `output_tensor` is that output's index in the file.
+    """
+
+    kernel: np.ndarray
+    weight_scales: np.ndarray
+    bias: np.ndarray | None
+    input_scale: float
+    input_zero_point: int
+    output_scale: float
+    output_zero_point: int
+    factor: float
+    output_tensor: int
+
+
+def int8_layers(file: bytes) -> dict[str, Int8Layer]:
+    """Return the integers and scales of all static INT8 layers of a file, by Keras layer name.
+
+    Args:
+        file: variant dense_int8 or sparse_int8.
+    """
+    graph = Graph(file)
+    layers = dense_layers.read_stamps(graph)
+    unpacked = {
+        int(op.outputs[0]): int(op.inputs[0])
+        for op in graph.operators
+        if graph.op_name(op) == "DENSIFY"
+    }
+    found = {}
+    for operator in graph.operators:
+        if graph.op_name(operator) not in ("FULLY_CONNECTED", "CONV_2D"):
+            continue
+        source, result = int(operator.inputs[0]), int(operator.outputs[0])
+        stored = unpacked.get(int(operator.inputs[1]), int(operator.inputs[1]))
+        name = graph.name(stored).removesuffix(dense_layers.KERNEL_SUFFIX)
+        if name not in layers or graph.dtype(source) != np.int8:
+            continue
+        values = flatbuffer.tensor_values(graph.model, graph.tensors[stored])
+        biases = [int(tensor) for tensor in operator.inputs[2:] if tensor >= 0]
+        found[name] = Int8Layer(
+            values.reshape(len(values), -1),
+            np.asarray(graph.tensors[int(operator.inputs[1])].quantization.scale),
+            graph.constant(biases[0]) if biases else None,
+            *_parameters(graph, source),
+            *_parameters(graph, result),
+            factor=layers[name].factor,
+            output_tensor=result,
+        )
+    return found
+
+
+def _parameters(graph: Graph, tensor: int) -> tuple[float, int]:
+    parameters = graph.tensors[tensor].quantization
+    return float(parameters.scale[0]), int(parameters.zeroPoint[0])
 
 
 def _static_layer(

@@ -2,9 +2,10 @@
 
 The one form of sparse INT8 weights that all runtimes run, and at the speed of dense weights, is
 DENSIFY in front of a CONV_2D: the runtime unpacks the weights once when it loads the file. So a
-FULLY_CONNECTED becomes a convolution whose window is the whole input vector. The vector of K numbers is
-laid out as W places of K/W channels, with K/W <= 256: column indices then fit one byte where a 1x1
-convolution over K > 256 channels needs two. Sums are over the same integers, so results are equal.
+FULLY_CONNECTED becomes a convolution whose window is the whole input vector. The vector of K
+numbers is laid out as W places of K/W channels, with K/W <= 256: column indices then fit one byte
+where a 1x1 convolution over K > 256 channels needs two. Sums are over the same integers, so results
+are equal.
 """
 
 from __future__ import annotations
@@ -163,9 +164,10 @@ def _as_convolution(
     operators.append(graph.new_operator("DENSIFY", [stored], [unpacked], schema.DensifyOptionsT()))
 
     if not bias or bias[0] < 0:
-        scale = graph.tensors[source].quantization.scale[0] * graph.tensors[weights].quantization.scale
+        input_scale = graph.tensors[source].quantization.scale[0]
+        scales = input_scale * graph.tensors[weights].quantization.scale
         zeros = np.zeros(outputs, np.int32)
-        bias = [graph.add_constant(f"{name}/no_bias", zeros, quantization(scale))]
+        bias = [graph.add_constant(f"{name}/no_bias", zeros, quantization(scales))]
     options = schema.Conv2DOptionsT()
     options.padding = schema.Padding.VALID
     options.strideW = options.strideH = 1

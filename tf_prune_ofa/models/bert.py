@@ -88,7 +88,7 @@ def build_model(
     config: EncoderConfig,
     head: Head | None = None,
     *,
-    wrap: Wrap = lambda layer: layer,
+    wrap: Wrap | None = None,
     sequence_length: int | None = None,
     batch_size: int | None = None,
     hidden_states: bool = False,
@@ -131,7 +131,7 @@ def build_model(
             "DistilBERT has no pooler and no token types, so it cannot predict the next sentence; "
             "set nsp to false"
         )
-    graph = _Graph(config, wrap, seed)
+    graph = _Graph(config, wrap or (lambda layer: layer), seed)
     names = ["input_word_ids", "input_mask"]
     if config.architecture == "bert":
         names.append("input_type_ids")

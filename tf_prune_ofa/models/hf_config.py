@@ -72,7 +72,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         message = f"{path.parent} has no {path.name}; give a folder with a whole model"
         raise UserError(message) from None
-    except (ValueError, UnicodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); get the file again") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} holds a {type(value).__name__}, not an object; get it again")
@@ -92,7 +92,7 @@ def read_config(folder: str | Path) -> EncoderConfig:
     if architecture not in _SIZE_KEYS:
         raise UserError(
             f"{path}: model_type is {architecture!r}; this package reads 'bert' and 'distilbert'. "
-            "If it is one of these and the file does not say so, add the line"
+            "If it is one of these and the file does not say so, add model_type to it"
         )
     for key, wanted in _REQUIRED_VALUES.items():
         if values.get(key) not in (None, wanted):

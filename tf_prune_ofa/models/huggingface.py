@@ -62,6 +62,7 @@ def read_weights(folder: str | Path) -> dict[str, np.ndarray]:
             hold a decoder that is not tied to the word embedding.
     """
     names = {tensor: name for name, tensor in tensor_names(read_config(folder)).items()}
+    order = {name: index for index, name in enumerate(names.values())}
     found: dict[str, np.ndarray] = {}
     decoder = None
     for tensor, value in _read_tensors(Path(folder)):
@@ -88,18 +89,13 @@ def read_weights(folder: str | Path) -> dict[str, np.ndarray]:
             f"{folder}: the MLM decoder's matrix is not the word embedding's, as it is in this "
             "package; choose a checkpoint with tied embeddings"
         )
-    return found
+    # Not in the file's order, which differs from writer to writer; unknown tensors last.
+    return {name: found[name] for name in sorted(found, key=lambda n: order.get(n, len(order)))}
 
 
 def _read_tensors(folder: Path) -> Iterable[tuple[str, np.ndarray]]:
-    """Yield all tensors of a folder, from one file or from the shards that an index lists."""
-    if (folder / WEIGHTS).is_file():
-        shards = [WEIGHTS]
-    elif (folder / WEIGHTS_INDEX).is_file():
-        shards = sorted(set(read_json(folder / WEIGHTS_INDEX)["weight_map"].values()))
-    else:
-        raise UserError(_no_weights_message(folder))
-    for shard in shards:
+    """Yield all tensors of a folder with their names."""
+    for shard in _shards(folder):
         path = folder / shard
         try:
             with safe_open(path, framework="np") as tensors:
@@ -114,6 +110,18 @@ def _read_tensors(folder: Path) -> Iterable[tuple[str, np.ndarray]]:
                 f"{path} is cut short, damaged or no safetensors file ({error}; it has "
                 f"{path.stat().st_size} bytes); get the file again"
             ) from error
+
+
+def _shards(folder: Path) -> list[str]:
+    """Return the names of the files with weights: one, or those that an index lists."""
+    if (folder / WEIGHTS).is_file():
+        return [WEIGHTS]
+    if not (folder / WEIGHTS_INDEX).is_file():
+        raise UserError(_no_weights_message(folder))
+    weight_map = read_json(folder / WEIGHTS_INDEX).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise UserError(f"{folder / WEIGHTS_INDEX} lists no files; get it again")
+    return sorted(set(weight_map.values()))
 
 
 def _no_weights_message(folder: Path) -> str:
@@ -225,14 +233,14 @@ def _to_tensors(
 ) -> dict[str, np.ndarray]:
     """Return float32 arrays by the file's names."""
     names = tensor_names(config)
-    values = {name: variable.numpy() for name, variable in bert.parameters(model).items()}
     tensors = {}
-    for name, value in {**extra, **values}.items():
+    for name, weight in {**extra, **bert.parameters(model)}.items():
         tensor = names[name]
         # The base class has no prefix; other classes hold the base under its name.
         if head is not None and head_of(name) in (None, "pooler"):
             tensor = f"{config.architecture}.{tensor}"
+        value = np.asarray(weight, np.float32)
         value = value.T if name.endswith("/kernel") else value
         # safetensors writes the memory as it lies, ignoring that a transposed view is one.
-        tensors[tensor] = np.ascontiguousarray(value, np.float32)
+        tensors[tensor] = np.ascontiguousarray(value)
     return tensors

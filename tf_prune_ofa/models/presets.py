@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tf_prune_ofa.data.wordpiece import find_vocab, tokenizer_settings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
@@ -65,14 +67,19 @@ class Pretrained:
         """Whether text is lower-cased first."""
         return self.tokenizer["lower_case"]
 
+    def read_weights(self) -> dict[str, np.ndarray]:
+        """Return all weights by stable name, kernels as [in, out]."""
+        if self.is_keras_preset:
+            return keras_preset.read_keras_weights(self.folder)
+        return huggingface.read_weights(self.folder)
+
     def load_into(self, model: keras.Model, *, new_heads: Collection[str] = ()) -> LoadReport:
         """Load the weights into a model of this encoder; see `huggingface.load_weights`.
 
         keras-nlp presets give the encoder and the pooler; heads of their task presets stay out.
         """
         if self.is_keras_preset:
-            weights = keras_preset.read_keras_weights(self.folder)
-            return assign_weights(model, weights, self.folder, new_heads=new_heads)
+            return assign_weights(model, self.read_weights(), self.folder, new_heads=new_heads)
         return huggingface.load_weights(model, self.folder, new_heads=new_heads)
 
 

@@ -31,7 +31,7 @@ class RampThenHold(PolynomialDecay):
     """TFMOT's polynomial schedule with separate ends of the ramp and of the mask updates.
 
     Prune OFA reaches the final sparsity at step 50k of 100k and updates masks until 80k, which
-    `PolynomialDecay` with its one `end_step` cannot express.
+    `PolynomialDecay` with its one `end_step` cannot express; nor can it prune in one shot.
     """
 
     def __init__(self, schedule: SparsitySchedule) -> None:
@@ -50,7 +50,8 @@ class RampThenHold(PolynomialDecay):
         is_update = self._should_prune_in_step(
             step, self.schedule.begin, self.schedule.mask_end, self.frequency
         )
-        return is_update, super().__call__(step)[1]
+        ramp = super().__call__(step)[1]
+        return is_update, tf.where(step >= self.schedule.ramp_end, self.final_sparsity, ramp)
 
     def get_config(self) -> dict[str, Any]:
         """Return the schedule's fields."""
@@ -63,15 +64,25 @@ class RampThenHold(PolynomialDecay):
         return cls(SparsitySchedule(**config))
 
 
-def magnitude_mask(weights: np.ndarray, zeros: int) -> np.ndarray:
+def magnitude_mask(
+    weights: np.ndarray, zeros: int, before: np.ndarray | None = None
+) -> np.ndarray:
     """Return the mask (float32, 1 kept) that prunes the `zeros` smallest magnitudes.
 
     The count is exact for any weights: among equal magnitudes the lower flat index is kept. A threshold
     (as in TFMOT) prunes none or all of a tie, and on already sparse weights, where the tie is at zero,
     that can turn a 85 % sparse kernel dense.
+
+    Args:
+        weights: any shape.
+        zeros: how many to prune.
+        before: the mask up to now; what it prunes ranks below all else, even below a kept weight that
+            happens to be zero. None where nothing is pruned yet.
     """
     size = weights.size
     magnitude = np.abs(weights).ravel()
+    if before is not None:
+        magnitude = np.where(before.ravel() > 0, magnitude, -1)
     kept = size - zeros
     if zeros == 0:
         return np.ones(weights.shape, np.float32)
@@ -87,13 +98,17 @@ class _ExactPruning(Pruning):
     """TFMOT's mask bookkeeping with `magnitude_mask` in place of its threshold."""
 
     def _update_mask(self, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        sparsity = self._pruning_schedule(self._step_fn())[1]
+        schedule = self._pruning_schedule.schedule
+        [(_, before, _)] = self._pruning_vars  # a Dense layer has one kernel
 
-        def update(values: np.ndarray, asked: np.ndarray) -> np.ndarray:
-            return magnitude_mask(values, zeros_of(values.size, float(asked)))
+        def update(values: np.ndarray, before: np.ndarray, step: np.ndarray) -> np.ndarray:
+            # Not the schedule's tensor: a float32 0.9 is so much below 0.9 that counts can be one off.
+            zeros = zeros_of(values.size, schedule.sparsity(int(step)))
+            return magnitude_mask(values, zeros, before)
 
         # NumPy selects the threshold in linear time; TensorFlow has only full sorts (8x slower here).
-        mask = tf.numpy_function(update, [weights, sparsity], tf.float32, stateful=False)
+        inputs = [weights, before, self._step_fn()]
+        mask = tf.numpy_function(update, inputs, tf.float32, stateful=False)
         mask = tf.cast(tf.ensure_shape(mask, weights.shape), weights.dtype)
         kept = tf.where(mask > 0, tf.abs(weights), weights.dtype.max)
         return tf.reduce_min(kept), mask
@@ -111,7 +126,8 @@ class GradualPruning(PruneLowMagnitude):
         """Create masks as TFMOT does, and take over how they are computed."""
         super().build(input_shape)
         self.pruning_obj = _ExactPruning(
-            training_step_fn=lambda: self.pruning_step,
+            # TFMOT has counted the step that is under way; the schedule counts the finished ones.
+            training_step_fn=lambda: self.pruning_step - 1,
             pruning_vars=self.pruning_vars,
             pruning_schedule=self.pruning_schedule,
             block_size=self.block_size,
@@ -149,3 +165,14 @@ def wrapper_masks(model: keras.Model) -> dict[str, tf.Variable]:
         if isinstance(layer, PruneLowMagnitude)
         for _, mask, _ in layer.pruning_vars
     }
+
+
+def asked_sparsity(model: keras.Model, steps: int) -> float:
+    """Return the share of zeros that all pruned kernels together should have after `steps` steps."""
+    zeros = size = 0
+    for layer in model.layers:
+        if isinstance(layer, GradualPruning):
+            weights = layer.layer.kernel.shape.num_elements()
+            size += weights
+            zeros += zeros_of(weights, layer.pruning_schedule.schedule.asked(steps - 1))
+    return zeros / size

@@ -107,9 +107,9 @@ def sparsity_of(masks: Mapping[str, np.ndarray]) -> float:
 class PatternLock:
     """Keeps pruned weights at zero during training: masks gradients, and weights after each step.
 
-    Masking the gradient keeps Adam's moments of pruned weights at zero, so that there is nothing in
-    the optimizer that could move them; masking the weight after the step makes the zero exact at all
-    times, in checkpoints inside an epoch too.
+    Masking the gradient lets Adam's moments of a weight fade once it is pruned, and keeps them at zero
+    where the pattern was locked from the start; masking the weight after the step makes the zero exact
+    at all times, in checkpoints inside an epoch too.
     """
 
     def __init__(

@@ -42,9 +42,12 @@ def layer_sparsities(rules: Mapping[str, float], layers: Iterable[str]) -> dict[
         layers: names of all Dense layers.
 
     Raises:
-        UserError: see `match_layers`; also if nothing is left to prune.
+        UserError: see `match_layers`; also if a sparsity is not in [0, 1), or nothing is left to prune.
     """
     layers = list(layers)
+    for pattern, sparsity in rules.items():
+        if not 0 <= sparsity < 1:
+            raise UserError(f"rule '{pattern}': sparsity must be in [0, 1), got {sparsity}")
     found: dict[str, float] = {}
     for pattern, names in match_layers(rules, layers).items():
         found.update(dict.fromkeys(names, rules[pattern]))

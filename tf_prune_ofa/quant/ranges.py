@@ -41,6 +41,24 @@ def trained_ranges(model: keras.Model) -> Ranges:
     return ranges
 
 
+def assign_ranges(model: keras.Model, ranges: Ranges) -> None:
+    """Put saved ranges into a model that emulates INT8, and freeze them.
+
+    Raises:
+        UserError: the model has a range that is not among them.
+    """
+    missing = set(trained_ranges(model)) - set(ranges)
+    if missing:
+        raise UserError(f"no saved range for {', '.join(sorted(missing))}; quantize the model again")
+    for layer in model.layers:
+        if isinstance(layer, QuantizeWrapper):
+            low, high = ranges.get(base_layer(layer).name, (0.0, 0.0))
+            values = {"output_min": low, "output_max": high, "output_momentum": 1.0}
+            for variable in layer.weights:
+                if _tail(variable) in values:
+                    variable.assign(values[_tail(variable)])
+
+
 def save_ranges(path: str | Path, ranges: Ranges) -> None:
     """Write ranges as JSON."""
     write_json(path, {name: list(values) for name, values in ranges.items()})

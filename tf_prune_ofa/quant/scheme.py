@@ -160,7 +160,11 @@ def plan(model: keras.Model, float_layers: Iterable[str] = ()) -> list[PlannedLa
 
 
 def apply(
-    config: bert.EncoderConfig, head: bert.Head, weights: keras.Model, float_layers: Iterable[str] = ()
+    config: bert.EncoderConfig,
+    head: bert.Head,
+    weights: keras.Model,
+    float_layers: Iterable[str] = (),
+    **outputs: bool,
 ) -> keras.Model:
     """Return a model that emulates INT8, with the weights of a float model.
 
@@ -169,6 +173,7 @@ def apply(
         head: the task head.
         weights: float model of the same encoder and head.
         float_layers: patterns of Dense layers to leave float.
+        **outputs: `hidden_states` and `attention_scores` of `models.bert.build_model`.
     """
     kept_float = _float_dense_layers(weights, float_layers)
 
@@ -176,7 +181,7 @@ def apply(
         quantize_config = _config_of(layer, kept_float)
         return quantize_annotate_layer(layer, quantize_config) if quantize_config else layer
 
-    annotated = bert.build_model(config, head, wrap=wrap)
+    annotated = bert.build_model(config, head, wrap=wrap, **outputs)
     bert.copy_parameters(weights, annotated)
     configs = (DenseInt8, RangeOnly, EmbeddingInt8)
     with quantize_scope({cls.__name__: cls for cls in configs}):

@@ -1,7 +1,7 @@
 """Read what the stages of a recipe wrote, into one object.
 
-Nothing here fails because a stage is missing: a report of half a run is still worth reading. A file
-that is there but cannot be read is an error, as it would otherwise look like a stage without results.
+Nothing here fails because a stage is missing: a report of half a run is still worth reading. A
+file that is there but cannot be read is an error: otherwise it would look like a missing one.
 """
 
 import json
@@ -74,13 +74,20 @@ class Run:
         return manifest["files"] if isinstance(manifest, dict) else manifest
 
 
-def collect_run(source: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]) -> Run:
+def collect_run(
+    source: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]],
+    *,
+    name: str = "",
+    about: dict[str, str] | None = None,
+) -> Run:
     """Reads a run.
 
     Args:
         source: the run's folder; or a mapping from stage name to stage folder, in order, which a
             runner that knows the folders of this very run should prefer: of several folders of the
             same stage (made with different settings) the plain form takes the newest.
+        name: the recipe's name; by default what result.json says, else the folder's name.
+        about: the recipe's `about` block.
 
     Raises:
         UserError: no such folder, no stage in it, or a file of a stage that cannot be read.
@@ -94,14 +101,15 @@ def collect_run(source: str | os.PathLike[str] | Mapping[str, str | os.PathLike[
         run_dir = Path(source)
         folders = _stage_folders(run_dir)
     stages = tuple(_read_stage(name, folder) for name, folder in folders.items())
-    recipe_file = run_dir / "recipe.json"
-    recipe = _read_json(recipe_file) if recipe_file.is_file() else {}
-    return Run(recipe.get("name") or run_dir.name, recipe.get("about") or {}, stages)
+    names = [stage.result["recipe"] for stage in stages if stage.result.get("recipe")]
+    return Run(name or next(iter(names), run_dir.name), about or {}, stages)
 
 
 def _stage_folders(run_dir: Path) -> dict[str, Path]:
     if not run_dir.is_dir():
-        raise UserError(f"There is no run folder {run_dir}. Run the recipe first, or correct the path.")
+        raise UserError(
+            f"There is no run folder {run_dir}. Run the recipe first, or correct the path."
+        )
     newest: dict[tuple[int, str], Path] = {}
     for folder in run_dir.iterdir():
         match = _FOLDER.fullmatch(folder.name)
@@ -112,7 +120,7 @@ def _stage_folders(run_dir: Path) -> dict[str, Path]:
             newest[key] = folder
     if not newest:
         raise UserError(
-            f"{run_dir} holds no stage folder (such as 01_teacher-0f3a9c21). Give the folder of one "
+            f"{run_dir} holds no stage folder (such as 01_teacher-0f3a9c21). Give the folder of a "
             "recipe run."
         )
     return {name: folder for (_, name), folder in sorted(newest.items())}
@@ -144,7 +152,7 @@ def _read_json(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(
-            f"{file} is not valid JSON ({error}). Delete the stage's folder and run the recipe again."
+            f"{file} is not valid JSON ({error}). Delete the stage's folder and run it again."
         ) from error
 
 

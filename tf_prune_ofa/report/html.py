@@ -14,7 +14,15 @@ from tf_prune_ofa.files import write_bytes, write_text
 from tf_prune_ofa.report import plots
 from tf_prune_ofa.report.collect import Run, Stage, collect_run
 from tf_prune_ofa.report.rows import columns, model_rows, ratio_interval
-from tf_prune_ofa.report.summary import cards, duration, headline, number, stage_rows, words
+from tf_prune_ofa.report.summary import (
+    cards,
+    duration,
+    headline,
+    number,
+    pruned_layers_note,
+    stage_rows,
+    words,
+)
 
 _TEMPLATE_FOLDER = Path(__file__).parent
 _WORST_LAYERS = 12
@@ -63,7 +71,8 @@ def _render(run: Run, drawn: dict[str, plots.Plot]) -> str:
     bench, verify = run.detail("bench"), run.detail("verify") or {}
     layers = verify.get("layers") or []
     return environment.get_template("template.html").render(
-        run=run,
+        title=run.about.get("title") or run.name,
+        about=[(key, value) for key, value in run.about.items() if value and key != "title"],
         headline=headline(run),
         cards=cards(run),
         columns=columns(run),
@@ -71,29 +80,48 @@ def _render(run: Run, drawn: dict[str, plots.Plot]) -> str:
         interval=ratio_interval,
         plots=drawn,
         loss_plots=[plot for key, plot in drawn.items() if key.startswith("loss_")],
+        pruned_layers_note=pruned_layers_note(run),
         stages=stage_rows(run),
         total_seconds=sum(stage.result.get("seconds") or 0 for stage in run.stages),
         bench_facts=show.facts(bench) if bench else [],
         bench_files=_bench_table(bench) if bench else None,
+        bench_meanings=show.COLUMN_MEANINGS,
         bench_warnings=bench["warnings"] if bench else [],
         verify_facts=[(words(k), number(v)) for k, v in verify.items() if _is_plain(v)],
-        verify_files=_table(verify.get("files") or []),
+        verify_files=_turned(_table(verify.get("files") or [])),
         verify_layers=_table(layers[:_WORST_LAYERS]),
         verify_layer_count=len(layers),
-        configs=[(s.name, json.dumps(s.config, indent=2, ensure_ascii=False)) for s in finished],
+        configs=_configs(finished),
         environment=_environment(finished),
     )
 
 
-def _bench_table(bench: dict[str, Any]) -> dict[str, list]:
-    return {"header": list(show.FILE_HEADER), "rows": show.file_rows(bench)}
+def _bench_table(bench: dict[str, Any]) -> dict[str, Any]:
+    return {"header": list(show.FILE_HEADER), "rows": show.file_rows(bench), "words": {0}}
 
 
-def _table(entries: list[dict[str, Any]]) -> dict[str, list]:
-    """Header and cells of a list of JSON objects; nested values have no place in a table."""
+def _table(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """A list of JSON objects as a table; nested values have no place in one.
+
+    Returns:
+        `header`, `rows` of cells as text, and the positions of columns that hold `words`.
+    """
     keys = list(dict.fromkeys(key for entry in entries for key in entry if _is_plain(entry[key])))
-    cells = [[number(entry.get(key)) for key in keys] for entry in entries]
-    return {"header": [words(key) for key in keys], "rows": cells}
+    return {
+        "header": [words(key) for key in keys],
+        "rows": [[number(entry.get(key)) for key in keys] for entry in entries],
+        "words": {
+            i for i, key in enumerate(keys) if any(isinstance(e.get(key), str) for e in entries)
+        },
+    }
+
+
+def _turned(table: dict[str, Any]) -> dict[str, Any]:
+    """The table with rows for columns: a few things with many figures each are read better so."""
+    if not table["rows"]:
+        return table
+    header, *rows = zip(table["header"], *table["rows"], strict=True)
+    return {"header": header, "rows": rows, "words": {0}}
 
 
 def _is_plain(value: Any) -> bool:
@@ -110,3 +138,18 @@ def _environment(stages: list[Stage]) -> list[tuple[str, str]]:
             if value is not None and str(value) not in found.setdefault(what, []):
                 found[what].append(str(value))
     return [(what, ", ".join(values)) for what, values in found.items() if values]
+
+
+def _configs(stages: list[Stage]) -> list[tuple[str, str]]:
+    """Settings as JSON: first the sections that all stages share, then those of each stage."""
+    if not stages:
+        return []
+    first = stages[0].config
+    shared = {
+        section: value
+        for section, value in first.items()
+        if len(stages) > 1 and all(stage.config.get(section) == value for stage in stages)
+    }
+    own = [(s.name, {k: v for k, v in s.config.items() if k not in shared}) for s in stages]
+    named = [("all stages", shared), *own] if shared else own
+    return [(name, json.dumps(value, indent=2, ensure_ascii=False)) for name, value in named]

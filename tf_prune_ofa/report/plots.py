@@ -1,11 +1,12 @@
 """The plots of a run: one function each, from a `Run` to a figure or None where data is missing.
 
-Sizes are chosen for a phone: at a width of 360 px a plot is drawn at three eighths of its 960 px, where
-the 12-point text is still readable. Colours are those of Okabe and Ito, which stay apart for every
-kind of colour blindness; what must be told apart also differs in line style or position.
+Sizes are chosen for a phone: 360 px wide, a plot is drawn at three eighths of its 960 px, where the
+12-point text can still be read. Colours are those of Okabe and Ito, which stay apart for every kind
+of colour blindness; what must be told apart also differs in line style or position.
 """
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,12 +77,13 @@ def sparsity_plot(run: Run) -> Plot | None:
         return None
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(3.4)
-        for key, label, colour, style in (
-            ("sparsity_asked", "asked by the schedule", VERMILION, "--"),
-            ("sparsity_measured", "measured in the weights", BLUE, "-"),
+        # The dashes lie on a broad line, so that both are seen where they coincide.
+        for key, label, style in (
+            ("sparsity_measured", "measured in the weights", {"color": "#56B4E9", "linewidth": 5}),
+            ("sparsity_asked", "asked by the schedule", {"color": "#222222", "linestyle": "--"}),
         ):
             steps, values = _series(stage, key)
-            axes.plot(steps, 100 * values, style, color=colour, label=label)
+            axes.plot(steps, 100 * values, label=label, **style)
         axes.set(xlabel=f"step of stage “{stage.name}”", ylabel="zeros, %", ylim=(0, 100))
         axes.legend(loc="lower right")
         return _plot(
@@ -98,20 +100,27 @@ def learning_rate_plot(run: Run) -> Plot | None:
     stages = _with_metric(run, "learning_rate")
     if not stages:
         return None
+    curves = [_series(stage, "learning_rate") for stage in stages]
+    highest = max(rates.max() for _, rates in curves)
+    exponent = math.floor(math.log10(highest)) if highest > 0 else 0
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(3.4)
+        figure, axes = _figure(3.6)
         begin = 0
-        for i, stage in enumerate(stages):
-            steps, rates = _series(stage, "learning_rate")
+        for i, (steps, rates) in enumerate(curves):
             end = begin + steps[-1]
             if i % 2:
                 axes.axvspan(begin, end, color="#F2F4F6", zorder=0)
-            axes.plot(begin + steps, rates, color=_LINE_COLOURS[i % len(_LINE_COLOURS)])
+            axes.plot(
+                begin + steps,
+                rates / 10**exponent,
+                color=_LINE_COLOURS[i % len(_LINE_COLOURS)],
+                label=stages[i].name,
+            )
             begin = end
-        _name_stages(axes, stages)
         axes.set(xlabel="step, all training stages in a row", xlim=(0, begin))
+        axes.set_ylabel(f"learning rate / 1e{exponent}")
         axes.set_ylim(bottom=0)
-        axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+        _legend_above(axes)
         return _plot(
             figure,
             "learning_rate",
@@ -129,7 +138,8 @@ def _loss_plot(stage: Stage) -> Plot | None:
     terms = sorted(
         {key for entry in stage.metrics for key in entry if key.startswith("loss_")}
     )  # the single terms; `loss` is their weighted sum
-    if any("loss" in entry for entry in stage.metrics):
+    has_total = any("loss" in entry for entry in stage.metrics)
+    if has_total and len(terms) != 1:  # a single term is the total
         terms.insert(0, "loss")
     if not terms:
         return None
@@ -147,13 +157,15 @@ def _loss_plot(stage: Stage) -> Plot | None:
                 label=label,
             )
         axes.set(xlabel=f"step of stage “{stage.name}”", ylabel="loss")
-        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
-        axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.16))
+        lowest, highest = axes.get_ylim()
+        axes.set_ylim(min(0, lowest), 1.05 * highest)
+        _legend_above(axes)
         return _plot(
             figure,
             f"loss_{stage.name}",
             f"Loss terms, stage “{stage.name}”",
-            "Pale: as measured. Strong: running median. The total is the weighted sum of the terms.",
+            "Pale: as measured. Strong: running median."
+            + (" The total is the weighted sum of the terms." if "loss" in terms else ""),
         )
 
 
@@ -197,7 +209,7 @@ def score_plot(run: Run) -> Plot | None:
 def layer_sparsity_plot(run: Run) -> Plot | None:
     """Sparsity of each pruned kernel: a panel for each kind of kernel, a bar for each layer."""
     stages = run.of_kind("prune", "transfer", "quantize")
-    found = [s.figures["layer_sparsity"] for s in stages if s.figures.get("layer_sparsity")]
+    found = [s.figures["layers"] for s in stages if s.figures.get("layers")]
     if not found:
         return None
     panels: dict[str, dict[str, float]] = {}
@@ -207,7 +219,7 @@ def layer_sparsity_plot(run: Run) -> Plot | None:
         panels.setdefault(kernel, {})[place] = 100 * share
     with mpl.rc_context(_STYLE):
         lines = -(-len(panels) // 2)
-        figure = Figure(figsize=(_WIDTH_INCHES, 0.5 + 1.75 * lines), dpi=_DPI)
+        figure = Figure(figsize=(_WIDTH_INCHES, 0.6 + 1.4 * lines), dpi=_DPI)
         all_axes = figure.subplots(lines, 2, squeeze=False).ravel()
         for axes, (kernel, shares) in zip(all_axes, panels.items(), strict=False):
             places = np.arange(len(shares))
@@ -244,7 +256,13 @@ def latency_plot(run: Run) -> Plot | None:
         high = [row.latency_ms["p90"] for row in rows] - medians
         axes.barh(places, medians, color=_row_colours(rows), height=0.6)
         axes.errorbar(
-            medians, places, xerr=(low, high), fmt="none", ecolor="#222222", capsize=5, elinewidth=1.5
+            medians,
+            places,
+            xerr=(low, high),
+            fmt="none",
+            ecolor="#222222",
+            capsize=5,
+            elinewidth=1.5,
         )
         for place, row in zip(places, rows, strict=True):
             ratio = f"  (×{row.ratio['ratio']:.2f})" if row.ratio else ""
@@ -256,7 +274,7 @@ def latency_plot(run: Run) -> Plot | None:
                 va="center",
             )
         _name_rows(axes, [row.model for row in rows])
-        axes.set_xlim(0, 1.45 * max(medians + high))
+        axes.set_xlim(0, 1.7 * max(medians + high))
         axes.set_xlabel("ms for one run")
         return _plot(
             figure,
@@ -298,7 +316,7 @@ def size_plot(run: Run) -> Plot | None:
             figure,
             "size",
             "Size of the files",
-            "Zeros that a dense file stores cost it nothing after gzip, so compare both bars.",
+            "The zeros that a dense file stores take little room after gzip, so compare both bars.",
         )
 
 
@@ -352,15 +370,8 @@ def _row_colours(rows: list[ModelRow]) -> list[str]:
     return [VERMILION if row.variant == "sparse_int8" else BLUE for row in rows]
 
 
-def _name_stages(axes: Axes, stages: list[Stage]) -> None:
-    handles = axes.get_lines()
+def _legend_above(axes: Axes) -> None:
+    # Rows of three keep a label of 14 letters apart from its neighbour.
     axes.legend(
-        handles,
-        [stage.name for stage in stages],
-        ncols=min(4, len(stages)),
-        loc="upper center",
-        bbox_to_anchor=(0.5, 1.17),
-        columnspacing=1.2,
-        handlelength=1.2,
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.2, handlelength=1.8
     )
-

@@ -83,6 +83,18 @@ def stage_rows(run: Run) -> list[StageRow]:
     ]
 
 
+def pruned_layers_note(run: Run) -> str:
+    """What the pruned kernels alone take in the dense and in the sparse INT8 file, or ""."""
+    sizes = {entry["variant"]: entry.get("pruned_bytes") for entry in run.exported}
+    dense, sparse = sizes.get("dense_int8"), sizes.get("sparse_int8")
+    if not dense or not sparse:
+        return ""
+    return (
+        f"The pruned kernels alone take {_mb(dense)} in the dense INT8 file and {_mb(sparse)} in "
+        f"the sparse one: {dense / sparse:.2f} times smaller."
+    )
+
+
 def number(value: Any) -> str:
     """A figure for reading: four digits, thousands apart, `-` for None, yes and no."""
     if value is None:

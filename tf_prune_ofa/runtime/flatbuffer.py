@@ -1,9 +1,9 @@
 """Read a `.tflite` file as data, without running it.
 
-The Python classes of the TFLite schema trust every offset they read. `read_model` checks what they do
-not: the file's identifier, that all parts lie inside the file, that every index points at something,
-and that every constant has the bytes its shape asks for. `tensor_values` gives a constant tensor as a
-plain array whatever way the file stores it (dense, sparse-encoded, packed INT4).
+The Python classes of the TFLite schema trust every offset they read. `read_model` checks what they
+do not: the file's identifier, that all parts lie inside the file, that every index points at
+something, and that every constant has the bytes its shape asks for. `tensor_values` gives a
+constant tensor as a plain array whatever way the file stores it (dense, sparse, packed INT4).
 """
 
 import os

@@ -17,6 +17,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tf_prune_ofa.runtime import flatbuffer
+from tf_prune_ofa.runtime.interpreter import Interpreter, Runtime
 from tf_prune_ofa.text_table import megabytes, text_table
 
 
@@ -63,8 +64,8 @@ class WeightSummary:
         quantization: `none`, `per-tensor` or `per-channel`.
         encoding: `dense`, `sparse`, or `sparse 1x16` for blocks of that shape.
         elements: how many numbers it stands for.
-        zeros: how many of them are zero (for integers: equal to the zero point of their channel), or
-            None for an element type that cannot be decoded.
+        zeros: how many of them are zero (for integers: equal to the zero point of their channel),
+            or None for an element type that cannot be decoded.
         stored_bytes: bytes in the file, index arrays included.
     """
 
@@ -82,6 +83,17 @@ class WeightSummary:
     def sparsity(self) -> float | None:
         """Share of zeros, in [0, 1]."""
         return None if self.zeros is None else self.zeros / self.elements
+
+
+@dataclass(frozen=True)
+class LoadSummary:
+    """What a runtime does with the file: `delegated` of its `operators` run in XNNPACK."""
+
+    runtime: str
+    version: str
+    operators: int
+    delegated: int
+    partitions: int
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,7 @@ class FileSummary:
             a graph that has any.
         metadata: names of metadata entries.
         associated_files: names of files packed behind the model (vocabulary, labels).
-        loaded: what a runtime says after loading it, or None if it was not asked.
+        loaded: what a runtime says after loading it, or None if none was asked; see `load`.
     """
 
     path: str
@@ -121,7 +133,7 @@ class FileSummary:
     dynamic_tensors: tuple[str, ...]
     metadata: tuple[str, ...]
     associated_files: tuple[str, ...]
-    loaded: dict[str, Any] | None = None
+    loaded: LoadSummary | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The summary as plain JSON values, with each weight's sparsity added."""
@@ -164,6 +176,30 @@ def inspect(path: str | os.PathLike[str]) -> FileSummary:
     )
 
 
+def load(summary: FileSummary, runtime: Runtime = "auto") -> FileSummary:
+    """Adds what a runtime does with the file to its summary.
+
+    Args:
+        summary: what `inspect` gave.
+        runtime: which runtime; see `interpreter.Interpreter`.
+
+    Returns:
+        The summary with `loaded`.
+
+    Raises:
+        UserError: the runtime is not installed, or refuses the file.
+    """
+    opened = Interpreter(summary.path, threads=1, runtime=runtime)
+    loaded = LoadSummary(
+        runtime=opened.runtime_name,
+        version=opened.runtime_version,
+        operators=opened.node_count,
+        delegated=opened.delegated_count,
+        partitions=opened.partition_count,
+    )
+    return replace(summary, loaded=loaded)
+
+
 def describe(summary: FileSummary) -> str:
     """The summary as text for the console."""
     weight_bytes = sum(weight.stored_bytes for weight in summary.weights)
@@ -171,7 +207,6 @@ def describe(summary: FileSummary) -> str:
         f"{summary.path}: {megabytes(summary.size_bytes)} MB, {summary.operators} operators, "
         f"{len(summary.weights)} weights of {megabytes(weight_bytes)} MB together"
         + (f", {summary.graphs} graphs" if summary.graphs > 1 else ""),
-        _described_load(summary.loaded),
         text_table(
             ["port", "name", "shape", "type", "scale", "zero point"],
             [
@@ -198,6 +233,14 @@ def describe(summary: FileSummary) -> str:
         "Files packed behind the model: " + _listed(summary.associated_files),
     ]
     return "\n\n".join(section for section in sections if section)
+
+
+def describe_load(loaded: LoadSummary) -> str:
+    """One line on what a runtime does with the file."""
+    return (
+        f"{loaded.runtime} {loaded.version} loads it: XNNPACK runs {loaded.delegated} of "
+        f"{loaded.operators} operators, in {loaded.partitions} partitions"
+    )
 
 
 def _described_weights(weights: tuple[WeightSummary, ...]) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from tf_prune_ofa.config import PruneSettings, SparsitySettings
+from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import UpdatePruningStep, keras
 from tf_prune_ofa.models.bert import dense_kernels
-from tf_prune_ofa.pruning.gradual import pruning_wrap, wrapper_masks
+from tf_prune_ofa.pruning.gradual import asked_sparsity, pruning_wrap, wrapper_masks
 from tf_prune_ofa.pruning.lock import PatternLock, assert_zeros, save_masks, sparsity_of
 from tf_prune_ofa.pruning.rules import layer_sparsities
 from tf_prune_ofa.schedules import SparsitySchedule
@@ -37,7 +38,7 @@ def run(settings: PruneSettings, context: Context) -> dict[str, Any]:
         schedule=rate,
         callbacks=lambda start: [UpdatePruningStep()],
         extra_metrics=lambda step: {
-            "sparsity_asked": _asked(schedule, step),
+            "sparsity_asked": asked_sparsity(student, step),
             "sparsity_measured": sparsity_of({name: mask.numpy() for name, mask in masks.items()}),
         },
         before_save=assert_pattern,
@@ -51,13 +52,25 @@ def run(settings: PruneSettings, context: Context) -> dict[str, Any]:
 def sparsity_schedule(
     settings: SparsitySettings, job: TrainingJob, *, final: float
 ) -> SparsitySchedule:
-    """Return the recipe's schedule in steps of this run."""
+    """Return the recipe's schedule in steps of this run.
+
+    Raises:
+        UserError: the run ends before the final sparsity is reached.
+    """
+    last = job.total_steps - 1
+    ramp_end = job.steps(settings.ramp_end)
+    if ramp_end > last:
+        raise UserError(
+            f"{job.context.name}.sparsity.ramp_end is {settings.ramp_end!r}, step {ramp_end}, but the "
+            f"run has only {job.total_steps} steps: its final sparsity would never be reached. Choose "
+            "an earlier ramp_end or a longer run"
+        )
     return SparsitySchedule(
         final=final,
         initial=settings.initial,
         begin=job.steps(settings.begin),
-        ramp_end=job.steps(settings.ramp_end),
-        mask_end=job.steps(settings.mask_end),
+        ramp_end=ramp_end,
+        mask_end=min(job.steps(settings.mask_end), last),
         frequency=max(1, job.steps(settings.frequency)),
         power=settings.power,
     )
@@ -73,11 +86,3 @@ def sparsity_figures(model: keras.Model, masks: dict[str, Any]) -> dict[str, Any
         "pruned_weights": zeros,
         "layers": {name: float(1 - mask.mean()) for name, mask in masks.items()},
     }
-
-
-def _asked(schedule: SparsitySchedule, step: int) -> float:
-    """Sparsity asked at the last mask update up to `step`."""
-    step = min(step, schedule.last_update)
-    if step < schedule.begin:
-        return 0.0
-    return schedule.sparsity(step - (step - schedule.begin) % schedule.frequency)

@@ -32,7 +32,14 @@ def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
     print_plan(scheme.plan(dense, settings.float_layers))
 
     config = job.workspace.encoder.without_dropout()
-    student = scheme.apply(config, job.head, dense, settings.float_layers)
+    student = scheme.apply(
+        config,
+        job.head,
+        dense,
+        settings.float_layers,
+        hidden_states=settings.loss.hidden > 0,
+        attention_scores=settings.loss.attention > 0,
+    )
     ranges.calibrate(student, job.calibration_inputs(settings.calibration_batches))
     ranges.set_momentum(student, settings.range_momentum)
     kernels = dense_kernels(student)

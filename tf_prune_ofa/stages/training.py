@@ -22,6 +22,7 @@ from tf_prune_ofa.distill.teacher_logits import cached_logits
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
+from tf_prune_ofa.models.assign import assign_weights
 from tf_prune_ofa.models.tensor_names import HEADS
 from tf_prune_ofa.pruning.lock import PatternLock
 from tf_prune_ofa.pruning.rules import match_layers
@@ -43,6 +44,7 @@ class TrainingJob:
         self.context = context
         self.workspace = context.workspace
         self.is_mlm = settings.objective == "mlm"
+        self._unused_pooler: dict[str, np.ndarray] = {}
         # A stream of its own for each stage: no two stages see the same order of examples.
         self.seed = context.recipe.seed * 1_000 + zlib.crc32(context.name.encode()) % 1_000
         self.total_steps = steps_of(settings.length, steps_per_epoch=self.plan.steps_per_epoch)
@@ -72,18 +74,25 @@ class TrainingJob:
         model = bert.build_model(
             config if dropout else config.without_dropout(),
             self.head,
+            wrap=wrap,
+            hidden_states=self.settings.loss.hidden > 0,
+            attention_scores=self.settings.loss.attention > 0,
             seed=self.seed,
-            **({"wrap": wrap} if wrap else {}),
         )
         if start in self.context.results:
             folder = self.context.results[start].model_folder
-            report = huggingface.load_weights(model, folder, new_heads=HEADS)
+            weights = huggingface.read_weights(folder)
         elif self.context.recipe.model.weights != "random":
-            report = self.workspace.source.load_into(model, new_heads=HEADS)
+            folder = self.workspace.source.folder
+            weights = self.workspace.source.read_weights()
         else:
             return model
+        report = assign_weights(model, weights, folder, new_heads=HEADS)
         if report.new:
             print(f"  new, not from '{start}': {', '.join(report.new)}", flush=True)
+        if "pooler" in report.unused_heads:
+            # An MLM model has no use for it, but the task that comes later starts from it.
+            self._unused_pooler = {k: v for k, v in weights.items() if k.startswith("pooler/")}
         return model
 
     # Data
@@ -158,7 +167,7 @@ class TrainingJob:
     def distiller(self, student: keras.Model, lock: PatternLock | None = None) -> Distiller:
         """Set up the student's training; the teacher is loaded only where it has to run."""
         settings = self.settings
-        runs_teacher = settings.loss.soft > 0 and not self._caches_teacher
+        runs_teacher = settings.loss.distils and not self._caches_teacher
         frozen = match_layers(settings.frozen, bert.layer_names(bert.parameters(student)))
         frozen_layers = {name for names in frozen.values() for name in names}
         frozen_variables = {
@@ -186,7 +195,9 @@ class TrainingJob:
 
     @property
     def _caches_teacher(self) -> bool:
-        return self.settings.cache_teacher and not self.is_mlm and self.settings.loss.soft > 0
+        loss = self.settings.loss
+        distils_logits_only = loss.distils and not loss.distils_layers
+        return self.settings.cache_teacher and not self.is_mlm and distils_logits_only
 
     def _teacher_logits(self) -> np.ndarray | None:
         if not self._caches_teacher:
@@ -270,7 +281,8 @@ class TrainingJob:
             self.head,
             self.workspace.source.vocab_path,
             labels=None if self.is_mlm else self.workspace.task.labels or None,
-            tokenizer=self.workspace.source.tokenizer,
+            extra=self._unused_pooler,
+            tokenizer=self.workspace.tokenizer_settings,
         )
         remove_checkpoints(self.context.folder)
         return folder

@@ -62,7 +62,15 @@ class Workspace:
     @cached_property
     def wordpiece(self) -> WordPiece:
         """The tokenizer of the encoder's vocabulary."""
-        return WordPiece(self.source.vocab_path, **self.source.tokenizer)
+        return WordPiece(self.source.vocab_path, **self.tokenizer_settings)
+
+    @property
+    def tokenizer_settings(self) -> dict[str, Any]:
+        """The encoder's tokenizer settings, with the recipe's choice of accents."""
+        choice = self.recipe.model.strip_accents
+        if choice == "checkpoint":
+            return self.source.tokenizer
+        return {**self.source.tokenizer, "strip_accents": choice == "always"}
 
     @cached_property
     def task(self) -> TaskData:

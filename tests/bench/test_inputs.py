@@ -1,0 +1,53 @@
+import numpy as np
+import tflite_files
+
+from tf_prune_ofa.bench.inputs import make_inputs, vocabulary_size
+from tf_prune_ofa.runtime import flatbuffer
+
+
+def port_model(name, shape, dtype):
+    file = tflite_files.FileBuilder()
+    index = file.tensor(name, shape, dtype)
+    return flatbuffer.parse_model(file.finish([index], [index]))
+
+
+def test_ids_stay_inside_the_vocabulary_and_cover_it():
+    model = flatbuffer.parse_model(tflite_files.classifier(vocabulary=5, length=200))
+    ids, mask = make_inputs(model)
+    assert ids.shape == mask.shape == (1, 200) and ids.dtype == mask.dtype == np.int32
+    assert set(ids.ravel()) == {0, 1, 2, 3, 4}
+    assert (mask == 1).all()
+
+
+def test_finds_the_table_behind_a_reshape():
+    file = tflite_files.FileBuilder()
+    ids = file.tensor("ids", [1, 4], np.int32)
+    shape = file.tensor("shape", [1], np.int32, data=[4])
+    flat = file.tensor("flat", [4], np.int32)
+    table = file.tensor("table", [7, 2], np.float32, data=np.zeros((7, 2)))
+    output = file.tensor("rows", [4, 2], np.float32)
+    file.operator("RESHAPE", [ids, shape], [flat])
+    file.operator("GATHER", [table, flat], [output])
+    model = flatbuffer.parse_model(file.finish([ids], [output]))
+    assert vocabulary_size(model, ids) == 7
+
+
+def test_type_ids_are_two_sentences():
+    (types,) = make_inputs(port_model("input_type_ids", [1, 6], np.int32))
+    assert types.tolist() == [[0, 0, 0, 1, 1, 1]]
+
+
+def test_float_and_int8_inputs_fit_their_type():
+    (values,) = make_inputs(port_model("x", [1, 1000], np.float32))
+    assert values.dtype == np.float32
+    assert abs(values.mean()) < 0.2  # six standard errors of 1000 normal numbers
+    (values,) = make_inputs(port_model("x", [1, 5000], np.int8))
+    # Each end is missed by 5000 draws of 256 values with a chance of 3e-9.
+    assert values.dtype == np.int8 and values.min() == -128 and values.max() == 127
+
+
+def test_the_same_seed_gives_the_same_inputs():
+    model = flatbuffer.parse_model(tflite_files.classifier(length=50))
+    first, again, other = (make_inputs(model, seed=seed)[0] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()

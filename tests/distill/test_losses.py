@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tf_prune_ofa.distill.losses import (
+    attention_loss,
+    hard_loss,
+    hidden_loss,
+    regression_loss,
+    soft_loss,
+    soft_regression_loss,
+    weighted_mean,
+)
+from tf_prune_ofa.keras_compat import tf
+
+RNG = np.random.default_rng(0)
+
+
+def log_softmax(x):
+    x = x - x.max(-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def reference_soft(student, teacher, temperature, weights):
+    """The papers' formula in float64, an example at a time."""
+    total = 0.0
+    for index in np.ndindex(weights.shape):
+        p = log_softmax(teacher[index].astype(np.float64) / temperature)
+        q = log_softmax(student[index].astype(np.float64) / temperature)
+        total += weights[index] * sum(np.exp(a) * (a - b) for a, b in zip(p, q, strict=True))
+    return temperature**2 * total / weights.sum()
+
+
+# By hand
+
+
+def test_soft_loss_by_hand():
+    """softmax([1, 0]) = [0.7311, 0.2689]; against [0.5, 0.5] KL is 0.1109; T² makes 4 of it."""
+    loss = soft_loss(tf.constant([[0.0, 0.0]]), tf.constant([[2.0, 0.0]]), temperature=2.0)
+    assert float(loss) == pytest.approx(0.4438, abs=5e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 5.5])
+def test_equal_logits_have_no_soft_loss(temperature):
+    logits = tf.constant(RNG.normal(0, 10, [4, 7, 30]), tf.float32)
+    assert float(soft_loss(logits, logits, temperature)) == 0.0
+
+
+def test_logits_that_differ_by_a_constant_are_equal():
+    logits = tf.constant([[3.0, 1.0, -2.0]])
+    # The constant costs a rounding.
+    assert float(soft_loss(logits + 5.0, logits, 2.0)) == pytest.approx(0, abs=1e-6)
+
+
+def test_hard_loss_by_hand():
+    logits = tf.math.log([[3.0, 1.0], [1.0, 1.0]])
+    labels = tf.constant([0, 1])
+    first, second = np.log(4 / 3), np.log(2)
+    assert float(hard_loss(logits, labels)) == pytest.approx((first + second) / 2, abs=1e-6)
+    assert float(hard_loss(logits, labels, [0, 1])) == pytest.approx(second, abs=1e-6)
+
+
+def test_regression_by_hand():
+    values, scores = tf.constant([[1.0], [2.0], [5.0]]), tf.constant([2.0, 2.0, 2.0])
+    assert float(regression_loss(values, scores)) == pytest.approx(10 / 3, abs=1e-6)
+    assert float(regression_loss(values, scores, [1.0, 1.0, 0.0])) == 0.5
+    teacher = tf.constant([[2.0], [4.0], [5.0]])
+    assert float(soft_regression_loss(values, teacher)) == pytest.approx(5 / 3, abs=1e-6)
+    assert float(soft_regression_loss(teacher, teacher)) == 0.0
+
+
+def test_weighted_mean():
+    assert float(weighted_mean(tf.constant([1.0, 3.0]))) == 2.0
+    assert float(weighted_mean(tf.constant([1.0, 3.0]), [0, 1])) == 3.0
+    assert float(weighted_mean(tf.constant([1.0, 3.0]), [0.0, 0.0])) == 0.0
+
+
+def test_layer_losses_by_hand():
+    mask = tf.constant([[1, 1, 0]])
+    zeros = tf.zeros([1, 3, 2])
+    states = tf.constant([[[1.0, 1.0], [3.0, 1.0], [100.0, 100.0]]])  # padding is far off
+    # Token means 1 and 5, mean 3; two layers add up.
+    assert float(hidden_loss([states, states], [zeros, zeros], mask)) == 6.0
+    scores = np.full([1, 2, 3, 3], 100.0, np.float32)
+    scores[0, :, :2, :2] = [[1, 2], [3, 4]]
+    # Pairs of tokens, both heads alike: (1 + 4 + 9 + 16) / 4.
+    assert float(attention_loss([tf.constant(scores)], [tf.zeros_like(scores)], mask)) == 7.5
+
+
+# Against NumPy
+
+
+@given(
+    hnp.arrays(np.float32, (3, 4, 6), elements=st.floats(-20, 20, width=32)),
+    hnp.arrays(np.float32, (3, 4, 6), elements=st.floats(-20, 20, width=32)),
+    hnp.arrays(np.float32, (3, 4), elements=st.sampled_from([0.0, 1.0])),
+    st.sampled_from([1.0, 2.0, 5.5]),
+)
+def test_losses_are_those_of_numpy(student, teacher, weights, temperature):
+    if not weights.any():
+        weights[0, 0] = 1
+    # 1e-5 of the largest logit's size: log-softmax in float32 rounds at 20 · 6e-8, T² scales it.
+    soft = float(soft_loss(tf.constant(student), tf.constant(teacher), temperature, weights))
+    assert soft == pytest.approx(
+        reference_soft(student, teacher, temperature, weights), rel=1e-5, abs=1e-5 * temperature**2
+    )
+    labels = np.argmax(teacher, -1)
+    picked = np.take_along_axis(log_softmax(student.astype(np.float64)), labels[..., None], -1)
+    expected = -(picked[..., 0] * weights).sum() / weights.sum()
+    assert float(hard_loss(tf.constant(student), labels, weights)) == pytest.approx(
+        expected, rel=1e-5, abs=1e-5
+    )
+
+
+# Padding and gradients
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_padding_takes_no_part(temperature):
+    weights = np.array([[1, 1, 0], [1, 0, 0]], np.float32)
+    student, teacher = RNG.normal(0, 1, [2, 2, 3, 5]).astype(np.float32)
+    garbage = np.where(weights[..., None] > 0, student, 1e4).astype(np.float32)
+    labels = RNG.integers(0, 5, [2, 3])
+    for loss in (
+        lambda logits: soft_loss(logits, teacher, temperature, weights),
+        lambda logits: hard_loss(logits, labels, weights),
+    ):
+        variable = tf.Variable(student)
+        with tf.GradientTape() as tape:
+            value = loss(variable)
+        gradient = tape.gradient(value, variable).numpy()
+        assert float(loss(tf.constant(garbage))) == float(value)
+        assert not np.any(gradient[weights == 0]) and np.all(gradient[weights > 0])
+
+
+def test_a_batch_of_padding_has_loss_and_gradient_zero():
+    logits = tf.Variable(RNG.normal(0, 1, [2, 5]), dtype=tf.float32)
+    with tf.GradientTape() as tape:
+        value = soft_loss(logits, tf.zeros([2, 5]), 2.0, [0, 0]) + hard_loss(logits, [1, 2], [0, 0])
+    assert float(value) == 0.0
+    assert not np.any(tape.gradient(value, logits).numpy())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+def test_gradient_of_the_soft_loss(temperature):
+    """T · (softmax(student/T) - softmax(teacher/T)) / N: one T of the T² is left."""
+    student, teacher = RNG.normal(0, 2, [2, 3, 4]).astype(np.float32)
+    variable = tf.Variable(student)
+    with tf.GradientTape() as tape:
+        value = soft_loss(variable, teacher, temperature)
+    difference = np.exp(log_softmax(student / temperature)) - np.exp(
+        log_softmax(teacher / temperature)
+    )
+    # Float32 rounding of probabilities, times T.
+    np.testing.assert_allclose(
+        tape.gradient(value, variable), temperature * difference / 3, rtol=0, atol=1e-6
+    )
+
+
+def test_half_precision_logits_are_widened_first():
+    logits = tf.constant([[2.0, 0.0]], tf.float16)
+    loss = soft_loss(tf.zeros([1, 2], tf.float16), logits, 2.0)
+    assert loss.dtype == tf.float32 and float(loss) == pytest.approx(0.4438, abs=5e-5)
+    assert hard_loss(logits, [0]).dtype == tf.float32

@@ -1,0 +1,189 @@
+import numpy as np
+import pytest
+
+from small_models import compiled, dataset, encoder, hard_distiller
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.keras_compat import tf
+from tf_prune_ofa.models.bert import dense_kernels
+from tf_prune_ofa.pruning.lock import (
+    PatternLock,
+    assert_zeros,
+    load_masks,
+    masks_from_weights,
+    save_masks,
+    sparsity_of,
+)
+
+NAMES = ("encoder_00/attention/query", "encoder_00/ffn/output", "pooler")
+
+
+@pytest.fixture
+def masks():
+    rng = np.random.default_rng(0)
+    # Sizes that are no multiple of 8, and a layer with nothing pruned.
+    return {
+        "encoder_00/ffn/output": rng.random((5, 7)) < 0.2,
+        "pooler": rng.random((3, 3)) < 0.5,
+        "classifier": np.ones((1, 2), bool),
+    }
+
+
+# Masks as a file
+
+
+def test_masks_come_back_from_their_file(masks, tmp_path):
+    save_masks(tmp_path / "deep" / "masks.npz", masks)
+    loaded = load_masks(tmp_path / "deep" / "masks.npz")
+    assert list(loaded) == list(masks)
+    for name, mask in masks.items():
+        assert loaded[name].dtype == bool
+        np.testing.assert_array_equal(loaded[name], mask)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["masks.npz"]
+
+
+def test_masks_take_a_bit_a_weight(tmp_path):
+    save_masks(tmp_path / "masks.npz", {"a": np.ones((512, 512), bool)})
+    # 32 kB of bits, and a few hundred bytes of headers.
+    assert 32_768 < (tmp_path / "masks.npz").stat().st_size < 34_000
+
+
+def test_equal_masks_make_equal_files(masks, tmp_path):
+    for name in ("a.npz", "b.npz"):
+        save_masks(tmp_path / name, masks)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_a_missing_mask_file(tmp_path):
+    with pytest.raises(UserError, match="no mask file at .*written by the prune stage"):
+        load_masks(tmp_path / "masks.npz")
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "flipped", "no shapes", "no mask"])
+def test_a_damaged_mask_file(masks, tmp_path, damage):
+    path = tmp_path / "masks.npz"
+    save_masks(path, {**masks, "large": np.arange(8000).reshape(80, 100) % 3 == 0})
+    data = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "text":
+        path.write_bytes(b"not a zip file")
+    elif damage == "flipped":
+        at = data.index(np.packbits(np.arange(8000) % 3 == 0).tobytes()[:20])
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    elif damage == "no shapes":
+        np.savez(path, a=np.zeros(3))
+    else:
+        np.savez(path, shapes=np.array('{"a": [2, 4]}'))
+    with pytest.raises(UserError, match="is not a readable mask file .*; run the prune stage again"):
+        load_masks(path)
+
+
+# Masks from weights
+
+
+def test_masks_of_a_sparse_checkpoint_are_its_zeros():
+    kernel = np.array([[0.0, -0.0, 1e-30], [2, -3, 0]], np.float32)
+    masks = masks_from_weights({"a": kernel})
+    assert masks["a"].tolist() == [[False, False, True], [True, True, False]]
+    assert sparsity_of(masks) == 0.5
+
+
+def test_a_dense_layer_has_no_pattern():
+    kernels = {"a": np.eye(2), "b": np.ones((2, 2)), "c": np.ones((2, 2))}
+    with pytest.raises(UserError, match="no sparsity pattern to lock in 2 of 3 layers, e.g. b"):
+        masks_from_weights(kernels)
+
+
+def test_sparsity_is_over_all_kernels_together():
+    masks = {"a": np.ones((1, 10), bool), "b": np.zeros((3, 10), np.float32)}
+    assert sparsity_of(masks) == 0.75
+
+
+# Assertion
+
+
+def test_a_revived_weight_is_named():
+    masks = {"a": np.array([[True, False, False]]), "b": np.array([[True, False]])}
+    kernels = {"a": np.array([[1.0, 0.0, -0.0]]), "b": np.array([[0.0, 0.0]]), "c": np.ones(3)}
+    assert_zeros(kernels, masks, where="the test")
+    kernels["a"][0, 2] = 1e-45
+    with pytest.raises(UserError) as error:
+        assert_zeros({**kernels, "a": tf.Variable(kernels["a"])}, masks, where="the test")
+    assert "broken in the test (1 of 2 layers)" in str(error.value)
+    assert "a: 1 of 2 pruned weights not zero" in str(error.value)
+
+
+def test_nan_is_not_zero():
+    with pytest.raises(UserError, match="1 of 1 pruned weights not zero"):
+        assert_zeros({"a": np.array([[np.nan]])}, {"a": np.array([[False]])}, where="the test")
+
+
+def test_masks_of_another_model_are_refused():
+    masks = {"a": np.array([[True, False]]), "b": np.array([[True]])}
+    with pytest.raises(UserError) as error:
+        assert_zeros({"a": np.zeros((2, 1))}, masks, where="the test")
+    assert "a: kernel (2, 1), mask (1, 2)" in str(error.value)
+    assert "b: no such layer" in str(error.value)
+    kernels = {"a": tf.Variable(tf.zeros([2, 1]))}
+    for mask in masks.items():
+        with pytest.raises(UserError, match="fits no kernel of the model"):
+            PatternLock(kernels, dict([mask]))
+
+
+def test_a_long_list_of_problems_is_cut():
+    masks = {f"layer_{i}": np.array([[True]]) for i in range(40)}
+    with pytest.raises(UserError) as error:
+        assert_zeros({}, masks, where="the test")
+    assert "(40 of 40 layers)" in str(error.value) and len(str(error.value).splitlines()) == 11
+
+
+# Lock in training
+
+
+def sparse_student(seed=0):
+    """A student and the masks of its zeros: 85 % of three kernels."""
+    student = encoder(seed=seed)
+    kernels = dense_kernels(student)
+    rng = np.random.default_rng(seed)
+    masks = {name: rng.random(kernels[name].shape) < 0.15 for name in NAMES}
+    for name, mask in masks.items():
+        kernels[name].assign(kernels[name] * mask)
+    return student, kernels, masks
+
+
+def test_locked_weights_and_their_moments_stay_zero():
+    student, kernels, masks = sparse_student()
+    before = {name: kernel.numpy() for name, kernel in kernels.items()}
+    lock = PatternLock(kernels, masks)
+    distiller = compiled(hard_distiller(student, lock=lock, clip_norm=1.0), weight_decay=0.1)
+    distiller.fit(dataset(12), verbose=0)
+    optimizer = distiller.optimizer
+    for name, mask in masks.items():
+        kernel = kernels[name].numpy()
+        assert not np.any(kernel[~mask]) and np.all(kernel[mask] != before[name][mask])
+        index = optimizer._index_dict[optimizer._var_key(kernels[name])]
+        for moment in (optimizer._momentums[index], optimizer._velocities[index]):
+            assert not np.any(moment.numpy()[~mask]) and np.all(moment.numpy()[mask])
+    free = "encoder_00/attention/key"
+    assert np.all(kernels[free].numpy() != before[free])
+    assert_zeros(kernels, masks, where="the end")
+
+
+def test_without_a_lock_training_fills_the_zeros():
+    """What the lock is for: one step is enough."""
+    student, kernels, masks = sparse_student()
+    compiled(hard_distiller(student)).fit(dataset(1), verbose=0)
+    with pytest.raises(UserError, match=r"broken in one step \(3 of 3 layers\)"):
+        assert_zeros(kernels, masks, where="one step")
+
+
+def test_a_lock_follows_mask_variables():
+    kernel, mask = tf.Variable([[1.0, 2.0]]), tf.Variable([[1.0, 1.0]])
+    lock = PatternLock({"a": kernel}, {"a": mask})
+    mask.assign([[1.0, 0.0]])
+    [gradient, other] = lock.mask_gradients([tf.constant([[3.0, 4.0]]), None], [kernel, mask])
+    lock.apply()
+    assert gradient.numpy().tolist() == [[3, 0]] and other is None
+    assert kernel.numpy().tolist() == [[1, 0]]

@@ -1,0 +1,385 @@
+import dataclasses
+import typing
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tf_prune_ofa import config
+from tf_prune_ofa.config import (
+    STAGE_KINDS,
+    About,
+    PruneSettings,
+    Recipe,
+    TrainSettings,
+    digest,
+    load_recipe,
+    recipe_from_dict,
+    shrink,
+    to_dict,
+)
+from tf_prune_ofa.errors import UserError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+
+RECIPE = """
+about: {title: A recipe}
+seed: 3
+model: {weights: some/folder}
+task: {source: files, train: a.tsv, dev: b.tsv, labels: [0, 1]}
+stages:
+  teacher:
+    objective: mlm
+    learning_rate: 1e-4
+  prune:
+    start: teacher
+    teacher: teacher
+    loss: {hard: 0.5, soft: 0.5}
+    sparsity:
+      rules: {encoder_.*: 0.9}
+  second:
+    kind: transfer
+    start: prune
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    def write(text=RECIPE):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def changed(**sections):
+    """The recipe as plain values, with whole sections replaced."""
+    return {**yaml.safe_load(RECIPE), **sections}
+
+
+def stage(**settings):
+    return changed(stages={"prune": settings})
+
+
+def build(data):
+    return recipe_from_dict(data, name="test")
+
+
+# Reading
+
+
+def test_values_and_defaults(recipe_file):
+    recipe = load_recipe(recipe_file())
+    assert (recipe.name, recipe.seed, recipe.about.title) == ("recipe", 3, "A recipe")
+    assert list(recipe.stages) == ["teacher", "prune", "second"]
+    assert [stage.kind for stage in recipe.stages.values()] == ["teacher", "prune", "transfer"]
+    assert recipe.stages["prune"].sparsity.rules == {"encoder_.*": 0.9}
+    assert recipe.stages["prune"].sparsity.ramp_end == "50%"
+    assert recipe.task.labels == ("0", "1")
+
+
+def test_settings_cannot_be_changed(recipe_file):
+    recipe = load_recipe(recipe_file())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.stages["prune"].batch_size = 1
+
+
+def test_a_stage_without_settings_takes_the_defaults():
+    assert build({"stages": {"teacher": None}}).stages["teacher"].batch_size == 32
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("2E-5", 2e-5), ("1", 1.0)])
+def test_a_number_without_a_dot_is_a_number(recipe_file, text, value):
+    recipe = load_recipe(recipe_file(RECIPE.replace("1e-4", text)))
+    rate = recipe.stages["teacher"].learning_rate
+    assert rate == value and isinstance(rate, float)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (changed(sead=1), "unknown key 'sead'. Did you mean 'seed'?"),
+        (changed(model={"wieghts": "x"}), "'model.wieghts'. Did you mean 'weights'?"),
+        (changed(task={"max_len": 3}), "'task.max_len'. Did you mean 'max_length'?"),
+        (changed(about={"titel": "x"}), "'about.titel'. Did you mean 'title'?"),
+        (stage(learningrate=1), "'prune.learningrate'. Did you mean 'learning_rate'?"),
+        (stage(sparsity={"rampend": 1}), "'prune.sparsity.rampend'. Did you mean 'ramp_end'?"),
+        (stage(loss={"temprature": 1}), "'prune.loss.temprature'. Did you mean 'temperature'?"),
+        (changed(stages={"prun": {}}), "'prun' has the unknown kind 'prun'. Did you mean 'prune'?"),
+        (changed(stages={"x": {"kind": "quantise"}}), "'quantise'. Did you mean 'quantize'?"),
+        (
+            changed(stages={"export": {"start": "", "variants": ["dense_int"]}}),
+            "export.variants: unknown variant 'dense_int'. Did you mean 'dense_int8'?",
+        ),
+        (stage(objective="mml"), "prune.objective must be one of 'mlm', 'task', got 'mml'"),
+        (changed(stages={"prune": {"zzz": 1}}), "unknown key 'prune.zzz'"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest(data, message):
+    with pytest.raises(UserError) as error:
+        build(data)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (changed(seed="x"), "seed must be of type int, got 'x'"),
+        (changed(seed=1.5), "seed must be of type int, got 1.5"),
+        (changed(seed=True), "seed must be of type int, got True"),
+        (stage(batch_size="32"), "prune.batch_size must be of type int, got '32'"),
+        (stage(batch_size=None), "prune.batch_size must be of type int, got None"),
+        (stage(learning_rate="fast"), "prune.learning_rate must be of type float, got 'fast'"),
+        (stage(learning_rate=True), "prune.learning_rate must be of type float, got True"),
+        (stage(learning_rate=[1]), "prune.learning_rate must be of type float, got [1]"),
+        (stage(nsp=1), "prune.nsp must be of type bool, got 1"),
+        (stage(nsp="yes"), "prune.nsp must be of type bool, got 'yes'"),
+        (stage(start=["a"]), "prune.start must be of type str, got ['a']"),
+        (stage(length="2 epoks"), "prune.length: '2 epoks' is not a duration"),
+        (stage(length=None), "prune.length: None is not a duration"),
+        (stage(frozen="pooler"), "prune.frozen must be a list, got 'pooler'"),
+        (stage(loss=0.5), "'prune.loss' must be a mapping of settings, got 0.5"),
+        (stage(sparsity={"rules": ["a"]}), "prune.sparsity.rules must be a mapping, got ['a']"),
+        (stage(sparsity={"rules": {"a": "b"}}), "prune.sparsity.rules.a must be of type float"),
+        (changed(stages={"prune": 3}), "stage 'prune' must be a mapping of settings, got 3"),
+        (changed(stages=[]), "a recipe needs 'stages'"),
+        (changed(stages={}), "a recipe needs 'stages'"),
+        (changed(model="minilm_l6"), "'model' must be a mapping of settings, got 'minilm_l6'"),
+        # YAML reads these words as truth values; as label names they would match nothing.
+        (changed(task={"labels": [True, False]}), "task.labels must be of type str, got True"),
+    ],
+)
+def test_wrong_types_are_refused_with_the_place(data, message):
+    with pytest.raises(UserError) as error:
+        build(data)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        (stage(loss={"temperature": 0}), "prune.loss.temperature"),
+        (stage(loss={"hard": -1}), "prune.loss.hard"),
+        (stage(loss={"hard": 0, "soft": 0}), "prune.loss"),
+        (stage(learning_rate=-1e-4), "prune.learning_rate"),
+        (stage(learning_rate="nan"), "prune.learning_rate"),
+        (stage(batch_size=0), "prune.batch_size"),
+        (stage(mlm_share=0), "prune.mlm_share"),
+        (stage(mlm_share=1.5), "prune.mlm_share"),
+        (stage(weight_decay=-0.1), "prune.weight_decay"),
+        (stage(clip_norm=-1), "prune.clip_norm"),
+        (changed(stages={"quantize": {"range_momentum": 1}}), "quantize.range_momentum"),
+        (changed(stages={"quantize": {"calibration_batches": 0}}), "quantize.calibration_batches"),
+        (changed(model={"dropout": 1}), "model.dropout"),
+        (changed(model={"dropout": -0.1}), "model.dropout"),
+        (changed(task={"train_limit": -1}), "task.train_limit"),
+        (changed(task={"max_length": 0}), "task.max_length"),
+        (changed(seed=-1), "seed"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_with_the_place(data, key):
+    with pytest.raises(UserError, match=f"^{key} must be "):
+        build(data)
+
+
+def test_files_that_are_no_recipe(recipe_file, tmp_path):
+    with pytest.raises(UserError, match=r"is not valid YAML"):
+        load_recipe(recipe_file("stages: {a: [}"))
+    with pytest.raises(UserError, match="must hold a mapping with the key 'stages', got list"):
+        load_recipe(recipe_file("- 1"))
+    with pytest.raises(UserError, match="must hold a mapping with the key 'stages', got NoneType"):
+        load_recipe(recipe_file(""))
+    recipe_file()
+    with pytest.raises(UserError, match=r"Did you mean 'recipe.yaml'\?"):
+        load_recipe(tmp_path / "recipie.yaml")
+    with pytest.raises(UserError, match="no recipe file"):
+        load_recipe(tmp_path / "nowhere" / "recipe.yaml")
+    with pytest.raises(UserError, match="recipe"):
+        load_recipe(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes("about: {title: caf\xe9}".encode("latin1"))
+    with pytest.raises(UserError, match="is not valid YAML"):
+        load_recipe(tmp_path / "latin.yaml")
+
+
+# Overrides
+
+
+def test_set(recipe_file):
+    overrides = [
+        "seed=5",
+        "prune.learning_rate=1e-3",
+        "stages.prune.sparsity.ramp_end=60%",
+        "prune.sparsity.rules={encoder_.*: 0.5, pooler: 0}",
+        "prune.loss.temperature=4",
+        "teacher.length=30 steps",
+        "task.labels=[bad, good]",
+        "model.weights=hf://user/model=1",
+    ]
+    recipe = load_recipe(recipe_file(), overrides)
+    prune = recipe.stages["prune"]
+    assert recipe.seed == 5
+    assert prune.learning_rate == 1e-3
+    assert prune.sparsity.ramp_end == "60%"
+    assert list(prune.sparsity.rules.items()) == [("encoder_.*", 0.5), ("pooler", 0.0)]
+    assert (prune.loss.temperature, prune.loss.soft) == (4.0, 0.5)
+    assert recipe.stages["teacher"].length == "30 steps"
+    assert recipe.task.labels == ("bad", "good")
+    assert recipe.model.weights == "hf://user/model=1"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed", "write it as section.key=value"),
+        ("=1", "write it as section.key=value"),
+        ("prun.length=1", "no section or stage 'prun'. Did you mean 'prune'?"),
+        ("prune.lenght=1", "unknown key 'prune.lenght'. Did you mean 'length'?"),
+        ("prune.loss.temprature=1", "Did you mean 'temperature'?"),
+        ("seed.x=1", "'seed' is a value, not a section"),
+        ("prune.length=[", "the value is not valid YAML"),
+        ("prune.batch_size=many", "prune.batch_size must be of type int, got 'many'"),
+        ("prune=3", "stage 'prune' must be a mapping of settings, got 3"),
+    ],
+)
+def test_bad_overrides_are_refused(recipe_file, override, message):
+    with pytest.raises(UserError) as error:
+        load_recipe(recipe_file(), [override])
+    assert message in str(error.value)
+
+
+# References
+
+
+@pytest.mark.parametrize("key", ["start", "teacher"])
+def test_a_stage_refers_only_to_stages_before_it(key):
+    stages = {"teacher": {key: "prune"}, "prune": {}}
+    with pytest.raises(UserError, match=f"teacher.{key} refers to 'prune'.*before it: none"):
+        build(changed(stages=stages))
+    with pytest.raises(UserError, match=f"prune.{key} refers to 'prune'"):
+        build(changed(stages={"prune": {key: "prune"}}))
+    with pytest.raises(UserError, match=r"Did you mean 'teacher'\?"):
+        build(changed(stages={"teacher": {}, "prune": {key: "techer"}}))
+
+
+def test_model_is_a_start_but_no_teacher():
+    build(changed(stages={"prune": {"start": "model"}}))
+    with pytest.raises(UserError, match="prune.teacher refers to 'model'"):
+        build(changed(stages={"prune": {"teacher": "model"}}))
+
+
+@pytest.mark.parametrize("term", ["soft", "hidden", "attention"])
+def test_distillation_needs_a_teacher(term):
+    with pytest.raises(UserError, match="prune.loss has .* but prune.teacher names no stage"):
+        build(stage(loss={term: 0.5}))
+
+
+# Digests
+
+
+def test_equal_settings_have_equal_digests(recipe_file):
+    first, second = (load_recipe(recipe_file()).stages["prune"] for _ in range(2))
+    assert digest(first) == digest(second)
+    assert digest({"a": (1, 2)}) == digest({"a": [1, 2]})
+
+
+def test_the_digest_of_known_settings_stays():
+    """Digests name the folders of finished runs: a change of this value invalidates all of them."""
+    assert digest(["a", 1, 0.5, {"b": None}])[:16] == "9691142d3551db8d"
+
+
+def other_value(value, hint):
+    """Some other value of the same type."""
+    if typing.get_origin(hint) is typing.Literal:
+        return next(a for a in typing.get_args(hint) if a != value)
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return value + "x"
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, tuple):
+        return (*value, "x")
+    if isinstance(value, dict):
+        return {**value, "x": 0.1}
+    field = dataclasses.fields(value)[0]
+    hints = typing.get_type_hints(type(value))
+    changed_value = other_value(getattr(value, field.name), hints[field.name])
+    return dataclasses.replace(value, **{field.name: changed_value})
+
+
+@pytest.mark.parametrize("kind", STAGE_KINDS)
+def test_every_setting_changes_the_digest(kind):
+    settings = STAGE_KINDS[kind]()
+    hints = typing.get_type_hints(type(settings))
+    digests = {digest(settings)}
+    for field in dataclasses.fields(settings):
+        value = other_value(getattr(settings, field.name), hints[field.name])
+        digests.add(digest(dataclasses.replace(settings, **{field.name: value})))
+    assert len(digests) == 1 + len(dataclasses.fields(settings))
+
+
+def test_the_order_of_rules_changes_the_digest():
+    """The last match wins, so the order is part of what a recipe says."""
+    rules = {"encoder_.*": 0.9, "encoder_00.*": 0.0}
+    one, other = (
+        PruneSettings(sparsity=config.SparsitySettings(rules=dict(items)))
+        for items in (rules.items(), reversed(rules.items()))
+    )
+    assert digest(one) != digest(other)
+
+
+# Tiny
+
+
+@every_config
+def test_configs_are_valid_and_have_their_story(path):
+    recipe = load_recipe(path)
+    missing = [f.name for f in dataclasses.fields(About) if not getattr(recipe.about, f.name)]
+    assert not missing, f"{path.name}: about lacks {missing}"
+
+
+@every_config
+def test_tiny_keeps_the_path_and_shrinks_the_work(path):
+    recipe, tiny = load_recipe(path), load_recipe(path, tiny=True)
+    assert list(tiny.stages) == list(recipe.stages)
+    assert tiny.model.weights == "random" and tiny.task.train_limit <= 96
+    for name, small in tiny.stages.items():
+        full = recipe.stages[name]
+        assert type(small) is type(full)
+        if not isinstance(full, TrainSettings):
+            continue
+        assert small.length == "12 steps"
+        for key in ("start", "teacher", "objective", "loss", "nsp", "mlm_distil", "learning_rate"):
+            assert getattr(small, key) == getattr(full, key)
+        if isinstance(full, PruneSettings):
+            assert small.sparsity.rules == full.sparsity.rules
+    # Another digest for every stage: a tiny run never passes for the real one.
+    assert not {digest(s) for s in tiny.stages.values() if isinstance(s, TrainSettings)} & {
+        digest(s) for s in recipe.stages.values()
+    }
+
+
+def test_there_is_a_config():
+    assert "quickstart" in {path.stem for path in CONFIGS}
+
+
+def test_tiny_distilbert_stays_distilbert():
+    recipe = build(changed(model={"weights": "hf://distilbert-base-uncased"}))
+    assert shrink(recipe).model.sizes["architecture"] == "distilbert"
+    assert shrink(build(changed())).model.sizes["architecture"] == "bert"
+
+
+def test_tiny_replaces_schedules_in_steps_by_shares():
+    sparsity = {"begin": 1000, "ramp_end": "50000 steps", "mask_end": "90%", "frequency": 1000}
+    tiny = shrink(build(stage(sparsity=sparsity))).stages["prune"].sparsity
+    assert (tiny.begin, tiny.ramp_end, tiny.mask_end, tiny.frequency) == (0, "50%", "90%", 1)
+
+
+def test_to_dict_gives_back_the_recipe():
+    recipe = build(changed())
+    again = recipe_from_dict(
+        {key: value for key, value in to_dict(recipe).items() if key != "name"}, name="test"
+    )
+    assert isinstance(again, Recipe) and again == recipe

@@ -1,0 +1,192 @@
+"""Verification: what the exported files hold and compute, against masks and Keras.
+
+Static INT8 files are held against the model that emulates INT8 in Keras, the others against the float
+model. A pruned weight that is not zero in a file is an error; everything else is a figure.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tf_prune_ofa.config import VerifySettings
+from tf_prune_ofa.data.batches import model_inputs
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.export.quantize import int8_layers
+from tf_prune_ofa.export.variants import MANIFEST
+from tf_prune_ofa.files import write_json
+from tf_prune_ofa.keras_compat import keras
+from tf_prune_ofa.models.bert import Classification, base_layer
+from tf_prune_ofa.pruning.lock import Masks
+from tf_prune_ofa.quant import ranges, scheme
+from tf_prune_ofa.runtime.interpreter import Interpreter
+from tf_prune_ofa.stages.context import RANGES_FILE, Context
+from tf_prune_ofa.stages.export import float_model, pattern
+from tf_prune_ofa.train.evaluate import metrics_for, predict
+
+STATIC = ("dense_int8", "sparse_int8")
+LAYER_EXAMPLES = 8  # whose inner tensors are compared; more would change little and cost seconds
+KERAS_BATCH = 32
+Inputs = dict[str, np.ndarray]
+
+
+def run(settings: VerifySettings, context: Context) -> dict[str, Any]:
+    """Check all files of an export stage; write verify.json; return its main figures."""
+    export = context.results[settings.start]
+    manifest = json.loads((export.folder / MANIFEST).read_text(encoding="utf-8"))
+    inputs, labels = examples(context, manifest["sequence_length"], settings.examples)
+    masks = pattern(context, export.start)
+    references = {"float": float_model(context, export.start)}
+    if any(entry["variant"] in STATIC for entry in manifest["files"]):
+        references["int8"] = emulated_model(context, export.start, references["float"])
+    expected = {name: _keras_logits(model, inputs) for name, model in references.items()}
+
+    metrics = metrics_for(context.workspace.num_labels)
+    logits, entries, layers = {}, [], []
+    for entry in manifest["files"]:
+        path, variant = export.folder / entry["file"], entry["variant"]
+        is_static = variant in STATIC
+        logits[variant] = file_logits(path, inputs, settings.threads)
+        reference = expected["int8" if is_static else "float"]
+        checked = {
+            "file": entry["file"],
+            "variant": variant,
+            "examples": len(labels),
+            **metrics(logits[variant], labels),
+            **{f"keras_{name}": value for name, value in metrics(reference, labels).items()},
+            **compare(logits[variant], reference),
+        }
+        if is_static:
+            content = path.read_bytes()
+            step = int8_layers(content)["classifier"].output_scale
+            checked["max_logit_difference_steps"] = checked["max_logit_difference"] / step
+            checked |= assert_integers(content, masks, path)
+        if variant == "dense_int8":
+            layers = layer_differences(path, references["int8"], inputs)
+        entries.append(checked)
+    if set(STATIC) <= set(logits):
+        is_equal = bool(np.array_equal(logits["dense_int8"], logits["sparse_int8"]))
+        next(e for e in entries if e["variant"] == "sparse_int8")["equals_dense_int8"] = is_equal
+    write_json(context.folder / "verify.json", {"files": entries, "layers": layers})
+    return {entry["variant"]: entry for entry in entries}
+
+
+def examples(context: Context, length: int, limit: int) -> tuple[Inputs, np.ndarray]:
+    """Return inputs [N, S] and labels [N] of the dev split, padded to a file's sequence length."""
+    workspace = context.workspace
+    split = workspace.task.dev.take(limit) if limit else workspace.task.dev
+    tokens = workspace.wordpiece.encode(split.text_a, split.text_b, max_length=length)
+    has_types = workspace.encoder.architecture == "bert"
+    inputs = model_inputs(
+        tokens.ids,
+        tokens.type_ids if has_types else None,
+        max_length=length,
+        multiple=length,
+        pad_id=workspace.wordpiece.pad_id,
+    )
+    return inputs, split.label
+
+
+def emulated_model(context: Context, start: str, weights: keras.Model) -> keras.Model:
+    """Return the model that emulates INT8, with the ranges that the stage `start` learned."""
+    config = context.workspace.encoder.without_dropout()
+    head = Classification(context.workspace.num_labels)
+    float_layers = getattr(context.recipe.stages[start], "float_layers", ())
+    model = scheme.apply(config, head, weights, float_layers)
+    saved = ranges.load_ranges(context.results[start].folder / RANGES_FILE)
+    ranges.assign_ranges(model, saved)
+    return model
+
+
+def file_logits(path: Path, inputs: Inputs, threads: int) -> np.ndarray:
+    """Return the logits [N, labels] that a file computes, as real numbers."""
+    interpreter = Interpreter(path, threads=threads)
+    count = len(inputs["input_word_ids"])
+    rows = []
+    for index in tqdm(range(count), desc=path.name, unit="example", mininterval=1):
+        type_ids = inputs["input_type_ids"][index] if "input_type_ids" in inputs else None
+        outputs = interpreter.run(
+            inputs["input_word_ids"][index], inputs["input_mask"][index], type_ids
+        )
+        rows.append(outputs["logits"][0])
+    return np.stack(rows)
+
+
+def compare(logits: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """Return how far logits [N, labels] are from the reference's, and how often labels agree."""
+    agree = np.mean(np.argmax(logits, -1) == np.argmax(reference, -1))
+    difference = np.abs(logits - reference)
+    return {
+        "label_agreement": float(agree),
+        "max_logit_difference": float(difference.max()),
+        "mean_logit_difference": float(difference.mean()),
+    }
+
+
+def assert_integers(content: bytes, masks: Masks, path: Path) -> dict[str, Any]:
+    """Check that every pruned weight is the integer 0 in the file; return the share of zeros.
+
+    Raises:
+        UserError: a pruned weight is not 0, or a pruned layer is not in the file as INT8.
+    """
+    stored = int8_layers(content)
+    problems = []
+    for name, mask in masks.items():
+        if name not in stored:
+            problems.append(f"{name}: not INT8 in the file")
+            continue
+        wrong = np.count_nonzero(stored[name].kernel.T[~mask])
+        if wrong:
+            problems.append(f"{name}: {wrong} pruned weights are not 0")
+    if problems:
+        raise UserError(f"{path} breaks the sparsity pattern:\n  " + "\n  ".join(problems[:10]))
+    kernels = [stored[name].kernel for name in masks]
+    if not kernels:
+        return {}
+    zeros = sum(kernel.size - np.count_nonzero(kernel) for kernel in kernels)
+    return {"zeros_in_pruned_layers": zeros / sum(kernel.size for kernel in kernels)}
+
+
+def layer_differences(path: Path, reference: keras.Model, inputs: Inputs) -> list[dict[str, Any]]:
+    """Compare every INT8 layer's output in the file with Keras's, in INT8 steps, worst first.
+
+    Differences add up from layer to layer: a value that Keras and the runtime round to different
+    sides in an early layer moves everything behind it.
+    """
+    stored = int8_layers(path.read_bytes())
+    layers = {base_layer(layer).name: layer.output for layer in reference.layers}
+    model = keras.Model(reference.inputs, {name: layers[name] for name in stored})
+    few = {name: value[:LAYER_EXAMPLES] for name, value in inputs.items()}
+    expected = {name: value.numpy() for name, value in model(few, training=False).items()}
+    interpreter = Interpreter(path, xnnpack=False, keep_tensors=True)
+    steps: dict[str, list[np.ndarray]] = {name: [] for name in stored}
+    for index, mask in enumerate(few["input_mask"]):
+        type_ids = few["input_type_ids"][index] if "input_type_ids" in few else None
+        interpreter.run(few["input_word_ids"][index], mask, type_ids)
+        for name, layer in stored.items():
+            integers = interpreter.tensor(layer.output_tensor).astype(np.float64)[0]
+            values = (integers - layer.output_zero_point) * layer.output_scale / layer.factor
+            difference = np.abs(values - expected[name][index]) / (layer.output_scale / layer.factor)
+            is_sequence = difference.ndim == 2
+            steps[name].append((difference[mask > 0] if is_sequence else difference).ravel())
+    rows = []
+    for name, parts in steps.items():
+        all_steps = np.concatenate(parts)
+        mean, largest = float(all_steps.mean()), float(all_steps.max())
+        rows.append({"layer": name, "mean_steps": mean, "max_steps": largest})
+    return sorted(rows, key=lambda row: -row["mean_steps"])
+
+
+def _keras_logits(model: keras.Model, inputs: Inputs) -> np.ndarray:
+    count = len(inputs["input_word_ids"])
+    return predict(
+        model,
+        (
+            {name: value[start : start + KERAS_BATCH] for name, value in inputs.items()}
+            for start in range(0, count, KERAS_BATCH)
+        ),
+    )

@@ -1,0 +1,38 @@
+"""What every tool does around its own work."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from absl import app, logging
+
+from tf_prune_ofa.errors import UserError
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Parses the flags, calls `main` with the arguments that are left, and ends the process.
+
+    A `UserError` is printed without a traceback and ends with code 1; Ctrl-C ends with 130, as
+    shells expect. Messages of libraries below the level of an error are hidden unless
+    TF_CPP_MIN_LOG_LEVEL or --verbosity ask for them.
+    """
+    # Read when TensorFlow is imported, so it has to be set before a tool does that.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.ERROR)
+
+    def guarded(argv: list[str]) -> None:
+        try:
+            main(argv)
+        except UserError as error:
+            print(f"Error: {error}", file=sys.stderr)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            print("Stopped.", file=sys.stderr)
+            sys.exit(130)
+        except BrokenPipeError:
+            # The reader of our output, `head` say, has seen enough. Python would complain once more
+            # when it flushes at the end, were the output still that pipe.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+
+    app.run(guarded)

@@ -1,0 +1,39 @@
+"""Show what is in a `.tflite` file.
+
+    inspect_tflite.py FILE [--json OUT] [--runtime NAME] [--noload]
+
+Operators, types, sizes, zeros of every weight, dynamic tensors and metadata come from the file
+itself; then a runtime loads it, to see how many operators XNNPACK takes over.
+"""
+
+from absl import flags
+
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.files import write_json
+from tf_prune_ofa.runtime.inspect import describe, describe_load, inspect, load
+from tf_prune_ofa.tools._main import run
+
+_JSON = flags.DEFINE_string("json", None, "also write the summary to this file")
+_LOAD = flags.DEFINE_boolean("load", True, "let a runtime load the file")
+_RUNTIME = flags.DEFINE_string(
+    "runtime", "auto", "litert, tflite_runtime, tensorflow, or auto: the first installed"
+)
+
+
+def main(argv: list[str]) -> None:
+    """Prints the summary of the file named in `argv`."""
+    if len(argv) != 2:
+        raise UserError(f"Name one .tflite file; {len(argv) - 1} were given.")
+    summary = inspect(argv[1])
+    # Printed before loading: a file that crashes a runtime is one that people want to look into.
+    print(describe(summary), flush=True)
+    if _LOAD.value:
+        summary = load(summary, _RUNTIME.value)
+        print(f"\n{describe_load(summary.loaded)}")
+    if _JSON.value:
+        write_json(_JSON.value, summary.to_json())
+        print(f"\nWritten to {_JSON.value}")
+
+
+if __name__ == "__main__":
+    run(main)
