@@ -4,7 +4,7 @@ import numpy as np
 
 from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.distill.distiller import Distiller, Target
-from tf_prune_ofa.keras_compat import tf
+from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.models.bert import Classification, EncoderConfig
 from tf_prune_ofa.schedules import LearningRateSchedule
@@ -74,3 +74,19 @@ def hard_distiller(student, **options):
 def values(model):
     """Copies of a model's own weights by stable name."""
     return {name: variable.numpy() for name, variable in bert.parameters(model).items()}
+
+
+def dense(units=2, size=3, *, seed=0):
+    """One Dense layer "a" from x [B, size] to logits: training of it is traced in no time."""
+    x = keras.Input([size], name="x")
+    initializer = keras.initializers.TruncatedNormal(seed=seed)
+    layer = keras.layers.Dense(units, name="a", kernel_initializer=initializer)
+    return keras.Model({"x": x}, {"logits": layer(x)})
+
+
+def dense_batches(start, stop, *, size=3, rows=4):
+    """Batches for `dense` that depend on the step alone."""
+    rngs = [np.random.default_rng(step) for step in range(start, stop)]
+    x = np.array([rng.normal(0, 1, [rows, size]) for rng in rngs], np.float32)
+    classes = np.array([rng.integers(0, 2, rows) for rng in rngs], np.int32)
+    return tf.data.Dataset.from_tensor_slices(({"x": x}, {"labels": classes}))

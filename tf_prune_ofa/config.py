@@ -45,12 +45,14 @@ class ModelSettings:
     """The encoder to start from.
 
     Attributes:
-        weights: "minilm_l6" (installed with the quickstart), a Hugging Face folder, an `hf://` handle,
-            a keras-nlp preset name or folder, or "random" for an untrained encoder of `sizes`.
+        weights: "minilm_l6" (installed with the quickstart), a Hugging Face folder, an `hf://`
+            handle, a keras-nlp preset name or folder, or "random" for an untrained encoder of
+            `sizes`.
         dropout: rate during training, of hidden states and of attention probabilities.
-        activation: "checkpoint" keeps the GELU's form of the weights; "gelu_tanh" or "gelu_erf" replace it.
-        strip_accents: of the tokenizer; "checkpoint" does as the weights were trained. MediaPipe on a
-            phone never strips them, so "never" gives the same tokens there as here.
+        activation: "checkpoint" keeps the GELU's form of the weights; "gelu_tanh" or "gelu_erf"
+            replace it.
+        strip_accents: of the tokenizer; "checkpoint" does as the weights were trained. MediaPipe on
+            a phone never strips them, so "never" gives the same tokens there as here.
         sizes: for "random": keys of `models.bert.EncoderConfig`.
         vocabulary: for "random": folder or preset whose vocab.txt is used.
     """
@@ -93,9 +95,10 @@ class TaskSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """loss = hard · L_hard + soft · T² · KL(teacher ‖ student) + hidden · L_hidden + attention · L_attention.
+    """loss = hard · L_hard + soft · L_soft + hidden · L_hidden + attention · L_attention.
 
-    The first two terms are those of Prune OFA (section 3), the others those of SparseBERT (section 3).
+    The first two terms are those of Prune OFA (section 3), the others those of SparseBERT (section
+    3).
 
     Attributes:
         hard: weight of the loss on labels.
@@ -156,8 +159,8 @@ class TrainSettings:
         decay: "linear" to zero, or "constant".
         nsp: with "mlm", train BERT's next-sentence head on segment pairs too.
         mlm_share: share of tokens that are predicted, in (0, 1).
-        mlm_distil: "all" distils the logits of every token, as the paper does; "masked" those of masked
-            tokens only, which spares most of the vocabulary's matmul.
+        mlm_distil: "all" distils the logits of every token, as the paper does; "masked" those of
+            masked tokens only, which spares most of the vocabulary's matmul.
         frozen: patterns of layer names that are not trained.
         cache_teacher: compute the teacher's logits once and keep them on disk ("task" only).
         checkpoint_every: how often a killed run can resume from.
@@ -236,7 +239,7 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class VerifySettings:
-    """Checks of the exported files: integers, zeros, logits, labels; `examples` 0 means all of dev."""
+    """Checks of the exported files; `examples` of the held-out split, 0 for all of them."""
 
     kind: str = ""
     start: str = "export"
@@ -326,7 +329,7 @@ def load_recipe(
         path: YAML file.
         overrides: texts "section.key=value", e.g. "prune.learning_rate=1e-4",
             "prune.sparsity.ramp_end=60%", "seed=1"; values are YAML.
-        tiny: shrink the recipe to under a minute on a CPU; the path through the code stays the same.
+        tiny: shrink the recipe to under a minute on a CPU; it runs the same code.
 
     Raises:
         UserError: unreadable file, unknown key, wrong type, stage that refers to a later one.
@@ -342,7 +345,9 @@ def load_recipe(
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
-        raise UserError(f"{path} must hold a mapping with the key 'stages', got {type(data).__name__}")
+        raise UserError(
+            f"{path} must hold a mapping with the key 'stages', got {type(data).__name__}"
+        )
     for override in overrides:
         _set(data, override)
     recipe = recipe_from_dict(data, name=path.stem)
@@ -472,7 +477,8 @@ def _build_stage(name: str, data: Any) -> StageSettings:
         for variant in settings.variants:
             if variant not in VARIANTS:
                 raise UserError(
-                    f"{name}.variants: unknown variant '{variant}'{_did_you_mean(variant, VARIANTS)}"
+                    f"{name}.variants: unknown variant '{variant}'"
+                    f"{_did_you_mean(variant, VARIANTS)}"
                 )
     return settings
 
@@ -587,14 +593,16 @@ def _check_references(recipe: Recipe) -> None:
             if other and other not in before and not (key == "start" and other == "model"):
                 raise UserError(
                     f"{name}.{key} refers to '{other}', which is not a stage before it"
-                    f"{_did_you_mean(other, before)}; stages before it: {', '.join(before) or 'none'}"
+                    f"{_did_you_mean(other, before)}; stages before it: "
+                    f"{', '.join(before) or 'none'}"
                 )
         loss = getattr(stage, "loss", None)
         if loss is not None and loss.hard == 0 and not loss.distils:
             raise UserError(f"{name}.loss must be above 0 in one of its terms, got 0 in all")
         if loss is not None and loss.distils and not stage.teacher:
             raise UserError(
-                f"{name}.loss has distillation terms, but {name}.teacher names no stage to distil from"
+                f"{name}.loss has distillation terms, but {name}.teacher names no stage to distil "
+                "from"
             )
         before.append(name)
 

@@ -103,9 +103,9 @@ class SparsitySchedule:
         if self.last_update < self.ramp_end:
             raise UserError(
                 f"no mask update falls between ramp_end {self.ramp_end} and mask_end "
-                f"{self.mask_end}: updates come every {self.frequency} steps from {self.begin}, the "
-                f"last at {self.last_update}. The final sparsity would never be reached; set mask_end "
-                f"to {self.last_update + self.frequency} or lower the frequency"
+                f"{self.mask_end}: updates come every {self.frequency} steps from {self.begin}, "
+                f"the last at {self.last_update}. The final sparsity would never be reached; set "
+                f"mask_end to {self.last_update + self.frequency} or lower the frequency"
             )
 
     @property
@@ -125,7 +125,8 @@ class SparsitySchedule:
     def sparsity(self, step: int) -> float:
         """Share of weights that should be zero at `step`.
 
-        s = final + (initial - final) · (1 - p)^power, p = (step - begin) / (ramp_end - begin) in [0, 1].
+        s = final + (initial - final) · (1 - p)^power, with
+        p = (step - begin) / (ramp_end - begin) held in [0, 1].
 
         >>> SparsitySchedule(0.9, 0, 50_000, 80_000, 1_000).sparsity(25_000)
         0.7875
@@ -152,7 +153,7 @@ class LearningRateSchedule:
     """Linear warm-up and decay, with the rewinding of Prune OFA (section 3 of the paper).
 
     While sparsity ramps up, from `rewind_begin` to `rewind_end`, the decay starts again every
-    `rewind_every` steps, so that the rate stays near its peak; the full decay follows after the ramp.
+    `rewind_every` steps, so that the rate stays near its peak; the full decay follows later.
     The released code lets the factor rise to W/(W - warmup) > 1 at each rewind (W: steps outside
     the ramp); here it is held at 1.
 

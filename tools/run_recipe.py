@@ -1,20 +1,25 @@
 """Run a recipe: all its stages in order, skipping what is done, resuming what was killed.
 
-    run_recipe.py --recipe=configs/quickstart.yaml [--run_dir=DIR] [--set=stage.key=value]... [--tiny]
+    run_recipe.py --recipe=configs/quickstart.yaml [--run_dir=DIR] [--set=stage.key=value]...
+    [--tiny]
 
-The same command again goes on where it stopped. It ends with a table and the path of an HTML report.
+The same command again goes on where it stopped. It ends with a table and the path of an HTML
+report.
 """
 
 from pathlib import Path
 
 from absl import flags
-
 from tf_prune_ofa.tools._main import run
 
-_RECIPE = flags.DEFINE_string("recipe", None, "recipe file, e.g. configs/quickstart.yaml", required=True)
+_RECIPE = flags.DEFINE_string(
+    "recipe", None, "recipe file, e.g. configs/quickstart.yaml", required=True
+)
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "folder of the run; default runs/<recipe's name>")
 _SET = flags.DEFINE_multi_string(
-    "set", [], "override a setting: section.key=value, e.g. prune.learning_rate=1e-4; may be repeated"
+    "set",
+    [],
+    "override a setting: section.key=value, e.g. prune.learning_rate=1e-4; may be repeated",
 )
 _TINY = flags.DEFINE_boolean(
     "tiny", False, "shrink model, data and steps: the whole path in about a minute on a CPU"
@@ -39,7 +44,9 @@ def main(argv: list[str]) -> None:
     results = run_recipe(recipe, run_dir)
     for result in results.values():
         if result.kind == "report":
-            print(f"\n{result.figures['table']}\n\nReport: {result.folder / result.figures['report']}")
+            print(
+                f"\n{result.figures['table']}\n\nReport: {result.folder / result.figures['report']}"
+            )
 
 
 if __name__ == "__main__":

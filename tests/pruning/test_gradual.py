@@ -136,9 +136,7 @@ def prune(student, steps, *, callbacks=()):
     lock = PatternLock(dense_kernels(student), wrapper_masks(student))
     distiller = compiled(hard_distiller(student, lock=lock))
     recorder = Recorder(student, distiller.optimizer)
-    distiller.fit(
-        dataset(steps), verbose=0, callbacks=[UpdatePruningStep(), recorder, *callbacks]
-    )
+    distiller.fit(dataset(steps), verbose=0, callbacks=[UpdatePruningStep(), recorder, *callbacks])
     return recorder.snapshots, distiller
 
 

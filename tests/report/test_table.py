@@ -19,7 +19,7 @@ dense INT8 file                85.0 %     0.857  23.20    10.10        5.20   1.
 sparse INT8 file               85.0 %     0.857  15.70    11.00        5.25   1.01
 
 model       what is measured: a Keras model or an exported .tflite file
-sparsity    share of zeros among the weights that were to be pruned
+sparsity    share of zeros in the layers that were pruned
 accuracy    share of held-out examples with the right label
 MB          size of the file, in million bytes
 MB gzip     the same after gzip, as an app store ships it
@@ -37,6 +37,15 @@ def test_a_regression_task_is_judged_by_correlation():
     assert lines[0].split() == "model sparsity pearson MB MB gzip latency ms ratio".split()
     assert lines[2].split() == "dense teacher (Keras) 0.0 % 0.870 - - - -".split()
     assert lines[3].split() == "sparse model, float (Keras) 90.0 % 0.860 - - - -".split()
+
+
+def test_says_so_when_files_were_judged_on_fewer_examples():
+    stages = (
+        Stage("transfer", "transfer", {"figures": {"accuracy": 0.8, "dev_examples": 2400}}),
+        Stage("verify", "verify", details={"verify": {"files": [{"file": "a", "examples": 16}]}}),
+    )
+    text = console_table(Run("tiny", {}, stages))
+    assert "with the right label (files: of the first 16 only)" in text
 
 
 def test_says_so_when_nothing_was_measured():

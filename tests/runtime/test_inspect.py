@@ -10,11 +10,10 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime.inspect import (
     LoadSummary,
     OpSummary,
-    describe,
-    describe_load,
     inspect,
     load,
 )
+from tf_prune_ofa.runtime.inspect_text import describe, describe_load
 
 
 def written(tmp_path, data):

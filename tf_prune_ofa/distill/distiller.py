@@ -22,8 +22,8 @@ class Target:
         output: name of the model's output, e.g. "logits".
         labels: key of its labels in the batch's targets.
         weights: key of the labels' weights (1 counts, 0 padding), or "" where all count.
-        soft_weights: the same for the teacher's logits; "" means as `weights`. In MLM distillation every
-            token counts, while only masked ones have labels.
+        soft_weights: the same for the teacher's logits; "" means as `weights`. In MLM distillation
+            every token counts, while only masked ones have labels.
         kind: "classes" (softmax) or "value" (regression).
         share: of this output in the total loss; 0.5 each for the two ends of an answer span.
         suffix: appended to "loss_hard" and "loss_soft" in the metrics.
@@ -47,8 +47,8 @@ class Distiller(keras.Model):
     Loss: sum over targets of share · (hard · L_hard + soft · L_soft), plus hidden · L_hidden and
     attention · L_attention; see `distill.losses`.
 
-    The teacher is held behind a function, so it is neither trained nor saved with the student, and it
-    always runs without dropout. Where the batch's targets carry cached teacher logits
+    The teacher is held behind a function, so it is neither trained nor saved with the student, and
+    it always runs without dropout. Where the batch's targets carry cached teacher logits
     (`TEACHER_PREFIX` + output name), the teacher does not run at all.
     """
 
@@ -69,7 +69,8 @@ class Distiller(keras.Model):
             student: functional model with named inputs and outputs.
             targets: what each output learns.
             loss: weights of the hard and soft terms, temperature.
-            teacher: model with the same outputs; may be None if the logits are cached or `loss.soft` is 0.
+            teacher: model with the same outputs; may be None if the logits are cached or
+                `loss.soft` is 0.
             lock: keeps pruned weights at zero.
             trainable: says which variables are trained.
             clip_norm: global norm that gradients are scaled down to; 0 for none.
@@ -105,7 +106,7 @@ class Distiller(keras.Model):
         return {"loss": total, **terms}
 
     def loss_terms(self, inputs: Tensors, targets: Tensors, outputs: Tensors) -> Tensors:
-        """Return every loss term, unweighted: `loss_hard...`, `loss_soft...`, `loss_hidden`, `loss_attention`."""
+        """Return every loss term, unweighted, by its name in the metrics."""
         terms = {}
         teacher_outputs = self._teacher_outputs(inputs, targets)
         for target in self.targets:
@@ -122,9 +123,7 @@ class Distiller(keras.Model):
                     soft = losses.soft_regression_loss(logits, teacher_logits, soft_weights)
                 else:
                     temperature = self.loss_settings.temperature
-                    soft = losses.soft_loss(
-                        logits, teacher_logits, temperature, soft_weights
-                    )
+                    soft = losses.soft_loss(logits, teacher_logits, temperature, soft_weights)
                 terms["loss_soft" + target.suffix] = soft
         for name, prefix, loss in (
             ("hidden", "hidden_states/", losses.hidden_loss),

@@ -9,16 +9,14 @@ from tf_prune_ofa.keras_compat import tf
 
 
 def weighted_mean(values: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
-    """Return the mean of `values` [...] where `weights` [...] (1 counts, 0 padding); 0 if none counts."""
+    """Return the mean of `values` where `weights` is 1, both [...]; 0 if nothing counts."""
     if weights is None:
         return tf.reduce_mean(values)
     weights = tf.cast(weights, values.dtype)
     return tf.math.divide_no_nan(tf.reduce_sum(values * weights), tf.reduce_sum(weights))
 
 
-def hard_loss(
-    logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None = None
-) -> tf.Tensor:
+def hard_loss(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
     """Cross-entropy with integer labels.
 
     Args:
@@ -97,10 +95,10 @@ def hidden_loss(
 def attention_loss(
     student_scores: list[tf.Tensor], teacher_scores: list[tf.Tensor], mask: tf.Tensor
 ) -> tf.Tensor:
-    """Mean squared error of attention scores before the softmax, summed over layers (SparseBERT; L_att).
+    """Mean squared error of attention scores, summed over layers (SparseBERT, section 3; L_att).
 
     Args:
-        student_scores: [B, A, S, S] of each layer, query by key, without the padding's score.
+        student_scores: [B, A, S, S] of each layer, before mask and softmax.
         teacher_scores: the same of the teacher.
         mask: [B, S], 1 token, 0 padding; pairs with padding do not count.
     """

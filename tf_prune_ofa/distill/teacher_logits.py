@@ -1,4 +1,4 @@
-"""Teacher logits, computed once and kept on disk: the teacher is frozen, so every epoch sees the same."""
+"""Teacher logits on disk: the teacher is frozen, so they are the same in every epoch."""
 
 from __future__ import annotations
 

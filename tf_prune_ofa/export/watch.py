@@ -15,7 +15,7 @@ def watch_dense_layers(float32_file: bytes) -> tuple[bytes, dict[str, tuple[str,
     Returns:
         The file, and by Keras layer name (of the layer in front of a Dense: its input; of the
         Dense: its output) the name of the file's output and the factor by which that is larger than
-        in Keras.
+            in Keras.
     """
     graph = Graph(float32_file)
     layers = dense_layers.read_stamps(graph)

@@ -1,10 +1,10 @@
 """Gradual magnitude pruning through TFMOT's wrapper, with exact counts.
 
-What happens to a pruned weight: it is set to zero at the mask update and again after every optimizer
-step (`pruning.lock`), and its gradient is zero, so it takes part in nothing. At the next update it
-ranks below every weight that is not zero. So masks only shrink: a pruned weight never returns,
-neither during the ramp nor after the last update. (TFMOT alone lets it move by one optimizer step
-between updates; the reference keeps its old value hidden and lets it return. See
+What happens to a pruned weight: it is set to zero at the mask update and again after every
+optimizer step (`pruning.lock`), and its gradient is zero, so it takes part in nothing. At the next
+update it ranks below every weight that is not zero. So masks only shrink: a pruned weight never
+returns, neither during the ramp nor after the last update. (TFMOT alone lets it move by one
+optimizer step between updates; the reference keeps its old value hidden and lets it return. See
 docs/decisions/0003-pruned-weights.md.)
 """
 
@@ -64,20 +64,18 @@ class RampThenHold(PolynomialDecay):
         return cls(SparsitySchedule(**config))
 
 
-def magnitude_mask(
-    weights: np.ndarray, zeros: int, before: np.ndarray | None = None
-) -> np.ndarray:
+def magnitude_mask(weights: np.ndarray, zeros: int, before: np.ndarray | None = None) -> np.ndarray:
     """Return the mask (float32, 1 kept) that prunes the `zeros` smallest magnitudes.
 
-    The count is exact for any weights: among equal magnitudes the lower flat index is kept. A threshold
-    (as in TFMOT) prunes none or all of a tie, and on already sparse weights, where the tie is at zero,
-    that can turn a 85 % sparse kernel dense.
+    The count is exact for any weights: among equal magnitudes the lower flat index is kept. A
+    threshold (as in TFMOT) prunes none or all of a tie, and on already sparse weights, where the
+    tie is at zero, that can turn a 85 % sparse kernel dense.
 
     Args:
         weights: any shape.
         zeros: how many to prune.
-        before: the mask up to now; what it prunes ranks below all else, even below a kept weight that
-            happens to be zero. None where nothing is pruned yet.
+        before: the mask up to now; what it prunes ranks below all else, even below a kept weight
+            that happens to be zero. None where nothing is pruned yet.
     """
     size = weights.size
     magnitude = np.abs(weights).ravel()
@@ -102,11 +100,13 @@ class _ExactPruning(Pruning):
         [(_, before, _)] = self._pruning_vars  # a Dense layer has one kernel
 
         def update(values: np.ndarray, before: np.ndarray, step: np.ndarray) -> np.ndarray:
-            # Not the schedule's tensor: a float32 0.9 is so much below 0.9 that counts can be one off.
+            # Not the schedule's tensor: a float32 0.9 is so much below 0.9 that counts can be one
+            # off.
             zeros = zeros_of(values.size, schedule.sparsity(int(step)))
             return magnitude_mask(values, zeros, before)
 
-        # NumPy selects the threshold in linear time; TensorFlow has only full sorts (8x slower here).
+        # NumPy selects the threshold in linear time; TensorFlow has only full sorts (8x slower
+        # here).
         inputs = [weights, before, self._step_fn()]
         mask = tf.numpy_function(update, inputs, tf.float32, stateful=False)
         mask = tf.cast(tf.ensure_shape(mask, weights.shape), weights.dtype)
@@ -168,7 +168,7 @@ def wrapper_masks(model: keras.Model) -> dict[str, tf.Variable]:
 
 
 def asked_sparsity(model: keras.Model, steps: int) -> float:
-    """Return the share of zeros that all pruned kernels together should have after `steps` steps."""
+    """Return the share of zeros that all pruned kernels should have after `steps` steps."""
     zeros = size = 0
     for layer in model.layers:
         if isinstance(layer, GradualPruning):

@@ -1,8 +1,8 @@
 """Pattern lock: masks as a file, applied to gradients and weights, asserted at every border.
 
-Masks are written once, by the stage that prunes, and never derived from magnitudes again: on already
-sparse weights that would find other zeros, or none. Keys are layer names, masks are bool [in, out],
-True where a weight is kept.
+Masks are written once, by the stage that prunes, and never derived from magnitudes again: on
+already sparse weights that would find other zeros, or none. Keys are layer names, masks are bool
+[in, out], True where a weight is kept.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ def masks_from_weights(kernels: Mapping[str, np.ndarray]) -> Masks:
     dense = [name for name, kernel in kernels.items() if np.all(kernel)]
     if dense:
         raise UserError(
-            f"no sparsity pattern to lock in {len(dense)} of {len(kernels)} layers, e.g. {dense[0]}: "
-            "their kernels have no zeros. Start from a sparse checkpoint, or prune first"
+            f"no sparsity pattern to lock in {len(dense)} of {len(kernels)} layers, "
+            f"e.g. {dense[0]}: their kernels have no zeros. Start from a sparse checkpoint, or "
+            "prune first"
         )
     return {name: np.asarray(kernel) != 0 for name, kernel in kernels.items()}
 
@@ -54,7 +55,9 @@ def load_masks(path: str | Path) -> Masks:
         with np.load(path) as file:
             shapes = json.loads(str(file["shapes"]))
             return {
-                name: np.unpackbits(file[name], count=int(np.prod(shape))).astype(bool).reshape(shape)
+                name: np.unpackbits(file[name], count=int(np.prod(shape)))
+                .astype(bool)
+                .reshape(shape)
                 for name, shape in shapes.items()
             }
     except FileNotFoundError as error:
@@ -89,7 +92,9 @@ def assert_zeros(
             continue
         revived = np.count_nonzero(kernel[~mask])
         if revived:
-            problems.append(f"{name}: {revived} of {np.count_nonzero(~mask)} pruned weights not zero")
+            problems.append(
+                f"{name}: {revived} of {np.count_nonzero(~mask)} pruned weights not zero"
+            )
     if problems:
         shown = "\n  ".join(problems[:10])
         raise UserError(
@@ -107,9 +112,9 @@ def sparsity_of(masks: Mapping[str, np.ndarray]) -> float:
 class PatternLock:
     """Keeps pruned weights at zero during training: masks gradients, and weights after each step.
 
-    Masking the gradient lets Adam's moments of a weight fade once it is pruned, and keeps them at zero
-    where the pattern was locked from the start; masking the weight after the step makes the zero exact
-    at all times, in checkpoints inside an epoch too.
+    Masking the gradient lets Adam's moments of a weight fade once it is pruned, and keeps them at
+    zero where the pattern was locked from the start; masking the weight after the step makes the
+    zero exact at all times, in checkpoints inside an epoch too.
     """
 
     def __init__(

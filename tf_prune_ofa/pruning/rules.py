@@ -13,8 +13,8 @@ def match_layers(patterns: Iterable[str], layers: Iterable[str]) -> dict[str, tu
     """Return for each pattern the layers whose whole name it matches (regular expressions).
 
     Raises:
-        UserError: a pattern is no regular expression, or matches nothing. A rule that silently matches
-            nothing is how a model ends up dense.
+        UserError: a pattern is no regular expression, or matches nothing. A rule that silently
+            matches nothing is how a model ends up dense.
     """
     layers = list(layers)
     matches = {}
@@ -42,7 +42,8 @@ def layer_sparsities(rules: Mapping[str, float], layers: Iterable[str]) -> dict[
         layers: names of all Dense layers.
 
     Raises:
-        UserError: see `match_layers`; also if a sparsity is not in [0, 1), or nothing is left to prune.
+        UserError: see `match_layers`; also if a sparsity is not in [0, 1), or nothing is left to
+            prune.
     """
     layers = list(layers)
     for pattern, sparsity in rules.items():

@@ -50,8 +50,8 @@ class ChannelWeights(Quantizer):
 class EmbeddingRows(Quantizer):
     """Symmetric INT8 embeddings, one scale a row, applied to the rows that were looked up.
 
-    Rounding looked-up vectors [B, S, H] equals rounding the table's rows, and costs B·S rows instead of
-    the whole vocabulary in every step.
+    Rounding looked-up vectors [B, S, H] equals rounding the table's rows, and costs B·S rows
+    instead of the whole vocabulary in every step.
     """
 
     def build(self, tensor_shape: Any, name: str, layer: keras.layers.Layer) -> dict[str, Any]:
@@ -73,9 +73,9 @@ class EmbeddingRows(Quantizer):
 class MovingRange(Quantizer):
     """Asymmetric INT8 activations: one range a tensor, a moving average of the batches' ranges.
 
-    range = momentum · range + (1 - momentum) · range of the batch. The momentum is a variable: 0 takes a
-    batch's range as it is, 1 freezes the range (`ranges.set_momentum`). Being a variable it is in the
-    checkpoint, and so is the fact that ranges are frozen.
+    range = momentum · range + (1 - momentum) · range of the batch. The momentum is a variable: 0
+    takes a batch's range as it is, 1 freezes the range (`ranges.set_momentum`). Being a variable it
+    is in the checkpoint, and so is the fact that ranges are frozen.
     """
 
     def build(self, tensor_shape: Any, name: str, layer: keras.layers.Layer) -> dict[str, Any]:

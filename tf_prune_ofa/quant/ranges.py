@@ -49,7 +49,9 @@ def assign_ranges(model: keras.Model, ranges: Ranges) -> None:
     """
     missing = set(trained_ranges(model)) - set(ranges)
     if missing:
-        raise UserError(f"no saved range for {', '.join(sorted(missing))}; quantize the model again")
+        raise UserError(
+            f"no saved range for {', '.join(sorted(missing))}; quantize the model again"
+        )
     for layer in model.layers:
         if isinstance(layer, QuantizeWrapper):
             low, high = ranges.get(base_layer(layer).name, (0.0, 0.0))

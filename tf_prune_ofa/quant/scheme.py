@@ -124,7 +124,7 @@ _FLOAT_REASONS: dict[type, str] = {
     model_layers.MaskedSoftmax: "float: XNNPACK has no INT8 softmax",
     model_layers.Gelu: "float: XNNPACK has no INT8 GELU",
     model_layers.AttentionScores: "float: small beside the dense layers, and feeds the softmax",
-    model_layers.AttentionContext: "float: small beside the dense layers, and comes from the softmax",
+    model_layers.AttentionContext: "float: small beside the dense layers, behind the softmax",
     keras.layers.Add: "float: keeps the residual stream exact",
 }
 
@@ -212,7 +212,7 @@ def is_range_point(layer: keras.layers.Layer) -> bool:
 
 
 def _all_consumers_float(layer: keras.layers.Layer, kept_float: set[str]) -> bool:
-    """Return whether every dense layer behind this point stays float, by the names' common prefix."""
+    """Return whether every dense layer behind this point stays float."""
     prefix = layer.name.rpartition("/")[0]
     if prefix in kept_float:
         return True

@@ -1,59 +1,18 @@
-"""The plots of a run: one function each, from a `Run` to a figure or None where data is missing.
+"""The plots of a run: one function each, from a `Run` to a plot or None where data is missing."""
 
-Sizes are chosen for a phone: 360 px wide, a plot is drawn at three eighths of its 960 px, where the
-12-point text can still be read. Colours are those of Okabe and Ito, which stay apart for every kind
-of colour blindness; what must be told apart also differs in line style or position.
-"""
-
-import io
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tf_prune_ofa.report import drawing
 from tf_prune_ofa.report.collect import Run, Stage
-from tf_prune_ofa.report.rows import ModelRow, model_rows, score_name
-
-BLUE, VERMILION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
-GREY, LIGHT = "#555555", "#D0D4D9"
-_LINE_COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, "#56B4E9")
-_LINE_STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
-_WIDTH_INCHES, _DPI = 6.0, 160
-
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": GREY,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "axes.grid": True,
-    "grid.color": "#E6E8EB",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "lines.linewidth": 2,
-}
+from tf_prune_ofa.report.drawing import Plot
+from tf_prune_ofa.report.rows import ModelRow, milliseconds, model_rows, score_name
 
 # encoder_03/attention/query -> layer 3, kernel attention/query
 _ENCODER_LAYER = re.compile(r"encoder_(\d+)/(.+)")
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A drawn plot. `key` is its file name without ending; `caption` says what to see in it."""
-
-    key: str
-    title: str
-    caption: str
-    png: bytes
 
 
 def all_plots(run: Run) -> dict[str, Plot]:
@@ -75,18 +34,22 @@ def sparsity_plot(run: Run) -> Plot | None:
     stage = next(iter(_with_metric(run, "sparsity_measured")), None)
     if stage is None:
         return None
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(3.4)
+    with drawing.style():
+        figure, axes = drawing.new_figure(3.4)
         # The dashes lie on a broad line, so that both are seen where they coincide.
         for key, label, style in (
-            ("sparsity_measured", "measured in the weights", {"color": "#56B4E9", "linewidth": 5}),
-            ("sparsity_asked", "asked by the schedule", {"color": "#222222", "linestyle": "--"}),
+            (
+                "sparsity_measured",
+                "measured in the weights",
+                {"color": drawing.SKY, "linewidth": 5},
+            ),
+            ("sparsity_asked", "asked by the schedule", {"color": drawing.INK, "linestyle": "--"}),
         ):
             steps, values = _series(stage, key)
             axes.plot(steps, 100 * values, label=label, **style)
         axes.set(xlabel=f"step of stage “{stage.name}”", ylabel="zeros, %", ylim=(0, 100))
         axes.legend(loc="lower right")
-        return _plot(
+        return drawing.finish(
             figure,
             "sparsity",
             "Sparsity, asked and measured",
@@ -103,25 +66,25 @@ def learning_rate_plot(run: Run) -> Plot | None:
     curves = [_series(stage, "learning_rate") for stage in stages]
     highest = max(rates.max() for _, rates in curves)
     exponent = math.floor(math.log10(highest)) if highest > 0 else 0
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(3.6)
+    with drawing.style():
+        figure, axes = drawing.new_figure(3.6)
         begin = 0
         for i, (steps, rates) in enumerate(curves):
             end = begin + steps[-1]
             if i % 2:
-                axes.axvspan(begin, end, color="#F2F4F6", zorder=0)
+                axes.axvspan(begin, end, color=drawing.WASH, zorder=0)
             axes.plot(
                 begin + steps,
                 rates / 10**exponent,
-                color=_LINE_COLOURS[i % len(_LINE_COLOURS)],
+                color=drawing.LINE_COLOURS[i % len(drawing.LINE_COLOURS)],
                 label=stages[i].name,
             )
             begin = end
         axes.set(xlabel="step, all training stages in a row", xlim=(0, begin))
         axes.set_ylabel(f"learning rate / 1e{exponent}")
         axes.set_ylim(bottom=0)
-        _legend_above(axes)
-        return _plot(
+        drawing.legend_above(axes)
+        return drawing.finish(
             figure,
             "learning_rate",
             "Learning rate",
@@ -143,24 +106,28 @@ def _loss_plot(stage: Stage) -> Plot | None:
         terms.insert(0, "loss")
     if not terms:
         return None
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(3.4)
+    with drawing.style():
+        figure, axes = drawing.new_figure(3.4)
         for i, term in enumerate(terms):
             steps, values = _series(stage, term)
             label = "total" if term == "loss" else term.removeprefix("loss_").replace("_", " ")
-            colour = "#222222" if term == "loss" else _LINE_COLOURS[i % len(_LINE_COLOURS)]
+            colour = (
+                drawing.INK
+                if term == "loss"
+                else drawing.LINE_COLOURS[i % len(drawing.LINE_COLOURS)]
+            )
             axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
             axes.plot(
                 *_smoothed(steps, values),
                 color=colour,
-                linestyle=_LINE_STYLES[i % len(_LINE_STYLES)],
+                linestyle=drawing.LINE_STYLES[i % len(drawing.LINE_STYLES)],
                 label=label,
             )
         axes.set(xlabel=f"step of stage “{stage.name}”", ylabel="loss")
         lowest, highest = axes.get_ylim()
         axes.set_ylim(min(0, lowest), 1.05 * highest)
-        _legend_above(axes)
-        return _plot(
+        drawing.legend_above(axes)
+        return drawing.finish(
             figure,
             f"loss_{stage.name}",
             f"Loss terms, stage “{stage.name}”",
@@ -173,19 +140,19 @@ def score_plot(run: Run) -> Plot | None:
     """Score (accuracy, mostly) on held-out examples, of each stage's model and of each file."""
     score = score_name(run)
     entries = [
-        (f"stage “{stage.name}”", stage.figures[score], BLUE)
+        (f"stage “{stage.name}”", stage.figures[score], drawing.BLUE)
         for stage in run.stages
         if score in stage.figures
     ]
     entries += [
-        (row.model, row.score, VERMILION)
+        (row.model, row.score, drawing.VERMILION)
         for row in model_rows(run)
         if row.variant and row.score is not None
     ]
     if not entries:
         return None
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(_bars_height(len(entries)))
+    with drawing.style():
+        figure, axes = drawing.new_figure(drawing.bars_height(len(entries)))
         labels, values, colours = zip(*entries, strict=True)
         places = np.arange(len(entries))
         axes.scatter(values, places, c=colours, s=90, zorder=3)
@@ -193,11 +160,11 @@ def score_plot(run: Run) -> Plot | None:
             axes.annotate(
                 f"{value:.3f}", (value, place), (9, 0), textcoords="offset points", va="center"
             )
-        _name_rows(axes, labels)
+        drawing.name_rows(axes, labels)
         margin = max(0.15 * (max(values) - min(values)), 0.005)
         axes.set_xlim(min(values) - margin, max(values) + 2.5 * margin)
         axes.set_xlabel(f"{score}, held-out (axis does not start at 0)")
-        return _plot(
+        return drawing.finish(
             figure,
             "score",
             f"{score.capitalize()}, stage by stage",
@@ -217,25 +184,25 @@ def layer_sparsity_plot(run: Run) -> Plot | None:
         match = _ENCODER_LAYER.fullmatch(layer)
         kernel, place = (match[2], str(int(match[1]))) if match else ("other layers", layer)
         panels.setdefault(kernel, {})[place] = 100 * share
-    with mpl.rc_context(_STYLE):
+    with drawing.style():
         lines = -(-len(panels) // 2)
-        figure = Figure(figsize=(_WIDTH_INCHES, 0.6 + 1.4 * lines), dpi=_DPI)
+        figure = Figure(figsize=(drawing.WIDTH_INCHES, 0.6 + 1.4 * lines), dpi=drawing.DPI)
         all_axes = figure.subplots(lines, 2, squeeze=False).ravel()
         for axes, (kernel, shares) in zip(all_axes, panels.items(), strict=False):
             places = np.arange(len(shares))
-            axes.bar(places, shares.values(), color=BLUE, width=0.7)
+            axes.bar(places, shares.values(), color=drawing.BLUE, width=0.7)
             axes.set(ylim=(0, 100), yticks=(0, 50, 100))
             axes.set_title(kernel, fontsize=12, loc="left")
             every = max(1, -(-len(shares) // 8))
             axes.set_xticks(places[::every], list(shares)[::every], fontsize=11)
             axes.grid(axis="x", visible=False)
             mean = float(np.mean(list(shares.values())))
-            axes.set_title(f"{mean:.1f} %", fontsize=12, loc="right", color=GREY)
+            axes.set_title(f"{mean:.1f} %", fontsize=12, loc="right", color=drawing.GREY)
         for axes in all_axes[len(panels) :]:
             axes.set_visible(False)
-        figure.supylabel("zeros, %", fontsize=12, color=GREY)
-        figure.supxlabel("encoder layer", fontsize=12, color=GREY)
-        return _plot(
+        figure.supylabel("zeros, %", fontsize=12, color=drawing.GREY)
+        figure.supxlabel("encoder layer", fontsize=12, color=drawing.GREY)
+        return drawing.finish(
             figure,
             "layer_sparsity",
             "Sparsity of each pruned kernel",
@@ -248,8 +215,8 @@ def latency_plot(run: Run) -> Plot | None:
     rows = [row for row in model_rows(run) if row.latency_ms]
     if not rows:
         return None
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(_bars_height(len(rows)))
+    with drawing.style():
+        figure, axes = drawing.new_figure(drawing.bars_height(len(rows)))
         places = np.arange(len(rows))
         medians = np.array([row.latency_ms["median"] for row in rows])
         low = medians - [row.latency_ms["p10"] for row in rows]
@@ -260,23 +227,23 @@ def latency_plot(run: Run) -> Plot | None:
             places,
             xerr=(low, high),
             fmt="none",
-            ecolor="#222222",
+            ecolor=drawing.INK,
             capsize=5,
             elinewidth=1.5,
         )
         for place, row in zip(places, rows, strict=True):
             ratio = f"  (×{row.ratio['ratio']:.2f})" if row.ratio else ""
             axes.annotate(
-                f"{row.latency_ms['median']:.2f} ms{ratio}",
+                f"{milliseconds(row.latency_ms['median'])} ms{ratio}",
                 (row.latency_ms["p90"], place),
                 (8, 0),
                 textcoords="offset points",
                 va="center",
             )
-        _name_rows(axes, [row.model for row in rows])
+        drawing.name_rows(axes, [row.model for row in rows])
         axes.set_xlim(0, 1.7 * max(medians + high))
         axes.set_xlabel("ms for one run")
-        return _plot(
+        return drawing.finish(
             figure,
             "latency",
             "Latency",
@@ -290,12 +257,12 @@ def size_plot(run: Run) -> Plot | None:
     rows = [row for row in model_rows(run) if row.size_bytes]
     if not rows:
         return None
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(_bars_height(len(rows), each=0.72))
+    with drawing.style():
+        figure, axes = drawing.new_figure(drawing.bars_height(len(rows), each=0.72))
         places = np.arange(len(rows))
         for shift, label, colour, hatch, sizes in (
-            (-0.19, "raw", BLUE, "", [row.size_bytes for row in rows]),
-            (0.19, "gzip", ORANGE, "//", [row.gzip_bytes or 0 for row in rows]),
+            (-0.19, "raw", drawing.BLUE, "", [row.size_bytes for row in rows]),
+            (0.19, "gzip", drawing.ORANGE, "//", [row.gzip_bytes or 0 for row in rows]),
         ):
             bars = axes.barh(
                 places + shift,
@@ -308,29 +275,16 @@ def size_plot(run: Run) -> Plot | None:
                 label=label,
             )
             axes.bar_label(bars, [f"{size / 1e6:.1f}" for size in sizes], padding=5, fontsize=11)
-        _name_rows(axes, [row.model for row in rows])
+        drawing.name_rows(axes, [row.model for row in rows])
         axes.set_xlim(0, 1.15 * max(row.size_bytes for row in rows) / 1e6)
         axes.set_xlabel("MB")
         axes.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
-        return _plot(
+        return drawing.finish(
             figure,
             "size",
             "Size of the files",
             "The zeros that a dense file stores take little room after gzip, so compare both bars.",
         )
-
-
-def _figure(height_inches: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH_INCHES, height_inches), dpi=_DPI)
-    return figure, figure.subplots()
-
-
-def _plot(figure: Figure, key: str, title: str, caption: str) -> Plot:
-    figure.set_layout_engine("constrained")
-    png = io.BytesIO()
-    # Without the default metadata the same run gives the same bytes under every matplotlib.
-    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
-    return Plot(re.sub(r"[^\w-]", "_", key), title, caption, png.getvalue())
 
 
 def _with_metric(run: Run, key: str) -> list[Stage]:
@@ -352,26 +306,6 @@ def _smoothed(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nda
     return steps[window // 2 :][: len(medians)], medians
 
 
-def _bars_height(count: int, each: float = 0.48) -> float:
-    return 1.0 + each * count
-
-
-def _name_rows(axes: Axes, labels: Sequence[str]) -> None:
-    axes.set_yticks(range(len(labels)), labels, color="#222222")
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", visible=False)
-    axes.spines["left"].set_visible(False)
-    # The first row of the table is the top row of the plot.
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-
-
 def _row_colours(rows: list[ModelRow]) -> list[str]:
     # One colour, and a second one for the file that the whole run is about.
-    return [VERMILION if row.variant == "sparse_int8" else BLUE for row in rows]
-
-
-def _legend_above(axes: Axes) -> None:
-    # Rows of three keep a label of 14 letters apart from its neighbour.
-    axes.legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.2, handlelength=1.8
-    )
+    return [drawing.VERMILION if row.variant == "sparse_int8" else drawing.BLUE for row in rows]

@@ -118,8 +118,8 @@ def columns(run: Run) -> list[Column]:
     )
     return [
         Column("model", "what is measured: a Keras model or an exported .tflite file", _model),
-        Column("sparsity", "share of zeros among the weights that were to be pruned", _sparsity),
-        Column(score_name(run), SCORES[score_name(run)], _score),
+        Column("sparsity", "share of zeros in the layers that were pruned", _sparsity),
+        Column(score_name(run), SCORES[score_name(run)] + _judged_on(run), _score),
         Column("MB", "size of the file, in million bytes", lambda r: megabytes(r.size_bytes)),
         Column("MB gzip", "the same after gzip, as an app store ships it", _gzip),
         Column("latency ms", f"median time of one run, batch of one ({how})", _latency),
@@ -136,6 +136,23 @@ def ratio_interval(row: ModelRow) -> str:
     if not row.ratio or row.ratio["low"] == row.ratio["high"]:
         return ""
     return f"{row.ratio['low']:.2f}-{row.ratio['high']:.2f}"
+
+
+def milliseconds(value: float) -> str:
+    """A latency with two decimals, or three digits below 1 ms.
+
+    >>> milliseconds(15.2), milliseconds(0.01712)
+    ('15.20', '0.0171')
+    """
+    return f"{value:.2f}" if value >= 1 else f"{value:.3g}"
+
+
+def _judged_on(run: Run) -> str:
+    """Says so where the files were judged on fewer examples than the Keras models."""
+    verified = (run.detail("verify") or {}).get("files") or []
+    files = max((entry.get("examples", 0) for entry in verified), default=0)
+    models = max((stage.figures.get("dev_examples", 0) for stage in run.stages), default=0)
+    return f" (files: of the first {files} only)" if 0 < files < models else ""
 
 
 def _model(row: ModelRow) -> str:
@@ -155,7 +172,7 @@ def _gzip(row: ModelRow) -> str:
 
 
 def _latency(row: ModelRow) -> str:
-    return f"{row.latency_ms['median']:.2f}" if row.latency_ms else "-"
+    return milliseconds(row.latency_ms["median"]) if row.latency_ms else "-"
 
 
 def _ratio(row: ModelRow) -> str:

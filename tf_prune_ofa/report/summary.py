@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_prune_ofa.report.collect import Run, Stage
-from tf_prune_ofa.report.rows import ModelRow, model_rows, model_sparsity, score_name
+from tf_prune_ofa.report.rows import ModelRow, milliseconds, model_rows, model_sparsity, score_name
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,13 @@ def headline(run: Run) -> str:
     sparsity = model_sparsity(run)
     subject = "The sparse INT8 file"
     if sparsity is not None:
-        subject += f", with {100 * sparsity:.1f} % of the pruned weights zero,"
+        subject += f", with {100 * sparsity:.1f} % zeros in the pruned layers,"
     facts = []
     if sparse.size_bytes and dense.size_bytes:
-        facts.append(f"is {dense.size_bytes / sparse.size_bytes:.1f} times smaller")
+        facts.append("is " + _compared(dense.size_bytes / sparse.size_bytes, "smaller", "larger"))
     if sparse.latency_ms and dense.latency_ms:
-        facts.append(_speed(dense.latency_ms["median"] / sparse.latency_ms["median"]))
+        times = dense.latency_ms["median"] / sparse.latency_ms["median"]
+        facts.append(_compared(times, "faster", "slower"))
     if not facts:
         return "This run has not come to measured files yet."
     sentence = f"{subject} {' and '.join(facts)} than the dense INT8 file"
@@ -56,7 +57,7 @@ def cards(run: Run) -> list[Card]:
     sparsity = model_sparsity(run)
     found = []
     if sparsity is not None:
-        found.append(Card(f"{100 * sparsity:.1f} %", "of the pruned weights are zero", ""))
+        found.append(Card(f"{100 * sparsity:.1f} %", "zeros in the pruned layers", ""))
     if sparse.score is not None:
         compared = "" if teacher.score is None else f"{teacher.model}: {teacher.score:.3f}"
         found.append(Card(f"{sparse.score:.3f}", f"{score_name(run)}, sparse INT8 file", compared))
@@ -131,13 +132,11 @@ def _file(run: Run, variant: str) -> ModelRow:
     return next((row for row in model_rows(run) if row.variant == variant), ModelRow(""))
 
 
-def _speed(times_as_fast: float) -> str:
-    # Below 2 % the benchmark's own spread decides which of them is ahead.
-    if abs(times_as_fast - 1) < 0.02:
-        return "no faster"
-    if times_as_fast > 1:
-        return f"{times_as_fast:.2f} times faster"
-    return f"{1 / times_as_fast:.2f} times slower"
+def _compared(times: float, better: str, worse: str) -> str:
+    # Below 2 % the benchmark's own spread decides, and a size is the same for all uses.
+    if abs(times - 1) < 0.02:
+        return f"no {better}"
+    return f"{times:.2f} times {better}" if times > 1 else f"{1 / times:.2f} times {worse}"
 
 
 def _numbers(stage: Stage) -> list[tuple[str, int | float]]:
@@ -149,8 +148,9 @@ def _numbers(stage: Stage) -> list[tuple[str, int | float]]:
 
 
 def _mb(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB"
+    size_mb = size_bytes / 1e6
+    return f"{size_mb:.1f} MB" if size_mb >= 1 else f"{size_mb:.2g} MB"
 
 
 def _ms(row: ModelRow) -> str:
-    return f"{row.latency_ms['median']:.2f} ms"
+    return f"{milliseconds(row.latency_ms['median'])} ms"

@@ -18,7 +18,6 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tf_prune_ofa.runtime import flatbuffer
 from tf_prune_ofa.runtime.interpreter import Interpreter, Runtime
-from tf_prune_ofa.text_table import megabytes, text_table
 
 
 @dataclass(frozen=True)
@@ -200,72 +199,6 @@ def load(summary: FileSummary, runtime: Runtime = "auto") -> FileSummary:
     return replace(summary, loaded=loaded)
 
 
-def describe(summary: FileSummary) -> str:
-    """The summary as text for the console."""
-    weight_bytes = sum(weight.stored_bytes for weight in summary.weights)
-    sections = [
-        f"{summary.path}: {megabytes(summary.size_bytes)} MB, {summary.operators} operators, "
-        f"{len(summary.weights)} weights of {megabytes(weight_bytes)} MB together"
-        + (f", {summary.graphs} graphs" if summary.graphs > 1 else ""),
-        text_table(
-            ["port", "name", "shape", "type", "scale", "zero point"],
-            [
-                [side, p.name, _shape(p.shape), p.dtype, _or_dash(p.scale), _or_dash(p.zero_point)]
-                for side, ports in (("input", summary.inputs), ("output", summary.outputs))
-                for p in ports
-            ],
-            left=(0, 1, 2, 3),
-        ),
-        text_table(
-            ["operator", "version", "count"],
-            [[op.name, str(op.version), str(op.count)] for op in summary.ops],
-        ),
-        text_table(
-            ["tensor type", "tensors", "constants", "stored MB"],
-            [
-                [kind.dtype, str(kind.tensors), str(kind.constants), megabytes(kind.stored_bytes)]
-                for kind in summary.types
-            ],
-        ),
-        _described_weights(summary.weights),
-        "Dynamic tensors (shape known only at run time): " + _listed(summary.dynamic_tensors),
-        "Metadata: " + _listed(summary.metadata),
-        "Files packed behind the model: " + _listed(summary.associated_files),
-    ]
-    return "\n\n".join(section for section in sections if section)
-
-
-def describe_load(loaded: LoadSummary) -> str:
-    """One line on what a runtime does with the file."""
-    return (
-        f"{loaded.runtime} {loaded.version} loads it: XNNPACK runs {loaded.delegated} of "
-        f"{loaded.operators} operators, in {loaded.partitions} partitions"
-    )
-
-
-def _described_weights(weights: tuple[WeightSummary, ...]) -> str:
-    if not weights:
-        return "No weights with two or more dimensions."
-    return text_table(
-        ["weight", "used by", "shape", "type", "scales", "stored as", "zeros", "zero %", "bytes"],
-        [
-            [
-                weight.name,
-                ", ".join(weight.used_by) or "-",
-                _shape(weight.shape),
-                weight.dtype,
-                weight.quantization,
-                weight.encoding,
-                "-" if weight.zeros is None else f"{weight.zeros:,}",
-                "-" if weight.sparsity is None else f"{100 * weight.sparsity:.2f}",
-                f"{weight.stored_bytes:,}",
-            ]
-            for weight in weights
-        ],
-        left=(0, 1, 2, 3, 4, 5),
-    )
-
-
 def _ports(graph: schema.SubGraphT, indices: np.ndarray | None) -> tuple[PortSummary, ...]:
     ports = []
     for tensor in (graph.tensors[i] for i in (() if indices is None else indices)):
@@ -382,15 +315,3 @@ def _associated_files(data: bytes) -> tuple[str, ...]:
 def _name(tensor: schema.TensorT) -> str:
     # The converter joins the names of fused operations with semicolons; the first says enough.
     return flatbuffer.text(tensor.name).split(";")[0] or "(no name)"
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "[" + ", ".join(map(str, shape)) + "]"
-
-
-def _or_dash(value: float | int | None) -> str:
-    return "-" if value is None else f"{value:.6g}"
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names) if names else "none"

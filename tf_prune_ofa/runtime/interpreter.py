@@ -157,11 +157,21 @@ class Interpreter:
             )
 
     def invoke(self) -> None:
-        """Run on the inputs that were set; all that a latency measurement should time."""
-        self._interpreter.invoke()
+        """Run on the inputs that were set; all that a latency measurement should time.
+
+        Raises:
+            UserError: the runtime fails, for instance on an id outside the vocabulary.
+        """
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise UserError(
+                f"{self.runtime_name} {self.runtime_version} fails to run {self.path}: {error}. "
+                "Check that the ids are those of the model's own vocabulary."
+            ) from error
 
     def tensor(self, index: int) -> np.ndarray:
-        """Return a copy of any tensor of the last run, by its index in the file (`keep_tensors`)."""
+        """Return a copy of a tensor of the last run, by its index (with `keep_tensors`)."""
         return self._interpreter.get_tensor(index)
 
     def outputs(self) -> dict[str, np.ndarray]:

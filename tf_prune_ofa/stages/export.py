@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from tf_prune_ofa.config import ExportSettings
+from tf_prune_ofa.config import VARIANTS, ExportSettings
+from tf_prune_ofa.data.batches import model_inputs
+from tf_prune_ofa.data.wordpiece import WordPiece
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.export.calibrate import measure_ranges
+from tf_prune_ofa.export.convert import to_float32
+from tf_prune_ofa.export.quantize import Ranges
 from tf_prune_ofa.export.variants import write_variants
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
@@ -16,41 +24,95 @@ from tf_prune_ofa.stages.context import RANGES_FILE, Context
 
 def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
     """Write the files; return the manifest's figures."""
-    model = float_model(context, settings.start, sequence_length=settings.sequence_length)
-    masks = pattern(context, settings.start)
-    assert_zeros(dense_kernels(model), masks, where=f"the model of '{settings.start}'")
-    ranges_file = context.results[settings.start].folder / RANGES_FILE
-    manifest = write_variants(
-        model,
-        load_ranges(ranges_file) if ranges_file.exists() else None,
+    start = context.results[settings.start]
+    ranges_file = start.folder / RANGES_FILE
+    manifest = export_folder(
+        start.model_folder,
         context.folder,
-        settings.variants,
-        vocab=context.workspace.wordpiece.pieces,
-        labels=context.workspace.task.labels or None,
-        pruned_layers=masks,
-        on_file=lambda name: print(f"  writing {name}", flush=True),
+        sequence_length=settings.sequence_length,
+        variants=settings.variants,
+        ranges=load_ranges(ranges_file) if ranges_file.exists() else None,
+        masks=pattern(context, settings.start),
     )
     return {entry["variant"]: _sizes(entry) for entry in manifest["files"]}
 
 
-def float_model(
-    context: Context, start: str, *, sequence_length: int | None = None
-) -> keras.Model:
-    """Return a task model without dropout, with the weights of a stage.
+def export_folder(
+    folder: Path,
+    out_dir: Path,
+    *,
+    sequence_length: int,
+    variants: Sequence[str] = VARIANTS,
+    ranges: Ranges | None = None,
+    calibration_texts: Sequence[str] = (),
+    masks: Masks | None = None,
+) -> dict[str, Any]:
+    """Export a task model from its Hugging Face folder; return the manifest.
 
     Args:
-        context: has the stage's result.
-        start: name of the stage.
-        sequence_length: S of a model of fixed shapes [1, S], for conversion; None leaves them open.
+        folder: the model, with its vocabulary.
+        out_dir: where the files go.
+        sequence_length: fixed S of every file.
+        variants: which files to write.
+        ranges: of a quantize stage; needed for the static variants, unless there are
+        calibration_texts: texts to measure ranges on (post-training quantization).
+        masks: the pattern, checked before anything is written.
+
+    Raises:
+        UserError: the pattern is broken, or see `export.variants.write_variants`.
     """
-    config = huggingface.read_config(context.results[start].model_folder).without_dropout()
+    model = task_model(folder, sequence_length=sequence_length)
+    assert_zeros(dense_kernels(model), masks or {}, where=f"the model in {folder}")
+    wordpiece = WordPiece.from_folder(folder)
+    if ranges is None and calibration_texts:
+        tokens = wordpiece.encode(calibration_texts, max_length=sequence_length)
+        has_types = "input_type_ids" in model.input_names
+        examples = (
+            model_inputs(
+                [ids],
+                [type_ids] if has_types else None,
+                max_length=sequence_length,
+                multiple=sequence_length,
+                pad_id=wordpiece.pad_id,
+            )
+            for ids, type_ids in zip(tokens.ids, tokens.type_ids, strict=True)
+        )
+        ranges = measure_ranges(to_float32(model), examples)
+    return write_variants(
+        model,
+        ranges,
+        out_dir,
+        variants,
+        vocab=wordpiece.pieces,
+        labels=huggingface.read_labels(folder),
+        pruned_layers=masks or {},
+        on_file=lambda name: print(f"  writing {name}", flush=True),
+    )
+
+
+def task_model(folder: Path, *, sequence_length: int | None = None) -> keras.Model:
+    """Return a classification or regression model without dropout from its Hugging Face folder.
+
+    Args:
+        folder: the model.
+        sequence_length: S of a model of fixed shapes [1, S], for conversion; None leaves them open.
+
+    Raises:
+        UserError: the folder has no task head, or does not fit its own description.
+    """
+    weights = huggingface.read_weights(folder)
+    if "classifier/bias" not in weights:
+        raise UserError(
+            f"{folder} holds no classification or regression head; export the model of a "
+            "transfer or quantize stage"
+        )
     model = bert.build_model(
-        config,
-        bert.Classification(context.workspace.num_labels),
+        huggingface.read_config(folder).without_dropout(),
+        bert.Classification(num_labels=len(weights["classifier/bias"])),
         sequence_length=sequence_length,
         batch_size=None if sequence_length is None else 1,
     )
-    huggingface.load_weights(model, context.results[start].model_folder)
+    huggingface.load_weights(model, folder)
     return model
 
 
@@ -63,4 +125,3 @@ def pattern(context: Context, start: str) -> Masks:
 def _sizes(entry: dict[str, Any]) -> dict[str, Any]:
     figures = {key: entry[key] for key in ("file", "size_bytes", "gzip_bytes", "pruned_bytes")}
     return figures | {"sparse_layers": len(entry["sparse_layers"])}
-

@@ -1,7 +1,7 @@
 """Pruning: gradual magnitude pruning with learning-rate rewinding and distillation.
 
-Prune OFA, section 3: during pre-training sparsity ramps up to its final value, masks are updated some
-more, then the pattern is fixed for the rest of the run. With objective "task" the same is GMP.
+Prune OFA, section 3: during pre-training sparsity ramps up to its final value, masks are updated
+some more, then the pattern is fixed for the rest of the run. With objective "task" the same is GMP.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def sparsity_schedule(
     ramp_end = job.steps(settings.ramp_end)
     if ramp_end > last:
         raise UserError(
-            f"{job.context.name}.sparsity.ramp_end is {settings.ramp_end!r}, step {ramp_end}, but the "
-            f"run has only {job.total_steps} steps: its final sparsity would never be reached. Choose "
-            "an earlier ramp_end or a longer run"
+            f"{job.context.name}.sparsity.ramp_end is {settings.ramp_end!r}, step {ramp_end}, "
+            f"but the run has only {job.total_steps} steps: its final sparsity would never be "
+            "reached. Choose an earlier ramp_end or a longer run"
         )
     return SparsitySchedule(
         final=final,

@@ -1,7 +1,7 @@
 """Quantization-aware training with the pattern locked.
 
-Prune OFA, section 3 (step 4 of its pipeline), with per-channel weights, INT8 embeddings and ranges that
-are frozen for the last part of training, which later work (oBERT) found to matter.
+Prune OFA, section 3 (step 4 of its pipeline), with per-channel weights, INT8 embeddings and ranges
+that are frozen for the last part of training, which later work (oBERT) found to matter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
     dense = job.load(settings.start, dropout=False)
     path = context.masks_file(settings.start)
     masks = load_masks(path) if path else {}
-    assert_zeros(dense_kernels(dense), masks, where=f"the weights that '{context.name}' starts from")
+    assert_zeros(
+        dense_kernels(dense), masks, where=f"the weights that '{context.name}' starts from"
+    )
     print_plan(scheme.plan(dense, settings.float_layers))
 
     config = job.workspace.encoder.without_dropout()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tf_prune_ofa.config import Recipe, StageSettings, digest, to_dict
+from tf_prune_ofa.config import Recipe, StageSettings, digest, to_dict, truncate
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import require_writable_dir, write_json
 from tf_prune_ofa.keras_compat import tf
@@ -49,7 +49,7 @@ def run_recipe(recipe: Recipe, run_dir: Path) -> dict[str, StageResult]:
         for number, (name, settings) in enumerate(recipe.stages.items(), start=1):
             title = f"[{number}/{len(recipe.stages)}] {name}"
             stage_digest = _stage_digest(settings, workspace, results)
-            folder = run_dir / f"{number:02d}_{name}-{stage_digest[:8]}"
+            folder = _stage_folder(run_dir, number, name, stage_digest)
             result = load_result(folder, stage_digest)
             if result is not None:
                 print(f"{title}: done before, {_summary(result.figures)}", flush=True)
@@ -60,6 +60,28 @@ def run_recipe(recipe: Recipe, run_dir: Path) -> dict[str, StageResult]:
                 print(f"{title}: {result.seconds:.0f} s, {_summary(result.figures)}", flush=True)
             results[name] = result
     return results
+
+
+def open_run(recipe: Recipe, run_dir: Path, *, last: str) -> Context:
+    """Return a context with the results of a run's stages up to `last`, running nothing.
+
+    Raises:
+        UserError: one of the stages has not been run with these settings.
+    """
+    workspace = Workspace(recipe)
+    results: dict[str, StageResult] = {}
+    stages = truncate(recipe, last).stages
+    for number, (name, settings) in enumerate(stages.items(), start=1):
+        stage_digest = _stage_digest(settings, workspace, results)
+        folder = _stage_folder(run_dir, number, name, stage_digest)
+        result = load_result(folder, stage_digest)
+        if result is None:
+            raise UserError(
+                f"stage '{name}' has not been run with these settings in {run_dir}; run the recipe "
+                "first, or give the --set overrides that it was run with"
+            )
+        results[name] = result
+    return Context(last, results[last].folder, recipe, results, workspace)
 
 
 def load_result(folder: Path, stage_digest: str) -> StageResult | None:
@@ -119,6 +141,10 @@ def _run_stage(settings: StageSettings, context: Context, stage_digest: str) -> 
     )
 
 
+def _stage_folder(run_dir: Path, number: int, name: str, stage_digest: str) -> Path:
+    return run_dir / f"{number:02d}_{name}-{stage_digest[:8]}"
+
+
 def _stage_digest(
     settings: StageSettings, workspace: Workspace, results: dict[str, StageResult]
 ) -> str:
@@ -145,7 +171,10 @@ def git_commit() -> str:
     folder = Path(__file__).resolve().parent
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except FileNotFoundError:
         return ""

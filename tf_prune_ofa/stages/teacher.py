@@ -1,4 +1,4 @@
-"""Dense training: the MLM teacher that prepares for pruning, or the task teacher that transfer learns from.
+"""Dense training: the MLM teacher that prepares for pruning, or the teacher of a task.
 
 Prune OFA, section 3: the encoder is first trained with the pre-training objective on the very
 corpus that it will be pruned on; student and teacher of the pruning both start from the result.

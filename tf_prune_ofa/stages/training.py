@@ -63,7 +63,7 @@ class TrainingJob:
     def load(
         self, start: str, *, wrap: bert.Wrap | None = None, dropout: bool = True
     ) -> keras.Model:
-        """Build the model of this objective with the weights of a stage, or of the recipe's encoder.
+        """Build the model of this objective with the weights of a stage or of the encoder.
 
         Args:
             start: name of a stage before, or "model".
@@ -220,14 +220,13 @@ class TrainingJob:
                 "rewind_every": sparsity.frequency,
             }
         return LearningRateSchedule(
-            settings.learning_rate, self.total_steps, self.steps(settings.warmup), settings.decay, **rewind
+            settings.learning_rate, self.total_steps, self.steps(settings.warmup), settings.decay,
+            **rewind
         )  # fmt: skip
 
     def steps(self, duration: int | str) -> int:
         """Return a duration of the recipe in steps of this run."""
-        return steps_of(
-            duration, steps_per_epoch=self.plan.steps_per_epoch, total=self.total_steps
-        )
+        return steps_of(duration, steps_per_epoch=self.plan.steps_per_epoch, total=self.total_steps)
 
     def fit(
         self,
@@ -333,4 +332,3 @@ def _all_positions(batch: Batch) -> tuple[np.ndarray, Batch]:
         "token_weights": batch["input_mask"].astype(np.float32),
     }
     return positions, targets
-

@@ -1,7 +1,7 @@
-"""Transfer: fine-tuning of the sparse encoder on a task, its pattern locked, with task distillation.
+"""Transfer: fine-tuning on a task with the sparsity pattern locked and distillation.
 
-Prune OFA, section 3: "once for all" because this stage, cheap and alike for every task, is all that a
-new task needs. A sparse checkpoint from elsewhere (e.g. a released Prune OFA model) enters here:
+Prune OFA, section 3: "once for all" because this stage, cheap and alike for every task, is all that
+a new task needs. A sparse checkpoint from elsewhere (e.g. a released Prune OFA model) enters here:
 with start "model" the pattern is taken from its zeros, once, and written as masks.
 """
 

@@ -1,7 +1,7 @@
 """Verification: what the exported files hold and compute, against masks and Keras.
 
-Static INT8 files are held against the model that emulates INT8 in Keras, the others against the float
-model. A pruned weight that is not zero in a file is an error; everything else is a figure.
+Static INT8 files are held against the model that emulates INT8 in Keras, the others against the
+float model. A pruned weight that is not zero in a file is an error; everything else is a figure.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tf_prune_ofa.pruning.lock import Masks
 from tf_prune_ofa.quant import ranges, scheme
 from tf_prune_ofa.runtime.interpreter import Interpreter
 from tf_prune_ofa.stages.context import RANGES_FILE, Context
-from tf_prune_ofa.stages.export import float_model, pattern
+from tf_prune_ofa.stages.export import pattern, task_model
 from tf_prune_ofa.train.evaluate import metrics_for, predict
 
 STATIC = ("dense_int8", "sparse_int8")
@@ -35,12 +35,35 @@ Inputs = dict[str, np.ndarray]
 
 
 def run(settings: VerifySettings, context: Context) -> dict[str, Any]:
-    """Check all files of an export stage; write verify.json; return its main figures."""
-    export = context.results[settings.start]
+    """Check all files of an export stage; write verify.json; return what it says of the files."""
+    checked = verify(
+        context, settings.start, examples_limit=settings.examples, threads=settings.threads
+    )
+    write_json(context.folder / "verify.json", checked)
+    return {entry["variant"]: entry for entry in checked["files"]}
+
+
+def verify(context: Context, start: str, *, examples_limit: int, threads: int) -> dict[str, Any]:
+    """Check all files of an export stage.
+
+    Args:
+        context: has the results of that stage and of those before it.
+        start: name of the export stage.
+        examples_limit: held-out examples to compare on; 0 means all.
+        threads: of the runtime.
+
+    Returns:
+        `files`: for each file its scores and how it differs from Keras; `layers`: differences of
+        the static file's INT8 layers, worst first.
+
+    Raises:
+        UserError: a pruned weight is not the integer 0 in a file, or a file is damaged.
+    """
+    export = context.results[start]
     manifest = json.loads((export.folder / MANIFEST).read_text(encoding="utf-8"))
-    inputs, labels = examples(context, manifest["sequence_length"], settings.examples)
+    inputs, labels = examples(context, manifest["sequence_length"], examples_limit)
     masks = pattern(context, export.start)
-    references = {"float": float_model(context, export.start)}
+    references = {"float": task_model(context.results[export.start].model_folder)}
     if any(entry["variant"] in STATIC for entry in manifest["files"]):
         references["int8"] = emulated_model(context, export.start, references["float"])
     expected = {name: _keras_logits(model, inputs) for name, model in references.items()}
@@ -50,7 +73,7 @@ def run(settings: VerifySettings, context: Context) -> dict[str, Any]:
     for entry in manifest["files"]:
         path, variant = export.folder / entry["file"], entry["variant"]
         is_static = variant in STATIC
-        logits[variant] = file_logits(path, inputs, settings.threads)
+        logits[variant] = file_logits(path, inputs, threads)
         reference = expected["int8" if is_static else "float"]
         checked = {
             "file": entry["file"],
@@ -71,8 +94,7 @@ def run(settings: VerifySettings, context: Context) -> dict[str, Any]:
     if set(STATIC) <= set(logits):
         is_equal = bool(np.array_equal(logits["dense_int8"], logits["sparse_int8"]))
         next(e for e in entries if e["variant"] == "sparse_int8")["equals_dense_int8"] = is_equal
-    write_json(context.folder / "verify.json", {"files": entries, "layers": layers})
-    return {entry["variant"]: entry for entry in entries}
+    return {"files": entries, "layers": layers}
 
 
 def examples(context: Context, length: int, limit: int) -> tuple[Inputs, np.ndarray]:
@@ -170,7 +192,9 @@ def layer_differences(path: Path, reference: keras.Model, inputs: Inputs) -> lis
         for name, layer in stored.items():
             integers = interpreter.tensor(layer.output_tensor).astype(np.float64)[0]
             values = (integers - layer.output_zero_point) * layer.output_scale / layer.factor
-            difference = np.abs(values - expected[name][index]) / (layer.output_scale / layer.factor)
+            difference = np.abs(values - expected[name][index]) / (
+                layer.output_scale / layer.factor
+            )
             is_sequence = difference.ndim == 2
             steps[name].append((difference[mask > 0] if is_sequence else difference).ravel())
     rows = []

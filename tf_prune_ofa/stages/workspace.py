@@ -1,4 +1,4 @@
-"""What all stages of a recipe share: the encoder's source, the tokenizer, the task and the corpus."""
+"""What all stages of a recipe share: the encoder, its tokenizer, the task and the corpus."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tf_prune_ofa.data.mlm import MlmExamples
 from tf_prune_ofa.data.tasks import Split, TaskData, load_task, load_unlabelled_text
 from tf_prune_ofa.data.wordpiece import Encoded, WordPiece
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import sha256_of
+from tf_prune_ofa.files import read_lines, sha256_of
 from tf_prune_ofa.models import presets
 from tf_prune_ofa.models.bert import EncoderConfig
 
@@ -102,7 +102,7 @@ class Workspace:
         return self._encode(self.task.dev)
 
     def corpus(self, *, nsp: bool) -> tuple[MlmExamples, MlmExamples]:
-        """Return unlabelled examples: of the training side to learn from, of the held-out to judge by."""
+        """Return unlabelled examples to learn from, and held-out ones to judge by."""
         make = mlm.segment_pairs if nsp else mlm.windows
         length = self.recipe.task.max_length
         parts = (
@@ -116,7 +116,7 @@ class Workspace:
     def _documents(self) -> tuple[list[list[str]], list[list[str]]]:
         settings = self.recipe.task
         if settings.corpus:
-            lines = [[line] for path in settings.corpus for line in _read_lines(path)]
+            lines = [[line] for path in settings.corpus for line in read_lines(path)]
             # By position, so that the same documents stay out whatever the seed.
             period = round(1 / CORPUS_DEV_SHARE)
             train = [line for number, line in enumerate(lines) if number % period]
@@ -149,7 +149,9 @@ def _random_encoder(settings: ModelSettings, vocab_size: int) -> EncoderConfig:
     try:
         return EncoderConfig(**sizes)
     except TypeError as error:
-        raise UserError(f"model.sizes {settings.sizes} does not describe an encoder: {error}") from error
+        raise UserError(
+            f"model.sizes {settings.sizes} does not describe an encoder: {error}"
+        ) from error
 
 
 def _task_arguments(settings: TaskSettings) -> dict[str, Any]:
@@ -172,10 +174,3 @@ def _task_arguments(settings: TaskSettings) -> dict[str, Any]:
 
 def _limited(items: list[Any], limit: int) -> list[Any]:
     return items[:limit] if limit else items
-
-
-def _read_lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the corpus file {path} cannot be read: {error}") from error

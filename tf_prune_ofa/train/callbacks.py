@@ -133,7 +133,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
 
 class AtStep(keras.callbacks.Callback):
-    """Calls a function before the training step number `step` (0 is the first) and, after a resume, at once."""
+    """Calls a function before training step `step` (0 is the first); after a resume, at once."""
 
     def __init__(self, step: int, action: Callable[[], None], *, start_step: int) -> None:
         super().__init__()

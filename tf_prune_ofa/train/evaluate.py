@@ -10,7 +10,9 @@ from scipy import stats
 from tf_prune_ofa.keras_compat import keras, tf
 
 
-def predict(model: keras.Model, batches: Iterable[dict[str, np.ndarray]], output: str = "logits") -> np.ndarray:
+def predict(
+    model: keras.Model, batches: Iterable[dict[str, np.ndarray]], output: str = "logits"
+) -> np.ndarray:
     """Return one output of the model for all batches, [N, ...], in order."""
 
     @tf.function(reduce_retracing=True)
@@ -26,7 +28,7 @@ def classification_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, 
 
 
 def regression_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Return Pearson and Spearman correlations of outputs [N, 1] with labels [N] (STS-B's metrics)."""
+    """Return Pearson and Spearman correlation of outputs [N, 1] with labels [N] (STS-B)."""
     values = logits[..., 0]
     return {
         "pearson": float(stats.pearsonr(values, labels).statistic),

@@ -1,9 +1,9 @@
 """One training run that can be killed at any moment and resumed.
 
-Order of what is loaded: the run's own checkpoint if there is one, else what the caller has put into the
-model. A checkpoint holds the student with its masks, ranges and dropout counters, the optimizer with
-its moments, and the step; batches are a pure function of (seed, step). That is all the state there is, so a
-resumed run ends with the same weights as an unbroken one.
+Order of what is loaded: the run's own checkpoint if there is one, else what the caller has put into
+the model. A checkpoint holds the student with its masks, ranges and dropout counters, the optimizer
+with its moments, and the step; batches are a pure function of (seed, step). That is all the state
+there is, so a resumed run ends with the same weights as an unbroken one.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def fit(
         if int(optimizer.iterations) < run.total_steps:
             raise UserError(
                 f"training of '{run.title}' stopped at step {int(optimizer.iterations)} of "
-                f"{run.total_steps}: the loss is no longer a finite number. Lower the learning rate "
-                f"and delete {run.folder / 'checkpoint'}"
+                f"{run.total_steps}: the loss is no longer a finite number. Lower the learning "
+                f"rate and delete {run.folder / 'checkpoint'}"
             )
     before_save("the trained model")
 

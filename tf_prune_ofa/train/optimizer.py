@@ -39,7 +39,9 @@ def adamw(
     optimizer = keras.optimizers.AdamW(
         TabulatedRate(schedule), weight_decay=weight_decay, epsilon=1e-8, jit_compile=False
     )
-    exempt = [v for v in variables if v.name.split("/")[-1].split(":")[0] in ("bias", "gamma", "beta")]
+    exempt = [
+        v for v in variables if v.name.split("/")[-1].split(":")[0] in ("bias", "gamma", "beta")
+    ]
     optimizer.exclude_from_weight_decay(var_list=exempt)
     # Created now, so that a checkpoint can be restored before the first step.
     optimizer.build(variables)

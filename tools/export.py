@@ -1,0 +1,61 @@
+"""Export a task model (a Hugging Face folder) as `.tflite` files, one for each variant.
+
+    export.py --model=FOLDER --out=DIR [--ranges=ranges.json | --calibration_texts=FILE]
+    [--masks=masks.npz]
+              [--sequence_length=64] [--variants=float32,dynamic_int8,dense_int8,sparse_int8]
+
+The static variants need activation ranges: those of a quantize stage, or ranges measured on
+texts, one a line (post-training quantization).
+"""
+
+from pathlib import Path
+
+from absl import flags
+from tf_prune_ofa.tools._main import run
+
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.files import read_lines
+from tf_prune_ofa.text_table import megabytes, text_table
+
+_MODEL = flags.DEFINE_string("model", None, "Hugging Face folder of the task model", required=True)
+_OUT = flags.DEFINE_string("out", None, "folder for the files", required=True)
+_RANGES = flags.DEFINE_string("ranges", None, "ranges.json of a quantize stage")
+_TEXTS = flags.DEFINE_string(
+    "calibration_texts", None, "measure ranges on this file, a text a line"
+)
+_MASKS = flags.DEFINE_string(
+    "masks", None, "masks.npz of a prune stage; checked, and its layers' bytes shown"
+)
+_LENGTH = flags.DEFINE_integer("sequence_length", 64, "fixed number of tokens of every file")
+_VARIANTS = flags.DEFINE_list(
+    "variants", ["float32", "dynamic_int8", "dense_int8", "sparse_int8"], "which files to write"
+)
+
+
+def main(argv: list[str]) -> None:
+    """Exports the model named by the flags."""
+    if len(argv) > 1:
+        raise UserError(f"unexpected arguments {argv[1:]}; write --model=FOLDER --out=DIR")
+    # TensorFlow is slow to load: a wrong flag, or --help, should answer at once.
+    from tf_prune_ofa.pruning.lock import load_masks
+    from tf_prune_ofa.quant.ranges import load_ranges
+    from tf_prune_ofa.stages.export import export_folder
+
+    manifest = export_folder(
+        Path(_MODEL.value),
+        Path(_OUT.value),
+        sequence_length=_LENGTH.value,
+        variants=_VARIANTS.value,
+        ranges=load_ranges(_RANGES.value) if _RANGES.value else None,
+        calibration_texts=read_lines(_TEXTS.value) if _TEXTS.value else (),
+        masks=load_masks(_MASKS.value) if _MASKS.value else None,
+    )
+    rows = [
+        [entry["file"], megabytes(entry["size_bytes"]), megabytes(entry["gzip_bytes"])]
+        for entry in manifest["files"]
+    ]
+    print(text_table(["file", "MB", "MB gzipped"], rows))
+
+
+if __name__ == "__main__":
+    run(main)
