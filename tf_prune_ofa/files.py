@@ -7,13 +7,16 @@ complete, so that a full disk, an exception or a kill leaves the old file, never
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tf_prune_ofa.errors import UserError
 
@@ -60,6 +63,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         with _explained(path, temporary):
             yield temporary
+            if not temporary.exists():
+                raise RuntimeError(f"nothing was written to {temporary}")
             _flush_to_disk(temporary)
             os.replace(temporary, path)
             _flush_to_disk(path.parent)
@@ -126,6 +131,17 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         ValueError: `value` holds NaN or an infinity, which JSON does not have.
     """
     write_text(path, json.dumps(value, indent=2, allow_nan=False, default=_json_value) + "\n")
+
+
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes named arrays to `path` (.npz, not compressed), whole or not at all; see `atomic_path`.
+
+    They pass through memory: on a full disk np.savez leaves an open archive behind, which complains
+    once more when it is collected.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_bytes(path, buffer.getvalue())
 
 
 def require_writable_dir(path: str | os.PathLike[str]) -> Path:
@@ -196,15 +212,21 @@ def _explained(path: Path, *also: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        is_ours = error.filename is None or any(
-            Path(error.filename) in (name, *name.parents) or name in Path(error.filename).parents
-            for name in (path, *also)
-        )
-        if not is_ours or error.errno not in _ADVICE:
+        if error.filename is None:
+            # write() does not know the name of its file; what cannot come from writing passes.
+            is_ours = error.errno in _ADVICE
+        else:
+            named = Path(error.filename)
+            is_ours = any(
+                named == name or named in name.parents or name in named.parents
+                for name in (path, *also)
+            )
+        if not is_ours:
             raise
-        reason = os.strerror(error.errno)
-        message = f"Cannot write {path}: {reason}. {_ADVICE[error.errno]}"
-        raise UserError(message) from error
+        # Not strerror: some libraries put a page of their own there.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        advice = _ADVICE.get(error.errno, "Choose another folder or name.")
+        raise UserError(f"Cannot write {path}: {reason}. {advice}") from error
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -11,6 +11,7 @@ Raises at import:
 """
 
 import contextlib
+import fnmatch
 import importlib.metadata
 import os
 import re
@@ -22,8 +23,8 @@ from tf_prune_ofa.errors import EnvironmentMismatch
 
 # The set that the tests run with. Newer ones may move the private modules of TFMOT used below.
 SUPPORTED_VERSIONS = {
-    "tensorflow": "2.21",
-    "tf_keras": "2.21",
+    "tensorflow": "2.21.*",
+    "tf_keras": "2.21.*",
     "tensorflow-model-optimization": "0.8.1",
 }
 
@@ -43,7 +44,7 @@ def find_version_problems() -> list[str]:
         except importlib.metadata.PackageNotFoundError:
             problems.append(f"{name} is not installed, {wanted} is needed.")
             continue
-        if found != wanted and not found.startswith(wanted + "."):
+        if not fnmatch.fnmatchcase(found, wanted):
             problems.append(f"{name} {found} is installed, {wanted} is needed.")
     return problems
 
@@ -69,10 +70,7 @@ def find_active_keras_problem() -> str | None:
 def _check_environment() -> None:
     problems = find_version_problems()
     if problems:
-        wanted = " ".join(
-            f'"{name}=={version}.*"' if version.count(".") == 1 else f'"{name}=={version}"'
-            for name, version in SUPPORTED_VERSIONS.items()
-        )
+        wanted = " ".join(f"'{name}=={version}'" for name, version in SUPPORTED_VERSIONS.items())
         problems.append(f"Run: {sys.executable} -m pip install {wanted}")
     else:
         active = find_active_keras_problem()
@@ -89,13 +87,12 @@ def _startup_chatter_dropped() -> Iterator[None]:
 
     TF_CPP_MIN_LOG_LEVEL does not reach them, since they are written before it is read. Whatever
     else was written to the descriptor is passed on at the end. Does nothing if the user has set
-    TF_CPP_MIN_LOG_LEVEL: that is how to see everything.
+    TF_CPP_MIN_LOG_LEVEL to 0 or 1: that is how to see everything.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    # 2 = errors only; the notes on CPU features and missing GPUs would bury the progress bars.
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") in ("0", "1"):
         yield
         return
-    # 2 = errors only; the notes on CPU features and missing GPUs would bury the progress bars.
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     try:
         stderr_copy = os.dup(2)
     except OSError:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
-from tf_prune_ofa.tools._main import run
 
 from tf_prune_ofa.data.reviews import reviews_task
 from tf_prune_ofa.data.wordpiece import WordPiece
@@ -22,6 +21,7 @@ from tf_prune_ofa.export import metadata
 from tf_prune_ofa.files import write_json
 from tf_prune_ofa.runtime import flatbuffer, mediapipe
 from tf_prune_ofa.runtime.interpreter import Interpreter
+from tf_prune_ofa.tools._main import run
 
 _CACHE = flags.DEFINE_string("cache", None, "folder for MediaPipe's environment", required=True)
 _SENTENCES = flags.DEFINE_string("sentences", None, "text file, one sentence in a line")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
-from tf_prune_ofa.tools._main import run
 from tqdm import tqdm
 
 from tf_prune_ofa.export import calibrate, convert, watch
@@ -20,6 +19,7 @@ from tf_prune_ofa.export.variants import write_variants
 from tf_prune_ofa.files import write_json
 from tf_prune_ofa.models.bert import Classification, EncoderConfig, build_model, dense_kernels
 from tf_prune_ofa.runtime.matrix import RUNTIMES, describe, run_matrix
+from tf_prune_ofa.tools._main import run
 
 _CACHE = flags.DEFINE_string("cache", None, "folder for the runtimes' environments", required=True)
 _JSON = flags.DEFINE_string("json", None, "also write the results to this file")

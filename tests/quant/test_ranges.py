@@ -27,7 +27,7 @@ def test_calibration_takes_the_mean_of_the_batches_ranges():
     batches = [inputs(seed=seed) for seed in range(4)]
     ranges.calibrate(student, batches)
     # What comes before this point has no trained range itself.
-    before = keras.Model(student.inputs, student.get_layer("embeddings/norm").output)
+    before = keras.Model(student.inputs, student.get_layer("quant_" + POINT).input)
     seen = [before(batch).numpy() for batch in batches]
     expected = np.mean([(min(x.min(), 0), max(x.max(), 0)) for x in seen], axis=0)
     # Four float32 averages.

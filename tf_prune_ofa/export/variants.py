@@ -57,12 +57,12 @@ def write_variants(
             a model that cannot be converted, or a folder that cannot be written to.
     """
     _check(variants, ranges)
+    pruned = _known(pruned_layers, convert.keras_dense_layers(model))
     out_dir = files.require_writable_dir(out_dir)
     float32 = convert.to_float32(model)
     graph = Graph(float32)
     inputs, outputs = graph.signature()
     sequence_length = graph.shape(inputs["input_word_ids"])[-1]
-    pruned = _known(pruned_layers, sparse.stored_layers(float32))
     dense_int8 = b""
     if {"dense_int8", "sparse_int8"} & set(variants):
         dense_int8 = quantize.dense_int8(float32, ranges)

@@ -58,6 +58,8 @@ def watch_int8_layers(file: bytes) -> bytes:
 def _set_outputs(graph: Graph, tensors: list[int]) -> dict[int, str]:
     """Make tensors the outputs; return their new names, which are numbered: old ones may clash."""
     names = {tensor: f"watched_{index:03d}" for index, tensor in enumerate(dict.fromkeys(tensors))}
+    # An input of the file can be a layer's input too; it is still set by its own name.
+    names |= {int(t): graph.name(int(t)) for t in graph.subgraph.inputs if int(t) in names}
     for tensor, name in names.items():
         graph.tensors[tensor].name = name
     graph.subgraph.outputs = np.asarray(list(names), np.int32)

@@ -125,6 +125,8 @@ _FLOAT_REASONS: dict[type, str] = {
     model_layers.Gelu: "float: XNNPACK has no INT8 GELU",
     model_layers.AttentionScores: "float: small beside the dense layers, and feeds the softmax",
     model_layers.AttentionContext: "float: small beside the dense layers, behind the softmax",
+    model_layers.TiedDecoder: "float: used in training only",
+    keras.layers.Activation: "float: small beside the dense layers",
     keras.layers.Add: "float: keeps the residual stream exact",
 }
 
@@ -151,6 +153,8 @@ def plan(model: keras.Model, float_layers: Iterable[str] = ()) -> list[PlannedLa
             becomes, reason = "INT8", "table INT8, one scale a row"
         elif isinstance(layer, keras.layers.Dense):
             becomes, reason = "float", "float: asked by float_layers"
+        elif is_range_point(layer):
+            becomes, reason = "float", "float: in front of float_layers"
         elif isinstance(layer, keras.layers.InputLayer | model_layers.Dropout):
             continue
         else:

@@ -20,6 +20,7 @@ from tf_prune_ofa.files import require_writable_dir, write_json
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.stages.context import RESULT_FILE, Context, StageResult
 from tf_prune_ofa.stages.workspace import Workspace
+from tf_prune_ofa.train.fit import remove_checkpoints
 
 PACKAGES = (
     "tf_prune_ofa",
@@ -58,6 +59,8 @@ def run_recipe(recipe: Recipe, run_dir: Path) -> dict[str, StageResult]:
                 context = Context(name, folder, recipe, dict(results), workspace)
                 result = _run_stage(settings, context, stage_digest)
                 print(f"{title}: {result.seconds:.0f} s, {_summary(result.figures)}", flush=True)
+            # Not earlier: a run that is killed while it evaluates must not train again.
+            remove_checkpoints(folder)
             results[name] = result
     return results
 

@@ -30,7 +30,7 @@ from tf_prune_ofa.schedules import LearningRateSchedule, SparsitySchedule, steps
 from tf_prune_ofa.stages.context import MODEL_FOLDER, Context
 from tf_prune_ofa.stages.workspace import EncodedSplit
 from tf_prune_ofa.train.evaluate import metrics_for, predict
-from tf_prune_ofa.train.fit import Run, fit, remove_checkpoints
+from tf_prune_ofa.train.fit import Run, fit
 
 EVALUATION_BATCH = 64
 Batch = dict[str, np.ndarray]
@@ -271,7 +271,7 @@ class TrainingJob:
     # Results
 
     def save(self, model: keras.Model) -> Path:
-        """Write the model as a Hugging Face folder, and drop the checkpoints it came from."""
+        """Write the model as a Hugging Face folder."""
         folder = self.context.folder / MODEL_FOLDER
         huggingface.write_folder(
             folder,
@@ -283,7 +283,6 @@ class TrainingJob:
             extra=self._unused_pooler,
             tokenizer=self.workspace.tokenizer_settings,
         )
-        remove_checkpoints(self.context.folder)
         return folder
 
     def figures(self, model: keras.Model) -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_text
 from tf_prune_ofa.keras_compat import keras, tf
 
@@ -76,13 +80,14 @@ class MetricsLog(keras.callbacks.Callback):
             "examples_per_s": self._count * self.batch_size / (now - self._since),
             **self.extra(self.step),
         }
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        with self._writer.as_default(step=self.step):
-            for name, value in line.items():
-                if name != "step":
-                    tf.summary.scalar(name, value)
-        self._writer.flush()
+        with _explained(self.path.parent):
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            with self._writer.as_default(step=self.step):
+                for name, value in line.items():
+                    if name != "step":
+                        tf.summary.scalar(name, value)
+            self._writer.flush()
         self._sums, self._count, self._since = {}, 0, time.perf_counter()
 
 
@@ -127,9 +132,12 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Save when it is time."""
         self.step += 1
+        if self.model is not None and self.model.stop_training:
+            return  # the loss is not finite, nor are the weights
         if self.step % self.every == 0:
             self.before_save(f"the checkpoint of step {self.step}")
-            self.manager.save(checkpoint_number=self.step)
+            with _explained(Path(self.manager.directory)), _half_a_checkpoint_removed(self.manager):
+                self.manager.save(checkpoint_number=self.step)
 
 
 class AtStep(keras.callbacks.Callback):
@@ -146,3 +154,35 @@ class AtStep(keras.callbacks.Callback):
         if self.step == self.at:
             self.action()
         self.step += 1
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn a failure to write, as on a full disk, into a UserError.
+
+    TensorFlow reports some as OutOfRangeError, which `fit` would take for the end of the data: the run
+    would stop without a word.
+    """
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        # TensorFlow's begin with the names of its ops, in double braces.
+        reason = re.sub(r"^\{\{.*\}\} ", "", str(error).splitlines()[0])[:300]
+        raise UserError(
+            f"cannot write in {folder} ({reason}). Free some space there or choose another --run_dir; "
+            "the run goes on from its last checkpoint"
+        ) from error
+
+
+@contextlib.contextmanager
+def _half_a_checkpoint_removed(manager: tf.train.CheckpointManager) -> Iterator[None]:
+    """Remove what a failed save leaves, since it takes the space that is missing."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError):
+        whole = {"checkpoint", *(Path(path).name for path in manager.checkpoints)}
+        for path in Path(manager.directory).iterdir():
+            if path.name.partition(".")[0] in whole and not path.name.startswith("checkpoint."):
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise

@@ -28,8 +28,13 @@ def classification_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, 
 
 
 def regression_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Return Pearson and Spearman correlation of outputs [N, 1] with labels [N] (STS-B)."""
+    """Return Pearson and Spearman correlation of outputs [N, 1] with labels [N] (STS-B).
+
+    Both are 0 where they are not defined, because all outputs or all labels are the same.
+    """
     values = logits[..., 0]
+    if np.ptp(values) == 0 or np.ptp(labels) == 0:
+        return {"pearson": 0.0, "spearman": 0.0}
     return {
         "pearson": float(stats.pearsonr(values, labels).statistic),
         "spearman": float(stats.spearmanr(values, labels).statistic),

@@ -94,12 +94,15 @@ def fit(
                 Progress(run.title, start_step=start, total_steps=run.total_steps),
             ],
         )
-        if int(optimizer.iterations) < run.total_steps:
+        # Only TerminateOnNaN stops a run; in the last step, too, where no step is missing.
+        if distiller.stop_training:
             raise UserError(
                 f"training of '{run.title}' stopped at step {int(optimizer.iterations)} of "
                 f"{run.total_steps}: the loss is no longer a finite number. Lower the learning "
                 f"rate and delete {run.folder / 'checkpoint'}"
             )
+        if int(optimizer.iterations) < run.total_steps:
+            raise RuntimeError(f"the batches of '{run.title}' ended before the run")
     before_save("the trained model")
 
 
@@ -114,7 +117,8 @@ def restore(checkpoint: tf.train.Checkpoint, manager: tf.train.CheckpointManager
         return 0
     try:
         checkpoint.restore(newest).assert_existing_objects_matched()
-    except (tf.errors.OpError, ValueError, AssertionError) as error:
+    # IndexError is what TensorFlow makes of a file that is cut short.
+    except (tf.errors.OpError, IndexError, ValueError, AssertionError) as error:
         reason = str(error).splitlines()[0][:300]
         raise UserError(
             f"the checkpoint {newest} cannot be read ({reason}). Delete the folder "

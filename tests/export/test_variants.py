@@ -1,0 +1,123 @@
+import gzip
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from exported_models import CONFIG, make_examples
+
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.export import metadata, quantize, variants
+from tf_prune_ofa.runtime.interpreter import Interpreter
+
+VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] + [f"w{i}" for i in range(4, CONFIG.vocab_size)]
+PRUNED = ["encoder_00/ffn/intermediate", "encoder_01/ffn/output"]
+
+
+@pytest.fixture(scope="module")
+def written(model, ranges, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("variants")
+    seen = []
+    manifest = variants.write_variants(
+        model,
+        ranges,
+        folder,
+        vocab=VOCAB,
+        labels=["rotten", "fresh"],
+        pruned_layers=PRUNED,
+        on_file=seen.append,
+    )
+    assert seen == [entry["file"] for entry in manifest["files"]]
+    return folder, manifest
+
+
+def test_files_and_manifest(written):
+    folder, manifest = written
+    names = [f"{v}_s8.tflite" for v in ("float32", "dense_int8", "dynamic_int8", "sparse_int8")]
+    assert [entry["file"] for entry in manifest["files"]] == names
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*names, "manifest.json"])
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
+    assert manifest["sequence_length"] == 8
+    assert manifest["inputs"] == ["input_word_ids", "input_mask", "input_type_ids"]
+    assert manifest["outputs"] == ["logits"]
+    assert manifest["float_layers"] == {}
+
+
+def test_sizes_and_digests_are_those_of_the_files(written):
+    folder, manifest = written
+    for entry in manifest["files"]:
+        content = (folder / entry["file"]).read_bytes()
+        assert entry["size_bytes"] == len(content)
+        assert entry["sha256"] == hashlib.sha256(content).hexdigest()
+        assert entry["gzip_bytes"] < entry["size_bytes"]
+        # Another level of compression changes the size by a few per cent, no more.
+        assert entry["gzip_bytes"] == pytest.approx(len(gzip.compress(content)), rel=0.05)
+
+
+def test_bytes_of_the_pruned_layers(written):
+    sizes = {entry["variant"]: entry for entry in written[1]["files"]}
+    weights = 2 * 32 * 512
+    assert sizes["float32"]["pruned_bytes"] == 4 * weights
+    assert sizes["dense_int8"]["pruned_bytes"] == weights
+    assert sizes["dynamic_int8"]["pruned_bytes"] == weights
+    # 90 % zeros: two bytes for each of the others, and where each place starts.
+    assert sizes["sparse_int8"]["pruned_bytes"] < weights / 4
+    assert sizes["sparse_int8"]["layers"][PRUNED[0]] < sizes["dense_int8"]["layers"][PRUNED[0]]
+    assert set(PRUNED) <= set(sizes["sparse_int8"]["sparse_layers"])
+    assert sizes["dense_int8"]["sparse_layers"] == []
+
+
+def test_every_file_runs_and_names_its_classes(written):
+    folder, manifest = written
+    example = next(make_examples(1))
+    logits = {}
+    for entry in manifest["files"]:
+        path = folder / entry["file"]
+        assert metadata.associated_files(path.read_bytes())["labels.txt"] == "rotten\nfresh\n"
+        logits[entry["variant"]] = Interpreter(path).run(*example.values())["logits"]
+    np.testing.assert_array_equal(logits["sparse_int8"], logits["dense_int8"])
+    # Logits are near 1; eight bits in fourteen layers cost a few per cent.
+    np.testing.assert_allclose(logits["dynamic_int8"], logits["float32"], atol=0.2)
+
+
+@pytest.fixture
+def converted(float32_file, monkeypatch):
+    """Conversion takes seconds, and its result is at hand."""
+    monkeypatch.setattr(variants.convert, "to_float32", lambda model: float32_file)
+
+
+def test_without_ranges_only_what_needs_none(model, tmp_path, converted):
+    manifest = variants.write_variants(
+        model, None, tmp_path, ["float32", "dynamic_int8"], vocab=VOCAB
+    )
+    assert [entry["variant"] for entry in manifest["files"]] == ["float32", "dynamic_int8"]
+    with pytest.raises(UserError, match="sparse_int8 need activation ranges"):
+        variants.write_variants(model, None, tmp_path, ["sparse_int8"], vocab=VOCAB)
+
+
+def test_layers_that_stay_float_are_reported(model, ranges, tmp_path, converted):
+    some = {name: value for name, value in ranges.items() if not name.startswith("pooler")}
+    manifest = variants.write_variants(model, some, tmp_path, ["dense_int8"], vocab=VOCAB)
+    assert manifest["float_layers"] == {"pooler": "no range for pooler/input and pooler"}
+    layers = quantize.int8_layers((tmp_path / "dense_int8_s8.tflite").read_bytes())
+    assert "pooler" not in layers
+
+
+def test_an_unknown_variant(model, ranges, tmp_path):
+    with pytest.raises(UserError, match="int4 is no variant; choose from float32, dense_int8"):
+        variants.write_variants(model, ranges, tmp_path, ["int4"], vocab=VOCAB)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_masks_of_another_model(model, ranges, tmp_path):
+    with pytest.raises(UserError, match="does not have: encoder_07/ffn/output"):
+        variants.write_variants(
+            model, ranges, tmp_path, vocab=VOCAB, pruned_layers=["encoder_07/ffn/output"]
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to(model, ranges, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="Cannot write"):
+        variants.write_variants(model, ranges, tmp_path / "file" / "out", vocab=VOCAB)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from tf_prune_ofa.runtime import matrix
+from tf_prune_ofa.runtime.elsewhere import FileRun
+
+
+def run(**outputs):
+    return FileRun(None, "litert", "2.3.0", 10, 8, 1, {k: np.int8(v) for k, v in outputs.items()})
+
+
+def test_equal_outputs():
+    compared = matrix.compare(run(a=[1, 2], b=[-128]), run(a=[1, 2], b=[-128]))
+    assert compared == {"is_equal": True, "max_steps": 0, "share_equal": 1, "compared": 3}
+
+
+def test_differences_are_counted_in_steps_without_overflow():
+    compared = matrix.compare(run(a=[1, 2, 3, -128]), run(a=[1, 3, 3, 127]))
+    assert compared == {"is_equal": False, "max_steps": 255, "share_equal": 0.5, "compared": 4}
+
+
+def test_a_file_that_did_not_run_compares_with_nothing():
+    assert matrix.compare(run(a=[1]), FileRun("does not load")) is None
+
+
+@pytest.fixture
+def runtimes(monkeypatch):
+    """Two runtimes, of which the second refuses the file `new` and rounds otherwise."""
+    monkeypatch.setattr(matrix, "RUNTIMES", matrix.RUNTIMES[-2:])
+    monkeypatch.setattr(matrix, "make_python", lambda folder, requirements: folder.name)
+
+    def run_file(python, path, examples, runtime):
+        if runtime == "litert":
+            return run(y=[5])
+        return FileRun("no such operator") if path == "new" else run(y=[len(path)])
+
+    monkeypatch.setattr(matrix, "run_file", run_file)
+
+
+def test_the_matrix(runtimes):
+    seen = []
+    rows = matrix.run_matrix(
+        {"old": "old", "new": "new"},
+        {"pair": ("a", "bb"), "unknown": ("a", "new")},
+        {},
+        "cache",
+        seen.append,
+    )
+    assert seen == ["litert 2.3.0", "tflite_runtime 2.14.0"]
+    first, second = rows
+    assert first["files"]["new"]["loads"]
+    assert first["pairs"]["pair"]["is_equal"]
+    assert second["files"]["new"] == {
+        "loads": False,
+        "error": "no such operator",
+        "operators": 0,
+        "delegated": 0,
+        "partitions": 0,
+    }
+    assert second["pairs"]["pair"]["max_steps"] == 1
+    assert second["pairs"]["unknown"] is None
+    lines = matrix.describe(rows).splitlines()
+    assert (
+        lines[2].split()
+        == "litert 2.3.0 8/10 in XNNPACK 8/10 in XNNPACK bit-equal bit-equal".split()
+    )
+    assert "does not load" in lines[3] and "differ by up to 1 steps" in lines[3]
+    assert lines[-1] == "tflite_runtime 2.14.0, new: no such operator"
+
+
+def test_the_runtimes_are_those_that_files_are_promised_for():
+    assert [spec.label for spec in matrix.RUNTIMES] == [
+        "litert 1.4.0",
+        "litert 2.1.6",
+        "litert 2.3.0",
+        "tflite_runtime 2.14.0",
+    ]

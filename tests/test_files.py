@@ -1,0 +1,208 @@
+"""Files are whole or not there, whatever happens while they are written."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tf_prune_ofa import files
+from tf_prune_ofa.errors import UserError
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def python(code, *arguments, wrapper=(), **options):
+    """Runs `code` in a Python of its own."""
+    command = [*wrapper, sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, **options
+    )
+
+
+def test_writes_and_replaces(tmp_path):
+    path = tmp_path / "new" / "folder" / "notes.txt"
+    files.write_text(path, "first")
+    files.write_text(path, "zweite Fassung, größer")
+    assert path.read_text(encoding="utf-8") == "zweite Fassung, größer"
+    assert names(path.parent) == ["notes.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "weights.npz"
+    path.write_bytes(b"old")
+    with pytest.raises(error), files.atomic_path(path) as temporary:
+        temporary.write_bytes(b"half of the n")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["weights.npz"]
+
+
+def test_the_temporary_name_keeps_the_ending(tmp_path):
+    # np.savez would write to "<name>.npz" if the name it is given ended in anything else.
+    with files.atomic_path(tmp_path / "masks.npz") as temporary:
+        np.savez(temporary, kernel=np.eye(2))
+        assert temporary.parent == tmp_path
+    assert names(tmp_path) == ["masks.npz"]
+
+
+def test_a_block_that_writes_nothing_is_a_bug(tmp_path):
+    with pytest.raises(RuntimeError, match="nothing was written"):
+        with files.atomic_path(tmp_path / "empty"):
+            pass
+
+
+def test_an_error_about_another_file_passes(tmp_path):
+    with pytest.raises(FileNotFoundError), files.atomic_path(tmp_path / "out"):
+        (tmp_path / "input").read_bytes()
+
+
+def test_json_holds_numpy_and_paths(tmp_path):
+    path = tmp_path / "result.json"
+    files.write_json(path, {"a": np.float32(0.5), "b": np.arange(2), "c": Path("x"), "d": [None]})
+    assert json.loads(path.read_text()) == {"a": 0.5, "b": [0, 1], "c": "x", "d": [None]}
+    with pytest.raises(ValueError, match="Out of range"):
+        files.write_json(path, {"loss": float("nan")})
+    with pytest.raises(TypeError, match="set cannot be written"):
+        files.write_json(path, {1, 2})
+    assert json.loads(path.read_text())["a"] == 0.5
+
+
+def test_arrays_come_back(tmp_path):
+    arrays = {"encoder_00/ffn/output": np.arange(6).reshape(2, 3), "step": np.int64(7)}
+    files.write_arrays(tmp_path / "a.npz", arrays)
+    with np.load(tmp_path / "a.npz") as read:
+        assert {name: read[name].tolist() for name in read} == {
+            "encoder_00/ffn/output": [[0, 1, 2], [3, 4, 5]],
+            "step": 7,
+        }
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    folder = tmp_path / "model"
+    for content in ("one", "two"):
+        with files.atomic_folder(folder) as temporary:
+            (temporary / f"{content}.txt").write_text(content)
+    assert names(folder) == ["two.txt"]
+    with pytest.raises(ValueError), files.atomic_folder(folder) as temporary:
+        (temporary / "three.txt").write_text("three")
+        raise ValueError
+    assert names(folder) == ["two.txt"]
+    assert names(tmp_path) == ["model"]
+
+
+# A file where a folder should be, and a place where not even root can make a folder.
+@pytest.mark.parametrize("place", ["a_file", "/proc"])
+def test_an_unusable_folder_is_one_clear_message(tmp_path, place):
+    (tmp_path / "a_file").write_text("x")
+    folder = tmp_path / place / "run"
+    for write in (
+        lambda: files.require_writable_dir(folder),
+        lambda: files.write_text(folder / "notes.txt", "x"),
+        lambda: files.atomic_folder(folder).__enter__(),
+    ):
+        with pytest.raises(UserError, match=r"Cannot write .*run.*: .*\. .*([Rr]emove|[Cc]hoose) "):
+            write()
+    assert names(tmp_path) == ["a_file"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_write_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="Permission denied. Give yourself the right"):
+        files.require_writable_dir(tmp_path)
+
+
+def test_require_writable_dir_leaves_nothing(tmp_path):
+    assert files.require_writable_dir(tmp_path / "run") == tmp_path / "run"
+    assert names(tmp_path / "run") == []
+
+
+WRITE_TOO_MUCH = """
+    import sys
+    import numpy as np
+    from tf_prune_ofa import files
+    from tf_prune_ofa.errors import UserError
+
+    path, how = sys.argv[1:]
+    try:
+        if how == "text":
+            files.write_text(path, "x" * 200_000)
+        elif how == "arrays":
+            files.write_arrays(path, {"kernel": np.zeros(50_000, np.float32)})
+        else:
+            with files.atomic_folder(path) as temporary:
+                (temporary / "a.txt").write_text("fits")
+                (temporary / "b.txt").write_text("x" * 200_000)
+    except UserError as error:
+        print(error)
+        sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize("how", ["text", "arrays", "folder"])
+def test_a_full_disk(tmp_path, how):
+    """A file system of 64 kB, mounted for this process only, and 200 kB to write."""
+    mounted = tmp_path / "disk"
+    mounted.mkdir()
+    script = 'mount -t tmpfs -o size=64k none "$0" && "$@"; code=$?; ls -A "$0" >&2; exit $code'
+    wrapper = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, str(mounted)]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*wrapper, "true"], check=False).returncode
+    ):
+        pytest.skip("this system lets no user mount a small disk to fill")
+    done = python(WRITE_TOO_MUCH, mounted / "out", how, wrapper=wrapper)
+    assert done.returncode == 1
+    assert done.stdout == (
+        f"Cannot write {mounted / 'out'}: No space left on device. "
+        "Free some space there, or choose a folder on another disk.\n"
+    )
+    assert done.stderr == ""  # what `ls` found on the disk: nothing
+
+
+def test_a_file_size_limit_leaves_the_old_file(tmp_path):
+    path = tmp_path / "out"
+    path.write_text("old")
+    done = python(
+        WRITE_TOO_MUCH,
+        path,
+        "text",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536)),
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "File too large" in done.stdout
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_kill_leaves_the_old_file_and_a_leftover_that_can_be_removed(tmp_path):
+    path = tmp_path / "weights.npz"
+    path.write_bytes(b"old")
+    done = python(
+        """
+        import os, signal, sys
+        from tf_prune_ofa import files
+        with files.atomic_path(sys.argv[1]) as temporary:
+            temporary.write_bytes(b"half of the n")
+            os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        path,
+    )
+    assert done.returncode == -9
+    assert path.read_bytes() == b"old"
+    assert len(names(tmp_path)) == 2
+    files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["weights.npz"]

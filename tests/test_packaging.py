@@ -1,0 +1,152 @@
+"""What is installed, and which module may import which."""
+
+import ast
+import configparser
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+# A module imports from what comes before it here, and from its own folder.
+BASE = ("errors", "files", "text_table", "schedules", "config", "keras_compat")
+TRAINING = ("data", "models", "pruning", "quant", "distill", "train")
+DEPLOYMENT = ("runtime", "bench", "export")
+ORDER = (*BASE, *TRAINING, *DEPLOYMENT, "report", "stages", "tools")
+
+KERAS = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
+
+
+def source_files():
+    """Path of each module, and which part of ORDER it is."""
+    for path in sorted(REPOSITORY.glob("tf_prune_ofa/**/*.py")):
+        yield path, path.relative_to(REPOSITORY / "tf_prune_ofa").parts[0].removesuffix(".py")
+    for path in sorted(REPOSITORY.glob("tools/*.py")):
+        yield path, "tools"
+
+
+def imported_names(tree):
+    """Dotted names that the statements below `tree` import."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_modules_import_from_lower_layers_only():
+    wrong = []
+    for path, part in source_files():
+        if part == "__init__":
+            continue
+        assert part in ORDER, f"{part} is new: say in ORDER what it may import"
+        allowed = {*ORDER[: ORDER.index(part)], part, "__version__"}
+        if part in DEPLOYMENT:
+            # These take a built model or a file; on a phone's test bench there is no training.
+            allowed -= set(TRAINING)
+        for name in imported_names(ast.parse(path.read_text(encoding="utf-8"))):
+            package, _, rest = name.partition(".")
+            if package == "tf_prune_ofa" and rest and rest.split(".")[0] not in allowed:
+                wrong.append(f"{path.relative_to(REPOSITORY)} imports {name}")
+    assert not wrong
+
+
+def test_keras_2_and_tfmot_come_from_keras_compat_only():
+    importers = {
+        part
+        for path, part in source_files()
+        for name in imported_names(ast.parse(path.read_text(encoding="utf-8")))
+        if name.split(".")[0] in KERAS
+    }
+    assert importers == {"keras_compat"}
+
+
+def test_keras_3_is_imported_inside_functions_only():
+    for path, _ in source_files():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                top = {name.split(".")[0] for name in imported_names(node)}
+                assert not top & {"keras", "keras_hub", "keras_nlp"}, path
+
+
+def test_setup_cfg_lists_every_package():
+    setup = configparser.ConfigParser(interpolation=None)
+    setup.read(REPOSITORY / "setup.cfg")
+    folders = {path.parent for path in REPOSITORY.glob("tf_prune_ofa/**/__init__.py")}
+    packages = {".".join(folder.relative_to(REPOSITORY).parts) for folder in folders}
+    packages |= {"tf_prune_ofa.tools", "tf_prune_ofa.configs"}
+    assert set(setup["options"]["packages"].split()) == packages
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    # From a copy, since setuptools builds inside the folder. Without isolation: no network.
+    folder = tmp_path_factory.mktemp("wheel")
+    copy = folder / "source"
+    copy.mkdir()
+    for name in ("tf_prune_ofa", "tools", "configs"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / name, copy / name, ignore=ignored)
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, copy)
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*pip, "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, copy],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_everything(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    wanted = set()
+    for folder, inside in (
+        ("tf_prune_ofa", "tf_prune_ofa"),
+        ("tools", "tf_prune_ofa/tools"),
+        ("configs", "tf_prune_ofa/configs"),
+    ):
+        for path in (REPOSITORY / folder).rglob("*"):
+            if path.suffix in (".py", ".yaml", ".html"):
+                wanted.add(f"{inside}/{path.relative_to(REPOSITORY / folder).as_posix()}")
+    assert held >= wanted
+    # Nothing beside it: an installed `tests` or `tools` would be in everybody's way.
+    assert {name.split("/")[0] for name in held - wanted} == {
+        next(name for name in held if ".dist-info/" in name).split("/")[0]
+    }
+    assert any(name.endswith("LICENSE") for name in held)
+
+
+def test_tools_start_from_the_wheel(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+
+    def start(*arguments):
+        # What the command tf-prune-ofa does, on the wheel's content instead of the checkout.
+        code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.argv[0] = 'tf-prune-ofa'; "
+        code += "from tf_prune_ofa.tools.__main__ import main; sys.exit(main())"
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+
+    listed = start()
+    assert listed.returncode == 0
+    for path in REPOSITORY.glob("tools/[!_]*.py"):
+        assert f"\n  {path.stem} " in listed.stdout
+    mistyped = start("run-recipie")
+    assert mistyped.returncode == 1
+    assert mistyped.stderr == ("Error: There is no tool 'run-recipie'. Did you mean run_recipe?\n")
+    # A tool's own complaint shows that it was started, and from where.
+    assert "Name one .tflite file" in start("inspect_tflite").stderr

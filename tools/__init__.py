@@ -1,0 +1,1 @@
+"""The command-line tools: thin modules that turn flags into one call of the package each."""
