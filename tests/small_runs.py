@@ -5,7 +5,6 @@ real signal, that start in milliseconds where importing TensorFlow takes seconds
 """
 
 import contextlib
-import copy
 import json
 import multiprocessing
 import os
@@ -48,7 +47,7 @@ def write_sentences(path, count, seed):
     for _ in range(count):
         label = rng.choice(["bad", "good"])
         verdict = rng.choice({"good": ["good", "fine", "great"], "bad": ["bad", "dull"]}[label])
-        filler = rng.choices(["very", "this", "was", ","], k=rng.randint(0, 6))
+        filler = rng.choices(["very", "this", "was", ","], k=rng.randint(0, 4))
         words = ["the", rng.choice(["film", "plot", "cast"]), "is", verdict, *filler, "."]
         lines.append(" ".join(words) + "\t" + label)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -110,7 +109,6 @@ def recipe(inputs, **changes):
             },
         },
     }
-    changes = copy.deepcopy(changes)
     for name in ("model", "task", "seed"):
         if name in changes:
             value = changes.pop(name)
@@ -119,7 +117,7 @@ def recipe(inputs, **changes):
         if settings is None:
             del data["stages"][name]
         else:
-            data["stages"].setdefault(name, {}).update(settings)
+            data["stages"][name] = {**data["stages"].get(name, {}), **settings}
     return data
 
 
@@ -164,15 +162,16 @@ class Run:
         return False
 
 
-def start(data, run_dir, *, file_size_limit=None):
+def start(data, run_dir, *, file_size_limit=None, log=None):
     """Run a recipe in a process of its own, on one thread.
 
     Args:
         data: the recipe.
         run_dir: folder of the run.
         file_size_limit: in bytes; writing more into a file fails, as on a full disk.
+        log: file for what is printed; beside the run folder if not given.
     """
-    log = Path(f"{run_dir}-{time.monotonic_ns()}.log")
+    log = log or Path(f"{run_dir}-{time.monotonic_ns()}.log")
     process = _context.Process(target=_main, args=(data, run_dir, log, file_size_limit))
     process.start()
     return Run(process, log)
@@ -242,5 +241,3 @@ def last_step(run_dir, name):
         lines = [line for line in text.splitlines() if line.endswith("}")]
         return json.loads(lines[-1])["step"] if lines else 0
     return -1
-
-

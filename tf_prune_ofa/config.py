@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
+import importlib.resources
 import json
 import math
 import types
@@ -161,6 +162,8 @@ class TrainSettings:
         mlm_share: share of tokens that are predicted, in (0, 1).
         mlm_distil: "all" distils the logits of every token, as the paper does; "masked" those of
             masked tokens only, which spares most of the vocabulary's matmul.
+        dropout: train with the model's dropout. It is noise in a loss on hidden states; a student
+            that learns from a teacher does well without.
         frozen: patterns of layer names that are not trained.
         cache_teacher: compute the teacher's logits once and keep them on disk ("task" only).
         checkpoint_every: how often a killed run can resume from.
@@ -181,6 +184,7 @@ class TrainSettings:
     nsp: bool = False
     mlm_share: float = 0.15
     mlm_distil: Literal["all", "masked"] = "all"
+    dropout: bool = True
     frozen: tuple[str, ...] = ()
     cache_teacher: bool = True
     checkpoint_every: Duration = "200 steps"
@@ -326,7 +330,7 @@ def load_recipe(
     """Read a recipe file.
 
     Args:
-        path: YAML file.
+        path: YAML file, or the name of a recipe of this package, e.g. "quickstart".
         overrides: texts "section.key=value", e.g. "prune.learning_rate=1e-4",
             "prune.sparsity.ramp_end=60%", "seed=1"; values are YAML.
         tiny: shrink the recipe to under a minute on a CPU; it runs the same code.
@@ -334,12 +338,14 @@ def load_recipe(
     Raises:
         UserError: unreadable file, unknown key, wrong type, stage that refers to a later one.
     """
-    path = Path(path)
+    path = find_recipe(path)
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        known = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise UserError(f"no recipe file {path}{_did_you_mean(path.name, known)}") from error
+        folder = _shipped_recipes() if path.name == str(path) else path.parent
+        known = sorted(recipe.name for recipe in folder.glob("*.yaml"))
+        name = path.with_suffix(".yaml").name
+        raise UserError(f"no recipe file {path}{_did_you_mean(name, known)}") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; name a recipe file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -352,6 +358,19 @@ def load_recipe(
         _set(data, override)
     recipe = recipe_from_dict(data, name=path.stem)
     return shrink(recipe) if tiny else recipe
+
+
+def find_recipe(name: str | Path) -> Path:
+    """Return the file of a recipe: `name` itself, or the recipe of that name in this package."""
+    path = Path(name)
+    if not path.exists() and path.name == str(name):
+        shipped = (_shipped_recipes() / path.name).with_suffix(".yaml")
+        return shipped if shipped.exists() else path
+    return path
+
+
+def _shipped_recipes() -> Path:
+    return Path(str(importlib.resources.files("tf_prune_ofa.configs")))
 
 
 def recipe_from_dict(data: dict[str, Any], *, name: str) -> Recipe:
@@ -457,9 +476,17 @@ def shrink(recipe: Recipe) -> Recipe:
             vocabulary=vocabulary,
             strip_accents=recipe.model.strip_accents,
         ),
-        task=replace(recipe.task, train_limit=96, dev_limit=48, max_length=32),
+        task=_tiny_task(recipe.task),
         stages=stages,
     )
+
+
+def _tiny_task(task: TaskSettings) -> TaskSettings:
+    """Return a few short examples of the task; of the reviews where it would need a download."""
+    small = {"train_limit": 96, "dev_limit": 48, "max_length": 32}
+    if task.source.startswith("tfds:"):
+        return TaskSettings(source="reviews", **small)
+    return replace(task, **small)
 
 
 def _build_stage(name: str, data: Any) -> StageSettings:
@@ -533,7 +560,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 def _convert_scalar(value: Any, hint: type, where: str) -> Any:
     value = _convert_type(value, hint, where)
     allowed, is_allowed = _LIMITS.get(where.rpartition(".")[2], ("", None))
-    if is_allowed is not None and not is_allowed(value):
+    if is_allowed is not None and hint is not bool and not is_allowed(value):
         raise UserError(f"{where} must be {allowed}, got {value!r}")
     return value
 

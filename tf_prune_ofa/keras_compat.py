@@ -96,7 +96,7 @@ def _startup_chatter_dropped() -> Iterator[None]:
     try:
         stderr_copy = os.dup(2)
     except OSError:
-        # A process without stderr (a service, a Windows GUI) has nothing to keep clean.
+        # A process without stderr (a service) has nothing to keep clean.
         yield
         return
     with tempfile.TemporaryFile() as held_back:
@@ -124,15 +124,6 @@ with _startup_chatter_dropped():
     tf.config.list_physical_devices()
 
 import tf_keras as keras
-from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_configs import (  # noqa: E501
-    NoOpQuantizeConfig,
-)
-from tensorflow_model_optimization.python.core.quantization.keras.quantize_annotate import (
-    QuantizeAnnotate,
-)
-from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import (
-    QuantizeLayer,
-)
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_impl import Pruning
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import (
     PruneLowMagnitude,
@@ -143,51 +134,32 @@ from tensorflow_model_optimization.quantization.keras import (
     QuantizeRegistry,
     QuantizeScheme,
     QuantizeWrapper,
-    QuantizeWrapperV2,
     quantize_annotate_layer,
     quantize_apply,
     quantize_scope,
 )
-from tensorflow_model_optimization.quantization.keras.quantizers import (
-    FixedQuantizer,
-    LastValueQuantizer,
-    MovingAverageQuantizer,
-    Quantizer,
-)
+from tensorflow_model_optimization.quantization.keras.quantizers import Quantizer
 from tensorflow_model_optimization.sparsity.keras import (
     PolynomialDecay,
-    PruningSchedule,
     UpdatePruningStep,
     prune_low_magnitude,
-    prune_scope,
-    strip_pruning,
 )
 
 __all__ = [
-    "FixedQuantizer",
-    "LastValueQuantizer",
-    "MovingAverageQuantizer",
-    "NoOpQuantizeConfig",
     "PolynomialDecay",
     "PruneLowMagnitude",
     "Pruning",
-    "PruningSchedule",
-    "QuantizeAnnotate",
     "QuantizeConfig",
-    "QuantizeLayer",
     "QuantizeLayoutTransform",
     "QuantizeRegistry",
     "QuantizeScheme",
     "QuantizeWrapper",
-    "QuantizeWrapperV2",
     "Quantizer",
     "UpdatePruningStep",
     "keras",
     "prune_low_magnitude",
-    "prune_scope",
     "quantize_annotate_layer",
     "quantize_apply",
     "quantize_scope",
-    "strip_pruning",
     "tf",
 ]

@@ -7,11 +7,11 @@ memory, and below it what was measured where.
 """
 
 from absl import flags
-from tf_prune_ofa.tools._main import run
 
 from tf_prune_ofa.bench.host import BenchSettings, benchmark
 from tf_prune_ofa.bench.show import describe
 from tf_prune_ofa.files import write_json
+from tf_prune_ofa.tools._main import run
 
 _DEFAULT = BenchSettings()
 _REFERENCE = flags.DEFINE_string("reference", None, "file that the others are compared with")

@@ -11,11 +11,11 @@ texts, one a line (post-training quantization).
 from pathlib import Path
 
 from absl import flags
-from tf_prune_ofa.tools._main import run
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import read_lines
 from tf_prune_ofa.text_table import megabytes, text_table
+from tf_prune_ofa.tools._main import run
 
 _MODEL = flags.DEFINE_string("model", None, "Hugging Face folder of the task model", required=True)
 _OUT = flags.DEFINE_string("out", None, "folder for the files", required=True)

@@ -7,12 +7,12 @@ itself; then a runtime loads it, to see how many operators XNNPACK takes over.
 """
 
 from absl import flags
-from tf_prune_ofa.tools._main import run
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
 from tf_prune_ofa.runtime.inspect import inspect, load
 from tf_prune_ofa.runtime.inspect_text import describe, describe_load
+from tf_prune_ofa.tools._main import run
 
 _JSON = flags.DEFINE_string("json", None, "also write the summary to this file")
 _LOAD = flags.DEFINE_boolean("load", True, "let a runtime load the file")

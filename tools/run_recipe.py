@@ -10,10 +10,11 @@ report.
 from pathlib import Path
 
 from absl import flags
+
 from tf_prune_ofa.tools._main import run
 
 _RECIPE = flags.DEFINE_string(
-    "recipe", None, "recipe file, e.g. configs/quickstart.yaml", required=True
+    "recipe", None, "recipe file, or the name of one in configs/, e.g. quickstart", required=True
 )
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "folder of the run; default runs/<recipe's name>")
 _SET = flags.DEFINE_multi_string(

@@ -10,10 +10,10 @@ replaced by another one of the same name, is checked as it is now.
 from pathlib import Path
 
 from absl import flags
-from tf_prune_ofa.tools._main import run
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.text_table import text_table
+from tf_prune_ofa.tools._main import run
 
 _RECIPE = flags.DEFINE_string("recipe", None, "recipe file of the run", required=True)
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "folder of the run; default runs/<recipe's name>")

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from small_models import ENCODER, TASK, compiled, dataset, encoder, inputs, labels, values
+
 from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.distill import losses
 from tf_prune_ofa.distill.distiller import TEACHER_PREFIX, Distiller, Target

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-
 from small_models import compiled, dataset, encoder, hard_distiller, inputs
+
 from tf_prune_ofa.keras_compat import UpdatePruningStep, keras, tf
 from tf_prune_ofa.models.bert import copy_parameters, dense_kernels
 from tf_prune_ofa.pruning.gradual import (

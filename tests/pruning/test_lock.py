@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-
 from small_models import compiled, dataset, encoder, hard_distiller
+
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.models.bert import dense_kernels
@@ -76,7 +76,9 @@ def test_a_damaged_mask_file(masks, tmp_path, damage):
         np.savez(path, a=np.zeros(3))
     else:
         np.savez(path, shapes=np.array('{"a": [2, 4]}'))
-    with pytest.raises(UserError, match="is not a readable mask file .*; run the prune stage again"):
+    with pytest.raises(
+        UserError, match="is not a readable mask file .*; run the prune stage again"
+    ):
         load_masks(path)
 
 

@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 import pytest
-
 from small_models import ENCODER, compiled, dataset, encoder, hard_distiller, inputs, values
+
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import Classification, copy_parameters, dense_kernels

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from small_models import ENCODER, encoder, inputs, values
+
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import QuantizeWrapper, keras, tf
 from tf_prune_ofa.models import layers

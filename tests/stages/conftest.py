@@ -1,5 +1,4 @@
 import pytest
-
 import small_runs
 
 

@@ -8,7 +8,6 @@ import signal
 import time
 
 import pytest
-
 from small_runs import last_step, metrics, recipe, results, stage_folder, start
 
 STAGES = ("teacher", "prune", "task_teacher", "transfer", "quantize")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-
 from small_models import encoder, inputs
+
 from tf_prune_ofa.train.evaluate import (
     classification_metrics,
     metrics_for,
@@ -25,9 +25,7 @@ def test_padding_does_not_change_predictions():
     model = encoder()
     short = inputs(1, 5)
     long = {name: np.pad(value, ((0, 0), (0, 5))) for name, value in short.items()}
-    np.testing.assert_allclose(
-        predict(model, [short]), predict(model, [long]), rtol=0, atol=1e-6
-    )
+    np.testing.assert_allclose(predict(model, [short]), predict(model, [long]), rtol=0, atol=1e-6)
 
 
 def test_another_output_can_be_asked_for():

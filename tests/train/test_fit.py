@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 import pytest
-
 from small_models import TASK, dense, dense_batches
+
 from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.distill.distiller import Distiller
 from tf_prune_ofa.errors import UserError
@@ -43,7 +43,9 @@ def train(folder, model=None, *, batches=None, total=STEPS, every=5, **options):
 
 
 def steps_of(folder):
-    return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +158,9 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, bad_step):
 
         return dense_batches(start, STEPS).enumerate(start).map(spoil)
 
-    with pytest.raises(UserError, match="loss is no longer a finite number. Lower the learning rate"):
+    with pytest.raises(
+        UserError, match="loss is no longer a finite number. Lower the learning rate"
+    ):
         train(tmp_path, batches=batches)
     kept = tf.train.latest_checkpoint(str(tmp_path / "checkpoint"))
     assert kept is None or int(kept.rpartition("-")[2]) <= bad_step

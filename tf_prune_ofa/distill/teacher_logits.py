@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import atomic_path
+from tf_prune_ofa.files import write_arrays
 
 
 def cached_logits(path: Path, examples: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
@@ -19,9 +19,7 @@ def cached_logits(path: Path, examples: int, compute: Callable[[], np.ndarray]) 
         UserError: the file is damaged, or of another number of examples.
     """
     if not path.exists():
-        logits = compute()
-        with atomic_path(path) as temporary:
-            np.savez(temporary, logits=logits)
+        write_arrays(path, {"logits": compute()})
     try:
         with np.load(path) as file:
             logits = file["logits"]

@@ -156,7 +156,8 @@ class FirstToken(keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Return x[:, 0]."""
-        return x[:, 0]
+        # As a SLICE and a RESHAPE; the STRIDED_SLICE of x[:, 0] is no operator that XNNPACK takes.
+        return tf.reshape(x[:, :1], [-1, x.shape[-1]])
 
 
 @keras.utils.register_keras_serializable("tf_prune_ofa")

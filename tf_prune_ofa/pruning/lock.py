@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import atomic_path
+from tf_prune_ofa.files import write_arrays
 from tf_prune_ofa.keras_compat import tf
 
 Masks = dict[str, np.ndarray]
@@ -41,8 +41,7 @@ def save_masks(path: str | Path, masks: Mapping[str, np.ndarray]) -> None:
     """Write masks to an .npz, one bit a weight."""
     arrays = {name: np.packbits(np.asarray(mask, bool)) for name, mask in masks.items()}
     shapes = json.dumps({name: list(np.shape(mask)) for name, mask in masks.items()})
-    with atomic_path(path) as temporary:
-        np.savez(temporary, **arrays, shapes=np.array(shapes))
+    write_arrays(path, {**arrays, "shapes": np.array(shapes)})
 
 
 def load_masks(path: str | Path) -> Masks:

@@ -25,7 +25,7 @@ def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
     """Train with emulated INT8; write weights and ranges; return figures."""
     job = TrainingJob(settings, context)
     # Dropout would widen the ranges beyond what inference ever sees.
-    dense = job.load(settings.start, dropout=False)
+    dense = job.load(settings.start, is_trained=False)
     path = context.masks_file(settings.start)
     masks = load_masks(path) if path else {}
     assert_zeros(

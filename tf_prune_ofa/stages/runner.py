@@ -28,7 +28,6 @@ PACKAGES = (
     "tf_keras",
     "tensorflow-model-optimization",
     "ai-edge-litert",
-    "ai-edge-quantizer",
     "numpy",
 )
 
@@ -105,7 +104,7 @@ def load_result(folder: Path, stage_digest: str) -> StageResult | None:
             seconds=data["seconds"],
             start=data["start"],
         )
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it to run the stage again") from error
 
 

@@ -61,18 +61,19 @@ class TrainingJob:
         return bert.Classification(self.workspace.num_labels)
 
     def load(
-        self, start: str, *, wrap: bert.Wrap | None = None, dropout: bool = True
+        self, start: str, *, wrap: bert.Wrap | None = None, is_trained: bool = True
     ) -> keras.Model:
         """Build the model of this objective with the weights of a stage or of the encoder.
 
         Args:
             start: name of a stage before, or "model".
             wrap: see `models.bert.build_model`.
-            dropout: False for teachers and for evaluation.
+            is_trained: False for a teacher, and where dropout would disturb.
         """
         config = self.workspace.encoder
+        has_dropout = is_trained and self.settings.dropout
         model = bert.build_model(
-            config if dropout else config.without_dropout(),
+            config if has_dropout else config.without_dropout(),
             self.head,
             wrap=wrap,
             hidden_states=self.settings.loss.hidden > 0,
@@ -90,8 +91,9 @@ class TrainingJob:
         report = assign_weights(model, weights, folder, new_heads=HEADS)
         if report.new:
             print(f"  new, not from '{start}': {', '.join(report.new)}", flush=True)
-        if "pooler" in report.unused_heads:
-            # An MLM model has no use for it, but the task that comes later starts from it.
+        if "pooler" in report.unused_heads and not self._unused_pooler:
+            # An MLM model has no use for it, but the task that comes later starts from it. What is
+            # loaded first is the start; a teacher's pooler is not the student's.
             self._unused_pooler = {k: v for k, v in weights.items() if k.startswith("pooler/")}
         return model
 
@@ -105,8 +107,7 @@ class TrainingJob:
     def plan(self) -> BatchPlan:
         """Which examples make up the batch of each step."""
         lengths = self._corpus[0].lengths if self.is_mlm else self.workspace.train.tokens.lengths
-        seed = self.context.recipe.seed
-        return BatchPlan(lengths, self.settings.batch_size, seed)
+        return BatchPlan(lengths, self.settings.batch_size, self.seed)
 
     @property
     def _token_types(self) -> bool:
@@ -148,6 +149,13 @@ class TrainingJob:
             targets[TEACHER_PREFIX + "logits"] = logits[indices]
         return self._task_inputs(split, indices), targets
 
+    def _batch(self, step: int, logits: np.ndarray | None) -> tuple[Batch, Batch]:
+        """Return inputs and targets of a step; `logits` are the teacher's, if cached."""
+        indices = self.plan.indices(step)
+        if self.is_mlm:
+            return self._mlm_batch(self._corpus[0], indices, self.plan.epoch(step))
+        return self._task_batch(indices, logits)
+
     def evaluation_batches(self, split: EncodedSplit) -> tuple[BatchPlan, Iterator[Batch]]:
         """Return the plan and the inputs of all examples of a split, each once, by length."""
         plan = BatchPlan(split.tokens.lengths, EVALUATION_BATCH, remainder="short", shuffle=False)
@@ -179,7 +187,7 @@ class TrainingJob:
             student,
             self._targets(),
             settings.loss,
-            teacher=self.load(settings.teacher, dropout=False) if runs_teacher else None,
+            teacher=self.load(settings.teacher, is_trained=False) if runs_teacher else None,
             lock=lock,
             trainable=lambda variable: variable.ref() not in frozen_variables,
             clip_norm=settings.clip_norm,
@@ -205,7 +213,7 @@ class TrainingJob:
         split = self.workspace.train
 
         def compute() -> np.ndarray:
-            return self.predict(self.load(self.settings.teacher, dropout=False), split)
+            return self.predict(self.load(self.settings.teacher, is_trained=False), split)
 
         return cached_logits(self.context.folder / "teacher_logits.npz", len(split), compute)
 
@@ -240,12 +248,6 @@ class TrainingJob:
         """Train to the end; see `train.fit.fit`."""
         logits = self._teacher_logits()
 
-        def make_batch(step: int) -> tuple[Batch, Batch]:
-            indices = self.plan.indices(step)
-            if self.is_mlm:
-                return self._mlm_batch(self._corpus[0], indices, self.plan.epoch(step))
-            return self._task_batch(indices, logits)
-
         run = Run(
             title=self.context.name,
             folder=self.context.folder,
@@ -256,7 +258,9 @@ class TrainingJob:
         )
         fit(
             distiller,
-            lambda start: to_dataset(make_batch, start, self.total_steps),
+            lambda start: to_dataset(
+                lambda step: self._batch(step, logits), start, self.total_steps
+            ),
             run,
             callbacks=callbacks,
             extra_metrics=extra_metrics,
@@ -265,8 +269,7 @@ class TrainingJob:
 
     def calibration_inputs(self, count: int) -> list[Batch]:
         """Return the inputs of the run's first `count` batches."""
-        batches = (self._task_batch(self.plan.indices(step), None) for step in range(count))
-        return [inputs for inputs, _ in batches]
+        return [self._batch(step, None)[0] for step in range(count)]
 
     # Results
 

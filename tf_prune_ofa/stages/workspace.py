@@ -57,6 +57,11 @@ class Workspace:
             config = self.source.config
         if settings.activation != "checkpoint":
             config = replace(config, activation=settings.activation)
+        if self.recipe.task.max_length > config.max_positions:
+            raise UserError(
+                f"task.max_length is {self.recipe.task.max_length}, but the encoder has only "
+                f"{config.max_positions} positions; choose at most {config.max_positions}"
+            )
         return replace(config, dropout=settings.dropout, attention_dropout=settings.dropout)
 
     @cached_property
@@ -137,10 +142,12 @@ class Workspace:
         """Hash of everything that a stage's result depends on besides its own settings."""
         task = self.recipe.task
         files = [Path(file) for file in (task.train, task.dev, *task.corpus) if file]
+        files.append(self.source.vocab_path)
         if self.recipe.model.weights != "random":
-            folder = self.source.folder
-            files += [path for path in folder.iterdir() if path.suffix in (".safetensors", ".h5")]
-        content = {path.name: sha256_of(path) for path in sorted(files)}
+            kinds = ("config.json", ".safetensors", ".h5")
+            files += [path for path in self.source.folder.iterdir() if path.name.endswith(kinds)]
+        # A list: files of two folders may have the same name.
+        content = [(path.name, sha256_of(path)) for path in sorted(files)]
         return digest([to_dict(self.recipe.model), to_dict(task), self.recipe.seed, content])
 
 

@@ -24,7 +24,8 @@ class MetricsLog(keras.callbacks.Callback):
 
     A line has each loss term (mean since the last line), the learning rate, examples/s and whatever
     `extra(step)` returns. After a resume, lines beyond the checkpoint's step are dropped first, so
-    that the file reads like that of an unbroken run.
+    that the file reads like that of an unbroken run; only the mean in the first line after a resume
+    may be over fewer steps.
     """
 
     def __init__(
@@ -160,8 +161,8 @@ class AtStep(keras.callbacks.Callback):
 def _explained(folder: Path) -> Iterator[None]:
     """Turn a failure to write, as on a full disk, into a UserError.
 
-    TensorFlow reports some as OutOfRangeError, which `fit` would take for the end of the data: the run
-    would stop without a word.
+    TensorFlow reports some as OutOfRangeError, which `fit` would take for the end of the data: the
+    run would stop without a word.
     """
     try:
         yield
@@ -169,8 +170,8 @@ def _explained(folder: Path) -> Iterator[None]:
         # TensorFlow's begin with the names of its ops, in double braces.
         reason = re.sub(r"^\{\{.*\}\} ", "", str(error).splitlines()[0])[:300]
         raise UserError(
-            f"cannot write in {folder} ({reason}). Free some space there or choose another --run_dir; "
-            "the run goes on from its last checkpoint"
+            f"cannot write in {folder} ({reason}). Free some space there and start again: the run "
+            "goes on from its last checkpoint"
         ) from error
 
 
