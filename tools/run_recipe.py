@@ -11,6 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
+from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.tools._main import run
 
 _RECIPE = flags.DEFINE_string(
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> None:
     from tf_prune_ofa.config import load_recipe, truncate
 
     if len(argv) > 1:
-        raise flags.Error(f"unexpected arguments {argv[1:]}; write --recipe=FILE")
+        raise UserError(f"unexpected arguments {argv[1:]}; write --recipe=FILE")
     recipe = load_recipe(_RECIPE.value, _SET.value, tiny=_TINY.value)
     if _UNTIL.value:
         recipe = truncate(recipe, _UNTIL.value)
