@@ -33,6 +33,9 @@ from tf_prune_ofa.train.evaluate import metrics_for, predict
 from tf_prune_ofa.train.fit import Run, fit
 
 EVALUATION_BATCH = 64
+# Windows of held-out text that an MLM model is judged on: some 5,000 masked tokens of 64-token
+# windows, for a standard error below 0.7 points of accuracy, in seconds.
+MLM_DEV_EXAMPLES = 512
 Batch = dict[str, np.ndarray]
 
 
@@ -302,7 +305,8 @@ class TrainingJob:
     def _mlm_scores(self, model: keras.Model) -> dict[str, Any]:
         """Return the loss (nats a masked token) and accuracy on the corpus's held-out documents."""
         examples = self._corpus[1]
-        plan = BatchPlan(examples.lengths, EVALUATION_BATCH, remainder="short", shuffle=False)
+        lengths = examples.lengths[:MLM_DEV_EXAMPLES]
+        plan = BatchPlan(lengths, EVALUATION_BATCH, remainder="short", shuffle=False)
         losses, hits, count = 0.0, 0.0, 0.0
         for step in range(plan.steps_per_epoch):
             inputs, targets = self._mlm_batch(examples, plan.indices(step), epoch=0)
@@ -312,7 +316,7 @@ class TrainingJob:
             hits += float(((np.argmax(logits, -1) == labels) * weights).sum())
             count += weights.sum()
         return {
-            "dev_examples": len(examples.ids),
+            "dev_examples": len(lengths),
             "mlm_loss": float(losses / count),
             "mlm_accuracy": float(hits / count),
         }
