@@ -28,15 +28,16 @@ class CostTable:
         operator_us: of any operator, however small its work, in microseconds.
         product_ns: of one INT8 product and sum inside a layer, in nanoseconds.
         result_ns: of one result of a layer: sums to INT8, and its store.
-        copy_ns: of one byte that a SLICE or CONCATENATION moves, in pieces of a kilobyte and more.
+        copy_ns: of one byte that a SLICE or CONCATENATION moves, in pieces of kilobytes, in a file
+            so large that caches are of little help.
         transpose_ns: of one byte that a TRANSPOSE moves, in pieces of 32 to 64 bytes.
     """
 
-    operator_us: float = 0.5
-    product_ns: float = 0.002
-    result_ns: float = 0.09
-    copy_ns: float = 0.02
-    transpose_ns: float = 0.05
+    operator_us: float = 0.15
+    product_ns: float = 0.0019
+    result_ns: float = 0.073
+    copy_ns: float = 0.03
+    transpose_ns: float = 0.056
 
     def layer_us(self, rows: int, outputs: int, inputs: int) -> float:
         """Return the cost of a dense layer [rows, inputs] -> [rows, outputs]."""

@@ -69,10 +69,10 @@ def why_not(graph: Graph, operator: Any) -> str | None:
     if operator.builtinOptions.fusedActivationFunction not in _ACTIVATIONS:
         return "it has a fused activation that convolutions do not have"
     for tensor in (source, result):
-        if _scales(graph, tensor).size != 1:
+        if scales_of(graph, tensor).size != 1:
             return f"{graph.name(tensor)} has not one scale"
     outputs, inputs = graph.shape(weights)
-    if _scales(graph, weights).size not in (1, outputs) or _axis(graph, weights) != 0:
+    if scales_of(graph, weights).size not in (1, outputs) or _axis(graph, weights) != 0:
         return "its weights have not one scale, or one for each output"
     if np.any(np.asarray(graph.tensors[weights].quantization.zeroPoint) != 0):
         return "its weights have a zero point"
@@ -95,7 +95,7 @@ def read_layer(graph: Graph, operator: Any) -> LayerNumbers:
     kernel = graph.constant(weights)
     outputs, inputs = kernel.shape
     # XNNPACK gives a layer of one scale that scale for every channel, too.
-    weight_scales = np.broadcast_to(_scales(graph, weights), [outputs]).astype(np.float32)
+    weight_scales = np.broadcast_to(scales_of(graph, weights), [outputs]).astype(np.float32)
     bias = np.zeros(outputs, np.int32)
     if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
         bias = graph.constant(operator.inputs[2])
@@ -107,13 +107,14 @@ def read_layer(graph: Graph, operator: Any) -> LayerNumbers:
         kernel=kernel,
         weight_scales=weight_scales,
         bias=bias,
-        bias_scales=_scales(graph, source)[0] * weight_scales,
+        bias_scales=scales_of(graph, source)[0] * weight_scales,
         result_quantization=graph.tensors[result].quantization,
         activation=operator.builtinOptions.fusedActivationFunction,
     )
 
 
-def _scales(graph: Graph, tensor: int) -> np.ndarray:
+def scales_of(graph: Graph, tensor: int) -> np.ndarray:
+    """Return a tensor's scales, float32 [count]; none if it is not quantized."""
     parameters = graph.tensors[tensor].quantization
     if parameters is None or parameters.scale is None:
         return np.zeros(0, np.float32)

@@ -9,10 +9,12 @@ needs in the end are removed by `remove_unused`.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa.export.block_layers import scales_of
 from tf_prune_ofa.export.block_ops import Writer
 from tf_prune_ofa.export.graph import Graph
 
@@ -40,8 +42,19 @@ UNARY = (
 BINARY = ("ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "POW", "SUB")
 # [tokens, heads, size] to [heads, tokens, size], and back.
 _HEADS_FIRST = [0, 2, 1, 3]
+# Operators that leave numbers as they are.
+_MOVERS = ("RESHAPE", "TRANSPOSE")
 # What may be left out where nothing reads its result; other operators may have effects.
-_PURE = (*UNARY, *BINARY, "CONCATENATION", "RESHAPE", "SLICE", "TRANSPOSE")
+_PURE = (
+    *UNARY,
+    *BINARY,
+    "CONCATENATION",
+    "CONV_2D",
+    "FULLY_CONNECTED",
+    "RESHAPE",
+    "SLICE",
+    "TRANSPOSE",
+)
 
 
 class Layouts:
@@ -58,6 +71,8 @@ class Layouts:
         self._heads_last: dict[int, tuple[int, int]] = {}
         self._replaced: dict[int, int] = {}
         self._outputs = {int(tensor) for tensor in self.graph.subgraph.outputs}
+        read = [int(tensor) for op in self.graph.operators for tensor in op.inputs]
+        self._uses = Counter([*read, *self._outputs])
 
     def learn(self, tensor: int, width: int, twin: int) -> None:
         """Remember that `twin` [1, blocks, tokens, width] holds what `tensor` holds."""
@@ -84,9 +99,11 @@ class Layouts:
         operator.inputs = np.asarray([self.current(int(t)) for t in operator.inputs], np.int32)
         self.writer.keep(operator)
         name = self.graph.op_name(operator)
-        if name == "RESHAPE":
+        # Only INT8: between float operators it would change which ones XNNPACK sees in a row.
+        is_int8 = len(operator.outputs) and self.graph.dtype(int(operator.outputs[0])) == np.int8
+        if name == "RESHAPE" and is_int8:
             self._follow_reshape(int(operator.inputs[0]), int(operator.outputs[0]))
-        elif name == "TRANSPOSE" and self._is_heads_first(operator):
+        elif name == "TRANSPOSE" and is_int8 and self._is_heads_first(operator):
             self._follow_transpose(int(operator.inputs[0]), int(operator.outputs[0]))
         elif name in UNARY or name in BINARY:
             self._follow_elementwise(operator)
@@ -105,7 +122,9 @@ class Layouts:
     def _follow_transpose(self, source: int, result: int) -> None:
         if source in self._heads_last:
             base, size = self._heads_last[source]
-            if self._twins.get(base) and result not in self._outputs:
+            readers = {self.graph.op_name(op) for op in self.graph.consumers(result)}
+            is_free = not ("DEQUANTIZE" in readers and _is_symmetric(self.graph, result))
+            if self._twins.get(base) and result not in self._outputs and is_free:
                 self._replaced[result] = self.twin(base, size)
         else:
             # [1, heads, tokens, size] -> [1, tokens, heads, size]; no tensor of rows exists yet.
@@ -118,6 +137,10 @@ class Layouts:
         shape = self.graph.shape(result)
         large = [t for t in inputs if np.prod(self.graph.shape(t)) != 1]
         if not large or any(self.graph.shape(tensor) != shape for tensor in large):
+            return
+        # As above: in twins, too, a float result goes where it went, and nowhere else.
+        floats = [t for t in (*large, result) if self.graph.dtype(t) != np.int8]
+        if any(self._uses.get(tensor, 0) != 1 for tensor in floats):
             return
         widths = set.intersection(*({*self._twins.get(self._base(t), {})} for t in large))
         for width in widths:
@@ -191,47 +214,67 @@ def move_conversions(graph: Graph) -> None:
 
 
 def _swap_one(graph: Graph, first: Any) -> bool:
-    middle = int(first.outputs[0]) if len(first.outputs) else -1
+    """Swap an operator with the one behind it if that is such a pair; return whether it was."""
+    if graph.op_name(first) not in ("DEQUANTIZE", *_MOVERS):
+        return False
+    middle = int(first.outputs[0])
     consumers = graph.consumers(middle)
     if len(consumers) != 1 or middle in graph.subgraph.outputs:
         return False
     (second,) = consumers
     names = (graph.op_name(first), graph.op_name(second))
-    movers = ("RESHAPE", "TRANSPOSE")
     source, result = int(first.inputs[0]), int(second.outputs[0])
-    if names[0] == "DEQUANTIZE" and names[1] in movers:
-        converter, mover, integers = first, second, source
-        shape = graph.shape(result)
-    elif names[0] in movers and names[1] == "QUANTIZE":
-        converter, mover, integers = second, first, result
-        shape = graph.shape(source)
+    if names[0] == "DEQUANTIZE" and names[1] in _MOVERS:
+        converter, mover, integers, shape = first, second, source, graph.shape(result)
+    elif names[0] in _MOVERS and names[1] == "QUANTIZE":
+        converter, mover, integers, shape = second, first, result, graph.shape(source)
     else:
         return False
     is_int8 = graph.dtype(integers) == np.int8 and not graph.is_constant(integers)
+    if not is_int8 or scales_of(graph, integers).size != 1 or middle != int(second.inputs[0]):
+        return False
+    if graph.dtype(source) == graph.dtype(result):  # from one INT8 scale to another
+        return False
+    if converter is first and _is_symmetric(graph, source):
+        return False
+    # XNNPACK computes DEQUANTIZE, GELU, QUANTIZE (and alike) by table where they follow each other
+    # directly. Numbers that were not looked up before must not be now.
+    around = graph.consumers(result) if converter is first else _makers(graph, source)
+    if not all(graph.op_name(op) in ("BATCH_MATMUL", *_MOVERS) for op in around):
+        return False
     parameters = graph.tensors[integers].quantization
-    if not is_int8 or len(parameters.scale) != 1 or middle != int(second.inputs[0]):
-        return False
-    if graph.dtype(source) == graph.dtype(result):
-        return False
-    name = f"{graph.name(result)}/moved"
-    between = graph.add_tensor(name, shape, np.int8, parameters)
-    options = mover.builtinOptions
-    version = 2 if graph.op_name(mover) == "TRANSPOSE" else graph.op_version(mover)
-    moving = [source, *mover.inputs[1:]] if converter is first else [between, *mover.inputs[1:]]
-    moved = graph.new_operator(
-        graph.op_name(mover), moving, [between if converter is first else result], options, version
-    )
-    ends = [between, result] if converter is first else [source, between]
-    converted = graph.new_operator(
-        graph.op_name(converter),
-        ends[:1],
-        ends[1:],
-        converter.builtinOptions,
-        graph.op_version(converter),
-    )
-    pair = [moved, converted] if converter is first else [converted, moved]
-    # The first of the two moves to where the second was: everything it reads is there by then.
+    between = graph.add_tensor(f"{graph.name(result)}/moved", shape, np.int8, parameters)
+    # What was first comes second now.
+    is_mover_first = converter is first
+    ends = {True: (source, between), False: (between, result)}
+    moved = _again(graph, mover, *ends[is_mover_first])
+    converted = _again(graph, converter, *ends[not is_mover_first])
+    # Both stand where the second stood: everything they read is there by then.
     operators = [op for op in graph.operators if op is not first]
     position = next(i for i, op in enumerate(operators) if op is second)
+    pair = [moved, converted] if is_mover_first else [converted, moved]
     graph.set_operators([*operators[:position], *pair, *operators[position + 1 :]])
     return True
+
+
+def _is_symmetric(graph: Graph, tensor: int) -> bool:
+    """Return whether a tensor's zero point is 0.
+
+    A BATCH_MATMUL multiplies by the integers, and by their scale afterwards, where XNNPACK finds
+    that its second operand comes from a DEQUANTIZE with zero point 0: the last bits are other ones
+    than where it does not. What stands between such a DEQUANTIZE and a product must stay there.
+    """
+    return not np.any(graph.tensors[tensor].quantization.zeroPoint)
+
+
+def _makers(graph: Graph, tensor: int) -> list[Any]:
+    return [op for op in graph.operators if tensor in op.outputs]
+
+
+def _again(graph: Graph, operator: Any, source: int, result: int) -> Any:
+    """Return the same operator between other tensors."""
+    name = graph.op_name(operator)
+    # The second version of TRANSPOSE is the first that knows INT8.
+    version = max(graph.op_version(operator), 2 if name == "TRANSPOSE" else 1)
+    inputs = [source, *(int(tensor) for tensor in operator.inputs[1:])]
+    return graph.new_operator(name, inputs, [result], operator.builtinOptions, version)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.export.block_layers import why_not
+from tf_prune_ofa.export.block_layers import scales_of, why_not
 from tf_prune_ofa.export.block_layout import BINARY, UNARY
 from tf_prune_ofa.export.block_pattern import Block, live_blocks
 from tf_prune_ofa.export.graph import Graph, quantization, schema
@@ -86,20 +86,22 @@ def rearrange(graph: Graph, neurons: Neurons, order: np.ndarray) -> None:
     """Keep the neurons in `order`, in that order, in place."""
     writer = neurons.writer
     weights = int(writer.inputs[1])
-    writer.inputs[1] = _taken(graph, weights, order, axis=0)
+    writer.inputs[1] = taken(graph, weights, order, axis=0)
     if len(writer.inputs) > 2 and writer.inputs[2] >= 0:
-        writer.inputs[2] = _taken(graph, int(writer.inputs[2]), order, axis=0)
+        writer.inputs[2] = taken(graph, int(writer.inputs[2]), order, axis=0)
     for reader in neurons.readers:
-        reader.inputs[1] = _taken(graph, int(reader.inputs[1]), order, axis=1)
+        reader.inputs[1] = taken(graph, int(reader.inputs[1]), order, axis=1)
     for tensor in neurons.tensors:
         shape = [*graph.shape(tensor)[:-1], len(order)]
         graph.tensors[tensor].shape = np.asarray(shape, np.int32)
         graph.tensors[tensor].shapeSignature = None
     for operator in neurons.reshapes:
         shape = np.asarray(graph.shape(int(operator.outputs[0])), np.int32)
-        operator.inputs[1] = graph.add_constant(f"{graph.name(operator.inputs[1])}/kept", shape)
+        name = f"{graph.name(int(operator.outputs[0]))}/kept"
+        operator.inputs[1] = graph.add_constant(name, shape)
         operator.builtinOptions = schema.ReshapeOptionsT()
         operator.builtinOptions.newShape = shape
+        operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
 
 
 def _follow(
@@ -153,14 +155,15 @@ def _last(graph: Graph, writer: Any) -> range:
     return range(graph.shape(int(writer.inputs[1]))[0])
 
 
-def _taken(graph: Graph, tensor: int, order: np.ndarray, axis: int) -> int:
+def taken(graph: Graph, tensor: int, order: np.ndarray, axis: int) -> int:
     """Add the part of a constant that `order` names, with its scales, and return it."""
-    parameters = graph.tensors[tensor].quantization
-    scales = np.asarray(parameters.scale, np.float32)
-    if axis == 0 and len(scales) > 1:
+    scales = scales_of(graph, tensor)
+    if axis == 0 and scales.size > 1:
         scales = scales[order]
     value = np.ascontiguousarray(np.take(graph.constant(tensor), order, axis))
-    return graph.add_constant(graph.name(tensor), value, quantization(scales))
+    return graph.add_constant(
+        graph.name(tensor), value, quantization(scales) if scales.size else None
+    )
 
 
 def _kept(is_read: np.ndarray) -> np.ndarray:

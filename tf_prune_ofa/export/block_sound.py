@@ -106,6 +106,8 @@ def _operator_problems(graph: Graph, operator: Any, what: str) -> Iterator[str]:
     name = graph.op_name(operator)
     if name.startswith("UNKNOWN"):
         yield f"{what} is no operator of the format"
+    if isinstance(operator.intermediates, list | np.ndarray) and len(operator.intermediates):
+        yield f"{what} has intermediate tensors, as only recurrent layers do"
     if not len(operator.outputs) or any(int(tensor) < 0 for tensor in operator.outputs):
         yield f"{what} has no output"
         return

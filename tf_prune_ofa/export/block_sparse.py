@@ -18,6 +18,7 @@ import numpy as np
 
 from tf_prune_ofa.export import block_cost, guard, sparse
 from tf_prune_ofa.export.block_cost import DEFAULT_TABLE, CostTable
+from tf_prune_ofa.export.block_heads import drop_dead_heads
 from tf_prune_ofa.export.block_layers import LayerNumbers, read_layer, why_not
 from tf_prune_ofa.export.block_layout import Layouts, move_conversions, remove_unused
 from tf_prune_ofa.export.block_neurons import arrange, find_neurons, rearrange
@@ -43,13 +44,13 @@ class LayerChoice:
 
     Attributes:
         name: of its kernel in the file.
-        outputs: N.
-        inputs: K.
-        block: size of the blocks it is computed in; None if it stays as it is.
-        live: share of the blocks that are live; 1 if it stays.
-        dense_us: what the cost table says of the dense layer.
+        outputs: N, in the input file.
+        inputs: K, in the input file.
+        block: size of the blocks it is computed in; None if it stays dense.
+        live: share of the blocks that are live, of those that were kept; 1 if it stays dense.
+        dense_us: what the cost table says of the layer in the input file.
         blocks_us: what it says of the form that was chosen.
-        reason: why it stays as it is; empty if it does not.
+        reason: why it stays dense; empty if it does not.
     """
 
     name: str
@@ -88,10 +89,12 @@ def block_sparse(
     """
     graph = Graph(file)
     check_sound(graph)
+    shapes = _kernel_shapes(graph)
     move_conversions(graph)
+    drop_dead_heads(graph)
     blocks = AUTO_BLOCKS if block is None else (block,)
     _arrange_neurons(graph, blocks, table)
-    plans, choices = _plan(graph, blocks, table)
+    plans, choices = _plan(graph, blocks, table, shapes)
     writer = Writer(graph)
     layouts = Layouts(writer)
     pieces: dict[tuple[int, int, int], int] = {}
@@ -125,14 +128,14 @@ class _Plan:
 
 
 def _plan(
-    graph: Graph, blocks: Sequence[Block], table: CostTable
+    graph: Graph, blocks: Sequence[Block], table: CostTable, shapes: dict[str, list[int]]
 ) -> tuple[dict[int, _Plan], list[LayerChoice]]:
     layers = [op for op in graph.operators if graph.op_name(op) == "FULLY_CONNECTED"]
     readers = Counter(int(operator.inputs[0]) for operator in layers)
     plans, choices = {}, []
     for operator in layers:
-        outputs, inputs = (graph.shape(int(operator.inputs[1])) + [0, 0])[:2]
         name = graph.name(int(operator.inputs[1]))
+        outputs, inputs = shapes[name]
         reason = why_not(graph, operator)
         if reason is not None:
             choices.append(LayerChoice(name, outputs, inputs, None, 1.0, 0.0, 0.0, reason))
@@ -142,13 +145,21 @@ def _plan(
         best = _best(layer.kernel, layer.rows, blocks, table, readers[layer.source])
         if best is None:
             reason = _why_dense(layer.kernel, blocks)
-            choices.append(LayerChoice(name, outputs, inputs, None, 1.0, dense, dense, reason))
+            now = table.layer_us(layer.rows, *layer.kernel.shape)
+            choices.append(LayerChoice(name, outputs, inputs, None, 1.0, dense, now, reason))
             continue
         plans[id(operator)] = _Plan(layer, best)
         choices.append(
             LayerChoice(name, outputs, inputs, best.block, best.live, dense, best.cost_us)
         )
     return plans, choices
+
+
+def _kernel_shapes(graph: Graph) -> dict[str, list[int]]:
+    """Return the shapes of all layers' kernels by name; dropping neurons changes them."""
+    layers = [op for op in graph.operators if graph.op_name(op) == "FULLY_CONNECTED"]
+    kernels = [int(operator.inputs[1]) for operator in layers]
+    return {graph.name(kernel): graph.shape(kernel) for kernel in kernels}
 
 
 def _best(

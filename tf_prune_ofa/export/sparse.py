@@ -122,6 +122,8 @@ def _worthwhile_encoding(graph: Graph, operator: Any) -> Encoding | None:
     if graph.tensors[weights].sparsity is not None:
         return None
     kernel = graph.constant(weights)
+    if not kernel.any():
+        return None  # a tensor without any stored value is none to the runtime
     encoding = encode(kernel)
     smaller = encoding.size_bytes + OVERHEAD_BYTES < kernel.nbytes
     return encoding if smaller else None

@@ -94,8 +94,8 @@ class Interpreter:
             ) from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
-        self._inputs = {_plain_name(detail["name"]): detail for detail in inputs}
-        self._outputs = {_plain_name(detail["name"]): detail for detail in outputs}
+        self._inputs = {plain_name(detail["name"]): detail for detail in inputs}
+        self._outputs = {plain_name(detail["name"]): detail for detail in outputs}
         self.input_names = list(self._inputs)
         self.output_names = list(self._outputs)
         self.sequence_length = int(inputs[0]["shape"][-1])
@@ -205,7 +205,8 @@ def find_runtime(runtime: Runtime = "auto") -> tuple[ModuleType, str, str]:
     raise UserError(f"no TFLite runtime found: {wanted} is not installed. pip install {wanted}")
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return the name of an input or output without what the converter puts around it."""
     # Files straight from the converter have "serving_default_input_mask:0".
     return name.removeprefix("serving_default_").removesuffix(":0")
 

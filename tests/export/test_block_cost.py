@@ -1,0 +1,75 @@
+import json
+
+import pytest
+
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.export.block_cost import CostTable, blocks_us, read_table, write_table
+from tf_prune_ofa.export.block_measure import measure_costs
+from tf_prune_ofa.export.block_pattern import Block, Group
+
+# Numbers that show in a sum which part it came from.
+TABLE = CostTable(
+    operator_us=1000.0, product_ns=1.0, result_ns=100.0, copy_ns=0.1, transpose_ns=0.01
+)
+
+
+def test_a_dense_layer_by_hand():
+    # 2 rows x 5 outputs = 10 results of 100 ns and 4 products of 1 ns each, and one operator.
+    assert TABLE.layer_us(2, 5, 4) == pytest.approx(1000 + 1e-3 * 10 * (100 + 4))
+
+
+def test_joins_by_hand():
+    assert TABLE.copy_us(1, 500) == 0  # nothing to join
+    assert TABLE.copy_us(5, 500) == pytest.approx(1000 + 1e-3 * 500 * 0.1)
+    # Seven pieces in two joins, and one join of the two: three operators, all bytes twice.
+    assert TABLE.copy_us(7, 500) == pytest.approx(3000 + 2 * 1e-3 * 500 * 0.1)
+
+
+def test_a_layer_in_blocks_by_hand():
+    # 2 rows, 8 inputs in places of 4, 8 outputs in two groups; the second has no live block.
+    groups = [Group(0, 4, (1,)), Group(4, 4, ())]
+    expected = 1000 + 1e-3 * 2 * 8 * 0.01  # the input place by place
+    expected += 1000 + 1e-3 * 2 * 4 * 0.1  # one slice of it
+    expected += 2 * (1000 + 1e-3 * 2 * 4 * (100 + 4 * 1))  # two layers of 4 inputs
+    expected += 1000 + 1e-3 * 16 * 0.1  # their results joined
+    expected += 1000 + 1e-3 * 16 * 0.01  # and token by token again
+    assert blocks_us(TABLE, 2, 8, Block(4, 4), groups) == pytest.approx(expected)
+
+
+def test_layers_that_share_an_input_share_its_cost():
+    groups = [Group(0, 4, (0,)), Group(4, 4, (1,))]
+    alone, shared = (blocks_us(TABLE, 2, 8, Block(4, 4), groups, count) for count in (1, 3))
+    # Of the transposition and two slices, two thirds are paid by the others.
+    paid = 3000 + 1e-3 * 2 * 8 * (0.01 + 0.1)
+    assert alone - shared == pytest.approx(2 / 3 * paid)
+
+
+def test_a_table_on_disk(tmp_path):
+    write_table(tmp_path / "costs.json", TABLE)
+    assert read_table(tmp_path / "costs.json") == TABLE
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"operator_us": "fast"}', json.dumps({"operator_us": 1.0})]
+)
+def test_no_table(tmp_path, content):
+    path = tmp_path / "costs.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match="no cost table"):
+        read_table(path)
+
+
+def test_costs_are_positive(tmp_path):
+    write_table(tmp_path / "costs.json", CostTable(operator_us=0.0))
+    with pytest.raises(UserError, match="not a positive number"):
+        read_table(tmp_path / "costs.json")
+    with pytest.raises(UserError, match="Cannot read"):
+        read_table(tmp_path / "none.json")
+
+
+def test_a_measured_table_is_plausible():
+    table = measure_costs(seconds=0.5)
+    # No machine is a hundred times faster or slower than the one the default is from.
+    default = CostTable()
+    for name in ("product_ns", "result_ns", "transpose_ns"):
+        assert 0.01 < getattr(table, name) / getattr(default, name) < 100, name
