@@ -25,6 +25,11 @@ from tf_prune_ofa.tools._main import run
 
 _CACHE = flags.DEFINE_string("cache", None, "folder for MediaPipe's environment", required=True)
 _SENTENCES = flags.DEFINE_string("sentences", None, "text file, one sentence in a line")
+_STRIP_ACCENTS = flags.DEFINE_boolean(
+    "strip_accents",
+    False,
+    "how the model's own pipeline tokenizes; the quickstart keeps accents, as MediaPipe does",
+)
 _COUNT = flags.DEFINE_integer("count", 200, "how many sentences", 1)
 _JSON = flags.DEFINE_string("json", None, "also write the labels to this file")
 
@@ -71,7 +76,7 @@ def _our_labels(path: str, sentences: list[str]) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         vocab = Path(folder) / metadata.VOCAB_FILE
         vocab.write_text(packed[metadata.VOCAB_FILE], encoding="utf-8")
-        tokenizer = WordPiece(vocab)
+        tokenizer = WordPiece(vocab, strip_accents=_STRIP_ACCENTS.value)
     interpreter = Interpreter(path)
     length = interpreter.sequence_length
     found = []

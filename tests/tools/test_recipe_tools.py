@@ -80,6 +80,7 @@ def test_verified_files(run):
         assert files[variant]["max_logit_difference_steps"] < 2.5
         assert files[variant]["zeros_in_pruned_layers"] >= 0.849
     assert files["sparse_int8"]["equals_dense_int8"] is True
+    assert max(row["max_steps"] for row in checked["layers"]) < 2.5
     steps = [row["mean_steps"] for row in checked["layers"]]
     assert len(steps) == 8 and steps == sorted(steps, reverse=True)  # 6 in the encoder, 2 heads
 

@@ -190,11 +190,12 @@ def layer_differences(path: Path, reference: keras.Model, inputs: Inputs) -> lis
         type_ids = few["input_type_ids"][index] if "input_type_ids" in few else None
         interpreter.run(few["input_word_ids"][index], mask, type_ids)
         for name, layer in stored.items():
-            integers = interpreter.tensor(layer.output_tensor).astype(np.float64)[0]
-            values = (integers - layer.output_zero_point) * layer.output_scale / layer.factor
-            difference = np.abs(values - expected[name][index]) / (
-                layer.output_scale / layer.factor
-            )
+            step = layer.output_scale / layer.factor
+            # The converter drops the batch axis of some tensors, so shapes differ and sizes do not.
+            integers = interpreter.tensor(layer.output_tensor).astype(np.float64)
+            integers = integers.reshape(expected[name][index].shape)
+            values = (integers - layer.output_zero_point) * step
+            difference = np.abs(values - expected[name][index]) / step
             is_sequence = difference.ndim == 2
             steps[name].append((difference[mask > 0] if is_sequence else difference).ravel())
     rows = []
