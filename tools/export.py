@@ -1,6 +1,7 @@
 """Export a task model (a Hugging Face folder) as `.tflite` files, one for each variant.
 
-    export.py --model=FOLDER --out=DIR [--ranges=ranges.json | --calibration_texts=FILE]
+    export.py --model=FOLDER --out=DIR
+    [--ranges=ranges.json --factors=channel_factors.json | --calibration_texts=FILE]
     [--masks=masks.npz]
               [--sequence_length=64] [--variants=float32,dynamic_int8,dense_int8,sparse_int8]
 
@@ -20,6 +21,7 @@ from tf_prune_ofa.tools._main import run
 _MODEL = flags.DEFINE_string("model", None, "Hugging Face folder of the task model", required=True)
 _OUT = flags.DEFINE_string("out", None, "folder for the files", required=True)
 _RANGES = flags.DEFINE_string("ranges", None, "ranges.json of a quantize stage")
+_FACTORS = flags.DEFINE_string("factors", None, "channel_factors.json of the same stage")
 _TEXTS = flags.DEFINE_string(
     "calibration_texts", None, "measure ranges on this file, a text a line"
 )
@@ -38,7 +40,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"unexpected arguments {argv[1:]}; write --model=FOLDER --out=DIR")
     # TensorFlow is slow to load: a wrong flag, or --help, should answer at once.
     from tf_prune_ofa.pruning.lock import load_masks
-    from tf_prune_ofa.quant.ranges import load_ranges
+    from tf_prune_ofa.quant.ranges import load_factors, load_ranges
     from tf_prune_ofa.stages.export import export_folder
 
     manifest = export_folder(
@@ -47,6 +49,7 @@ def main(argv: list[str]) -> None:
         sequence_length=_LENGTH.value,
         variants=_VARIANTS.value,
         ranges=load_ranges(_RANGES.value) if _RANGES.value else None,
+        factors=load_factors(_FACTORS.value) if _FACTORS.value else None,
         calibration_texts=read_lines(_TEXTS.value) if _TEXTS.value else (),
         masks=load_masks(_MASKS.value) if _MASKS.value else None,
     )

@@ -135,6 +135,7 @@ def test_export_writes_the_same_files_again(run, tmp_path):
         "export.py",
         f"--model={quantized / 'model'}",
         f"--ranges={quantized / 'ranges.json'}",
+        f"--factors={quantized / 'channel_factors.json'}",
         f"--masks={next(run_dir.glob('*_prune-*')) / 'masks.npz'}",
         f"--out={tmp_path}",
         "--sequence_length=12",

@@ -34,7 +34,9 @@ _KEPT_ACTIVATIONS = (
 )
 
 
-def dense_int8(float32_file: bytes, ranges: Ranges) -> bytes:
+def dense_int8(
+    float32_file: bytes, ranges: Ranges, factors: Mapping[str, np.ndarray] | None = None
+) -> bytes:
     """Quantize fully-connected layers statically, and embedding tables.
 
     A layer becomes INT8 where `ranges` has its input and its output; others stay float32 (see
@@ -45,6 +47,9 @@ def dense_int8(float32_file: bytes, ranges: Ranges) -> bytes:
         float32_file: from `convert.to_float32`.
         ranges: Keras layer name -> (min, max). A Dense's own name gives the range of its output
             (with bias, before any activation), the name of the layer in front that of its input.
+        factors: by Dense name, a divisor of each output channel, a power of two. The layer computes
+            the divided output, for which its range is meant, and a MUL behind it multiplies it
+            back; so a few outlying channels do not set the step of all.
 
     Raises:
         UserError: no layer has both ranges, a range is empty, or a name is no layer of the file.
@@ -65,7 +70,8 @@ def dense_int8(float32_file: bytes, ranges: Ranges) -> bytes:
         if key not in quantized_inputs:
             quantized_inputs[key] = _int8_copy(graph, source, parameters)
             operators.append(graph.new_operator("QUANTIZE", [source], [quantized_inputs[key]]))
-        operators += _static_layer(graph, operator, layer, quantized_inputs[key], ranges)
+        divisors = (factors or {}).get(layer.name)
+        operators += _static_layer(graph, operator, layer, quantized_inputs[key], ranges, divisors)
     graph.set_operators(operators)
     embeddings.quantize(graph)
     return _checked(graph)
@@ -175,13 +181,22 @@ def _parameters(graph: Graph, tensor: int) -> tuple[float, int]:
 
 
 def _static_layer(
-    graph: Graph, operator: Any, layer: DenseLayer, source: int, ranges: Ranges
+    graph: Graph,
+    operator: Any,
+    layer: DenseLayer,
+    source: int,
+    ranges: Ranges,
+    divisors: np.ndarray | None,
 ) -> list[Any]:
-    """Return the INT8 FULLY_CONNECTED for a float one, and the DEQUANTIZE behind it."""
+    """Return the INT8 FULLY_CONNECTED for a float one, and what makes its output float again."""
     input_scale = float(graph.tensors[source].quantization.scale[0])
     kernel = graph.constant(operator.inputs[1])
     has_bias = len(operator.inputs) > 2 and operator.inputs[2] >= 0
     bias = graph.constant(operator.inputs[2]) if has_bias else None
+    if divisors is not None:
+        # Powers of two: the integers stay the same, only the scales change.
+        kernel = kernel / divisors[:, None]
+        bias = None if bias is None else bias / divisors
     scales = integers.weight_scales(kernel, bias, input_scale)
     weights = graph.add_constant(
         graph.name(operator.inputs[1]),
@@ -210,7 +225,15 @@ def _static_layer(
     layer_operator = graph.new_operator(
         "FULLY_CONNECTED", inputs, [output], operator.builtinOptions, version
     )
-    return [layer_operator, graph.new_operator("DEQUANTIZE", [output], [result])]
+    if divisors is None:
+        return [layer_operator, graph.new_operator("DEQUANTIZE", [output], [result])]
+    divided = graph.add_tensor(f"{graph.name(result)}/divided", graph.shape(result), np.float32)
+    multipliers = graph.add_constant(f"{layer.name}/factors", divisors.astype(np.float32))
+    return [
+        layer_operator,
+        graph.new_operator("DEQUANTIZE", [output], [divided]),
+        graph.new_operator("MUL", [divided, multipliers], [result], schema.MulOptionsT()),
+    ]
 
 
 def _int8_copy(graph: Graph, tensor: int, parameters: tuple[float, int]) -> int:

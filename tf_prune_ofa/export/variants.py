@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from tf_prune_ofa import files
 from tf_prune_ofa.errors import UserError
@@ -30,6 +32,7 @@ def write_variants(
     vocab: Sequence[str],
     labels: Sequence[str] | None = None,
     pruned_layers: Iterable[str] = (),
+    factors: Mapping[str, np.ndarray] | None = None,
     on_file: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
     """Write `<variant>_s<S>.tflite` for each variant, and manifest.json.
@@ -43,6 +46,8 @@ def write_variants(
         vocab: word pieces; the position is the id.
         labels: class names in the order of the logits, or None.
         pruned_layers: names of the Dense layers in masks.npz; the manifest sums up their bytes.
+        factors: divisors [channels] of dense outputs in the static variants, by layer name; see
+            `quantize.dense_int8`.
         on_file: called with the name of each file before it is made, for progress.
 
     Returns:
@@ -65,7 +70,7 @@ def write_variants(
     sequence_length = graph.shape(inputs["input_word_ids"])[-1]
     dense_int8 = b""
     if {"dense_int8", "sparse_int8"} & set(variants):
-        dense_int8 = quantize.dense_int8(float32, ranges)
+        dense_int8 = quantize.dense_int8(float32, ranges, factors)
     make = {
         "float32": lambda: float32,
         "dense_int8": lambda: dense_int8,

@@ -104,3 +104,25 @@ class MovingRange(Quantizer):
     def get_config(self) -> dict[str, Any]:
         """No settings."""
         return {}
+
+
+@keras.utils.register_keras_serializable("tf_prune_ofa")
+class ScaledMovingRange(MovingRange):
+    """`MovingRange` of values divided by channel factors, multiplied back after the rounding.
+
+    `factors` [channels] are powers of two, 1 but for outlying channels (`ranges.channel_factors`).
+    """
+
+    def build(self, tensor_shape: Any, name: str, layer: keras.layers.Layer) -> dict[str, Any]:
+        """Create the range, the momentum and the factors."""
+        factors = layer.add_weight(
+            f"{name}_factors", shape=[int(tensor_shape[-1])], initializer="ones", trainable=False
+        )
+        return super().build(tensor_shape, name, layer) | {"factors": factors}
+
+    def __call__(
+        self, inputs: tf.Tensor, training: bool, weights: dict[str, Any], **kwargs: Any
+    ) -> tf.Tensor:
+        """Return the rounded activations; in training, move the range first."""
+        factors = tf.convert_to_tensor(weights["factors"])
+        return super().__call__(inputs / factors, training, weights, **kwargs) * factors

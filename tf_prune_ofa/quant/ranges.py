@@ -7,12 +7,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
 from tf_prune_ofa.keras_compat import QuantizeWrapper, keras
 from tf_prune_ofa.models.bert import base_layer
 
 Ranges = dict[str, tuple[float, float]]
+Factors = dict[str, np.ndarray]
+
+# A channel is outlying if its largest value is so many times that of the median channel. Below,
+# a power of two would win less than the clipping of later values could lose.
+OUTLYING = 4.0
 
 
 def set_momentum(model: keras.Model, momentum: float) -> None:
@@ -28,6 +35,87 @@ def calibrate(model: keras.Model, batches: Iterable[Any]) -> None:
     for count, inputs in enumerate(batches):
         set_momentum(model, count / (count + 1))
         model(inputs, training=True)
+
+
+def channel_factors(model: keras.Model, batches: Iterable[Any]) -> Factors:
+    """Find the outlying output channels of dense layers that feed the residual stream.
+
+    A few channels of BERT's feed-forward outputs are a hundred times larger than the rest
+    (Bondarenko et al. 2021), and with one INT8 step for the whole tensor little is left of the
+    others. Such a channel is divided by a power of two in front of the rounding and multiplied
+    back behind it; in the file this changes no weight integer, only scales.
+
+    Args:
+        model: the float model.
+        batches: inputs to look at.
+
+    Returns:
+        Factors [channels], powers of two >= 1, of the layers that have an outlying channel.
+    """
+    outputs = {
+        layer.name: layer.output
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Dense) and feeds_residual(layer)
+    }
+    watched = keras.Model(model.inputs, outputs)
+    largest: dict[str, np.ndarray] = {}
+    for inputs in batches:
+        for name, value in watched(inputs, training=False).items():
+            seen = np.abs(value.numpy()).max(axis=(0, 1))
+            largest[name] = np.maximum(seen, largest.get(name, 0.0))
+    found = {}
+    for name, size in largest.items():
+        excess = size / max(OUTLYING * float(np.median(size)), np.finfo(np.float32).tiny)
+        factors = np.exp2(np.ceil(np.log2(np.maximum(excess, 1.0)))).astype(np.float32)
+        if np.any(factors > 1):
+            found[name] = factors
+    return found
+
+
+def feeds_residual(layer: keras.layers.Layer) -> bool:
+    """Return whether a Dense layer's output is added to the residual stream."""
+    return layer.name.endswith("/output")
+
+
+def assign_factors(model: keras.Model, factors: Factors) -> None:
+    """Put channel factors into a model that emulates INT8; layers without keep 1."""
+    for layer in model.layers:
+        name = base_layer(layer).name
+        for variable in layer.weights:
+            if _tail(variable) == "output_factors" and name in factors:
+                variable.assign(factors[name])
+
+
+def save_factors(path: str | Path, factors: Factors) -> None:
+    """Write channel factors as JSON: of each layer, the channels whose factor is not 1."""
+    write_json(
+        path,
+        {
+            name: {
+                "channels": len(values),
+                "factors": {str(i): float(values[i]) for i in np.flatnonzero(values != 1)},
+            }
+            for name, values in factors.items()
+        },
+    )
+
+
+def load_factors(path: str | Path) -> Factors:
+    """Read what `save_factors` wrote.
+
+    Raises:
+        UserError: missing or damaged.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        factors = {}
+        for name, entry in data.items():
+            factors[name] = np.ones(entry["channels"], np.float32)
+            for channel, factor in entry["factors"].items():
+                factors[name][int(channel)] = factor
+        return factors
+    except (OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        raise UserError(f"{path} is not a readable file of channel factors: {error}") from error
 
 
 def trained_ranges(model: keras.Model) -> Ranges:

@@ -20,7 +20,13 @@ from tf_prune_ofa.keras_compat import (
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.models import layers as model_layers
 from tf_prune_ofa.pruning.rules import match_layers
-from tf_prune_ofa.quant.quantizers import ChannelWeights, EmbeddingRows, MovingRange
+from tf_prune_ofa.quant.quantizers import (
+    ChannelWeights,
+    EmbeddingRows,
+    MovingRange,
+    ScaledMovingRange,
+)
+from tf_prune_ofa.quant.ranges import feeds_residual
 
 
 class _Config(QuantizeConfig):
@@ -59,7 +65,7 @@ class DenseInt8(_Config):
 
     def get_output_quantizers(self, layer: keras.layers.Layer) -> list[Any]:
         """Return the output's quantizer."""
-        return [MovingRange()]
+        return [ScaledMovingRange() if feeds_residual(layer) else MovingRange()]
 
 
 @keras.utils.register_keras_serializable("tf_prune_ofa")

@@ -12,6 +12,7 @@ from tf_prune_ofa.stages.workspace import Workspace
 MODEL_FOLDER = "model"
 MASKS_FILE = "masks.npz"
 RANGES_FILE = "ranges.json"
+FACTORS_FILE = "channel_factors.json"
 RESULT_FILE = "result.json"
 
 

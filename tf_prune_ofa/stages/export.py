@@ -18,8 +18,8 @@ from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks
-from tf_prune_ofa.quant.ranges import load_ranges
-from tf_prune_ofa.stages.context import RANGES_FILE, Context
+from tf_prune_ofa.quant.ranges import Factors, load_factors, load_ranges
+from tf_prune_ofa.stages.context import FACTORS_FILE, RANGES_FILE, Context
 
 
 def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
@@ -32,6 +32,7 @@ def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
         sequence_length=settings.sequence_length,
         variants=settings.variants,
         ranges=load_ranges(ranges_file) if ranges_file.exists() else None,
+        factors=channel_factors(start.folder),
         masks=pattern(context, settings.start),
     )
     return {entry["variant"]: _sizes(entry) for entry in manifest["files"]}
@@ -44,6 +45,7 @@ def export_folder(
     sequence_length: int,
     variants: Sequence[str] = VARIANTS,
     ranges: Ranges | None = None,
+    factors: Factors | None = None,
     calibration_texts: Sequence[str] = (),
     masks: Masks | None = None,
 ) -> dict[str, Any]:
@@ -55,6 +57,7 @@ def export_folder(
         sequence_length: fixed S of every file.
         variants: which files to write.
         ranges: of a quantize stage; needed for the static variants, unless there are
+        factors: of outlying channels, from the same stage.
         calibration_texts: texts to measure ranges on (post-training quantization).
         masks: the pattern, checked before anything is written.
 
@@ -86,6 +89,7 @@ def export_folder(
         vocab=wordpiece.pieces,
         labels=huggingface.read_labels(folder),
         pruned_layers=masks or {},
+        factors=factors,
         on_file=lambda name: print(f"  writing {name}", flush=True),
     )
 
@@ -114,6 +118,12 @@ def task_model(folder: Path, *, sequence_length: int | None = None) -> keras.Mod
     )
     huggingface.load_weights(model, folder)
     return model
+
+
+def channel_factors(folder: Path) -> Factors:
+    """Return the channel factors that a quantize stage left in its folder; none of other stages."""
+    path = folder / FACTORS_FILE
+    return load_factors(path) if path.exists() else {}
 
 
 def pattern(context: Context, start: str) -> Masks:

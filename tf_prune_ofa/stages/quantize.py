@@ -12,7 +12,7 @@ from tf_prune_ofa.config import QuantizeSettings
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.lock import PatternLock, assert_zeros, load_masks
 from tf_prune_ofa.quant import ranges, scheme
-from tf_prune_ofa.stages.context import RANGES_FILE, Context
+from tf_prune_ofa.stages.context import FACTORS_FILE, RANGES_FILE, Context
 from tf_prune_ofa.stages.prune import sparsity_figures
 from tf_prune_ofa.stages.training import TrainingJob
 from tf_prune_ofa.text_table import text_table
@@ -42,7 +42,10 @@ def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
         hidden_states=settings.loss.hidden > 0,
         attention_scores=settings.loss.attention > 0,
     )
-    ranges.calibrate(student, job.calibration_inputs(settings.calibration_batches))
+    examples = job.calibration_inputs(settings.calibration_batches)
+    factors = ranges.channel_factors(dense, examples)
+    ranges.assign_factors(student, factors)
+    ranges.calibrate(student, examples)
     ranges.set_momentum(student, settings.range_momentum)
     kernels = dense_kernels(student)
     job.fit(
@@ -56,6 +59,7 @@ def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
         ],
         before_save=lambda where: assert_zeros(kernels, masks, where=where),
     )
+    ranges.save_factors(context.folder / FACTORS_FILE, factors)
     ranges.save_ranges(context.folder / RANGES_FILE, ranges.trained_ranges(student))
     job.save(student)
     figures = job.figures(student)

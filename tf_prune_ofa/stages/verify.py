@@ -25,7 +25,7 @@ from tf_prune_ofa.pruning.lock import Masks
 from tf_prune_ofa.quant import ranges, scheme
 from tf_prune_ofa.runtime.interpreter import Interpreter
 from tf_prune_ofa.stages.context import RANGES_FILE, Context
-from tf_prune_ofa.stages.export import pattern, task_model
+from tf_prune_ofa.stages.export import channel_factors, pattern, task_model
 from tf_prune_ofa.train.evaluate import metrics_for, predict
 
 STATIC = ("dense_int8", "sparse_int8")
@@ -89,7 +89,8 @@ def verify(context: Context, start: str, *, examples_limit: int, threads: int) -
             checked["max_logit_difference_steps"] = checked["max_logit_difference"] / step
             checked |= assert_integers(content, masks, path)
         if variant == "dense_int8":
-            layers = layer_differences(path, references["int8"], inputs)
+            factors = channel_factors(context.results[export.start].folder)
+            layers = layer_differences(path, references["int8"], inputs, factors)
         entries.append(checked)
     if set(STATIC) <= set(logits):
         is_equal = bool(np.array_equal(logits["dense_int8"], logits["sparse_int8"]))
@@ -121,6 +122,7 @@ def emulated_model(context: Context, start: str, weights: keras.Model) -> keras.
     model = scheme.apply(config, head, weights, float_layers)
     saved = ranges.load_ranges(context.results[start].folder / RANGES_FILE)
     ranges.assign_ranges(model, saved)
+    ranges.assign_factors(model, channel_factors(context.results[start].folder))
     return model
 
 
@@ -173,7 +175,9 @@ def assert_integers(content: bytes, masks: Masks, path: Path) -> dict[str, Any]:
     return {"zeros_in_pruned_layers": zeros / sum(kernel.size for kernel in kernels)}
 
 
-def layer_differences(path: Path, reference: keras.Model, inputs: Inputs) -> list[dict[str, Any]]:
+def layer_differences(
+    path: Path, reference: keras.Model, inputs: Inputs, factors: ranges.Factors
+) -> list[dict[str, Any]]:
     """Compare every INT8 layer's output in the file with Keras's, in INT8 steps, worst first.
 
     Differences add up from layer to layer: a value that Keras and the runtime round to different
@@ -195,7 +199,8 @@ def layer_differences(path: Path, reference: keras.Model, inputs: Inputs) -> lis
             integers = interpreter.tensor(layer.output_tensor).astype(np.float64)
             integers = integers.reshape(expected[name][index].shape)
             values = (integers - layer.output_zero_point) * step
-            difference = np.abs(values - expected[name][index]) / step
+            wanted = expected[name][index] / factors.get(name, 1.0)
+            difference = np.abs(values - wanted) / step
             is_sequence = difference.ndim == 2
             steps[name].append((difference[mask > 0] if is_sequence else difference).ravel())
     rows = []
