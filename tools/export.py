@@ -1,9 +1,9 @@
 """Export a task model (a Hugging Face folder) as `.tflite` files, one for each variant.
 
     export.py --model=FOLDER --out=DIR
-    [--ranges=ranges.json --factors=channel_factors.json | --calibration_texts=FILE]
-    [--masks=masks.npz]
-              [--sequence_length=64] [--variants=float32,dynamic_int8,dense_int8,sparse_int8]
+              [--ranges=ranges.json --factors=channel_factors.json | --calibration_texts=FILE]
+              [--masks=masks.npz] [--sequence_length=64]
+              [--variants=float32,dynamic_int8,dense_int8,sparse_int8]
 
 The static variants need activation ranges: those of a quantize stage, or ranges measured on
 texts, one a line (post-training quantization).

@@ -72,17 +72,16 @@ SIZES = [
 ]
 
 
-has_new_keras_hub = pytest.mark.skipif(
-    sys.version_info < (3, 11),
-    reason="keras-hub 0.25, the last for Python 3.10, cannot load such a folder",
-)
+OLD_KERAS_HUB = "keras-hub 0.25, the last for Python 3.10, cannot load such a folder"
+has_new_keras_hub = pytest.mark.skipif(sys.version_info < (3, 11), reason=OLD_KERAS_HUB)
 
 
-@has_new_keras_hub
 @pytest.mark.parametrize(
     "config", SIZES, ids=[f"{c.architecture}-{c.num_layers}x{c.hidden_size}" for c in SIZES]
 )
 def test_keras_nlp_computes_the_same_from_a_folder_of_ours(config, tmp_path, vocab):
+    if config.architecture == "bert" and sys.version_info < (3, 11):
+        pytest.skip(OLD_KERAS_HUB)
     import keras_nlp
 
     # keras-nlp 0.32 looks for "distilbert.embeddings..." and finds nothing in the folder of a
