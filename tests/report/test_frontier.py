@@ -1,0 +1,88 @@
+import pytest
+import synthetic
+
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.report import frontier
+from tf_prune_ofa.report.collect import Run, Stage, collect_run
+from tf_prune_ofa.report.frontier_plot import plots
+
+STATIC = ("dense_int8", "sparse_int8")
+
+
+def run_with(rules, pattern="unstructured"):
+    sparsity = {"rules": rules, "pattern": pattern}
+    result = {"config": {"stage": {"sparsity": sparsity}}, "figures": {"sparsity": 0.5}}
+    return Run("r", {}, (Stage("prune", "prune", result),))
+
+
+def pruned_run(folder):
+    synthetic.write_run(folder)
+    stage = folder / "03_prune-0f3a9c21"
+    content = (stage / "result.json").read_text()
+    settings = '"stage": {"sparsity": {"rules": {"encoder_.*": 0.85}, "pattern": "1x4"}, '
+    assert '"stage": {' in content
+    (stage / "result.json").write_text(content.replace('"stage": {', settings, 1))
+    for variant in synthetic.FILES:
+        (folder / "06_export-0f3a9c21" / synthetic.file_name(variant)).write_bytes(b"file")
+    return folder
+
+
+def test_the_pattern_is_that_of_the_rules_or_of_the_stage():
+    assert frontier.pattern_of(Run("r", {}, ())) == "dense"
+    assert frontier.pattern_of(run_with({"encoder_.*": 0.9}, "64x32")) == "64x32"
+    rules = {
+        "a": {"sparsity": 0.25, "pattern": "heads"},
+        "b": {"sparsity": 0.5, "pattern": "neurons"},
+    }
+    assert frontier.pattern_of(run_with(rules)) == "heads + neurons"
+
+
+def test_candidates_of_a_run_with_and_without_the_delegate(tmp_path):
+    folder = pruned_run(tmp_path / "run")
+    run = collect_run(folder)
+    plain = frontier.candidates(run, folder, variants=STATIC)
+    assert [(one.variant, one.series) for one in plain] == [(name, "1x4") for name in STATIC]
+    assert plain[0].score == 0.857 and plain[0].sparsity == 0.85
+    assert plain[0].path.is_file()
+    more = frontier.candidates(run, folder, variants=STATIC, delegate={"delegate": "auto"})
+    assert [one.series for one in more] == ["1x4", "1x4", "1x4, delegate"]
+    assert more[-1].options == {"delegate": "auto"} and more[-1].variant == "sparse_int8"
+
+
+def test_a_run_without_the_files_is_refused(tmp_path):
+    folder = pruned_run(tmp_path / "run")
+    run = collect_run(folder)
+    with pytest.raises(UserError, match="no verified file of block_sparse_int8"):
+        frontier.candidates(run, folder, variants=["block_sparse_int8"])
+    with pytest.raises(UserError, match="has no dense teacher with a score"):
+        frontier.teacher_score(run_with({"encoder_.*": 0.5}))
+
+
+def test_the_fastest_good_enough_point():
+    points = [
+        {"score": 0.849, "ratio": 0.9},
+        {"score": 0.840, "ratio": 0.6},
+        {"score": 0.839, "ratio": 0.4},
+    ]
+    assert frontier.best_within(points, 0.85, 0.01)["ratio"] == 0.6
+    assert frontier.best_within(points, 0.90, 0.01) is None
+
+
+def test_points_and_plots(tmp_path):
+    folder = pruned_run(tmp_path / "run")
+    chosen = frontier.candidates(collect_run(folder), folder, variants=STATIC)
+    timing = {"latency_ms": {"median": 2.0}, "ratio": {"ratio": 1.0}, "cpu_ratio": {"ratio": 1.0}}
+    found = frontier.points(chosen, {"files": [timing, timing]})
+    assert found[1]["size_bytes"] == 15_700_000 and found[1]["ratio"] == 1.0
+    result = {
+        "task": "glue/sst2",
+        "score_name": "accuracy",
+        "teacher_score": 0.868,
+        "points": found,
+    }
+    drawn = plots(result)
+    assert [plot.key for plot in drawn] == [
+        "frontier_glue_sst2_latency",
+        "frontier_glue_sst2_size",
+    ]
+    assert all(plot.png.startswith(b"\x89PNG") for plot in drawn)

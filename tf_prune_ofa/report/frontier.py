@@ -1,0 +1,150 @@
+"""Frontier: score against measured latency and file size, over several runs of one task.
+
+Each run gives its static INT8 files. All of them are measured in turns in one go, with the dense
+INT8 file of one run as the reference; scores are those that the runs' verify stages measured on
+the files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.report.collect import Run
+from tf_prune_ofa.report.rows import by_file, model_sparsity, score_name
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One file of one run, before it is measured.
+
+    Attributes:
+        path: of the file.
+        variant: as exported.
+        series: which points belong together: pattern of zeros, and what runs them.
+        sparsity: share of zeros in the pruned kernels, in [0, 1].
+        score: of the file on held-out examples.
+        options: of the runtime; see `bench.rows.Row`.
+        size_bytes, gzip_bytes: of the file.
+    """
+
+    path: Path
+    variant: str
+    series: str
+    sparsity: float
+    score: float
+    size_bytes: int
+    gzip_bytes: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def pattern_of(run: Run) -> str:
+    """Return the pattern of a run's zeros as its prune stage was told it; `DENSE` without one."""
+    stages = run.of_kind("prune")
+    if not stages:
+        return DENSE
+    sparsity = stages[-1].config["stage"]["sparsity"]
+    own = [rule.get("pattern", "") for rule in sparsity["rules"].values() if isinstance(rule, dict)]
+    return " + ".join(dict.fromkeys(own)) or sparsity["pattern"]
+
+
+def teacher_score(run: Run) -> float:
+    """Return the score of the last dense float model of a run.
+
+    Raises:
+        UserError: it has none.
+    """
+    name = score_name(run)
+    found = [s.figures[name] for s in run.of_kind("teacher") if name in s.figures]
+    if not found:
+        raise UserError(
+            f"run '{run.name}' has no dense teacher with a score; its stages are "
+            f"{', '.join(stage.name for stage in run.stages)}"
+        )
+    return found[-1]
+
+
+def candidates(
+    run: Run, folder: Path, *, variants: Sequence[str], delegate: Mapping[str, Any] | None = None
+) -> list[Candidate]:
+    """Return the files of a run that belong in a frontier.
+
+    Args:
+        run: what its stages wrote.
+        folder: of the run.
+        variants: which exported files to take.
+        delegate: options that open a file with the sparse delegate; None for the stock runtime
+            alone. With them the dense file is taken once more, run by the delegate.
+
+    Raises:
+        UserError: the run has no verified files of these variants.
+    """
+    name, pattern, sparsity = score_name(run), pattern_of(run), model_sparsity(run) or 0.0
+    verified = by_file((run.detail("verify") or {}).get("files"))
+    found = []
+    for entry in run.exported:
+        checked = verified.get(entry["file"], {})
+        if entry["variant"] not in variants or name not in checked:
+            continue
+        path = next(iter(sorted(folder.glob(f"*_export-*/{entry['file']}"))), None)
+        if path is None:
+            raise UserError(f"{folder} has no file {entry['file']}, which its manifest names")
+        plain = Candidate(
+            path,
+            entry["variant"],
+            pattern,
+            sparsity,
+            checked[name],
+            entry["size_bytes"],
+            entry["gzip_bytes"],
+        )
+        found.append(plain)
+        if delegate is not None and pattern != DENSE and entry["variant"] == "sparse_int8":
+            series = f"{pattern}, delegate"
+            found.append(Candidate(**{**_fields(plain), "series": series, "options": delegate}))
+    if not found:
+        raise UserError(
+            f"{folder} has no verified file of {', '.join(variants)}; run its recipe to the end"
+        )
+    return found
+
+
+def points(chosen: Sequence[Candidate], measured: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Join candidates with the figures of `bench.host.benchmark_rows`, in the same order."""
+    return [
+        {
+            **{key: value for key, value in asdict(one).items() if key not in ("path", "options")},
+            "latency_ms": timing["latency_ms"]["median"],
+            "ratio": timing["ratio"]["ratio"],
+            "cpu_ratio": timing["cpu_ratio"]["ratio"],
+        }
+        for one, timing in zip(chosen, measured["files"], strict=True)
+    ]
+
+
+def best_within(
+    points: Sequence[Mapping[str, Any]], teacher: float, margin: float
+) -> Mapping[str, Any] | None:
+    """Return the fastest point that is at most `margin` below the teacher; None if there is none.
+
+    >>> points = [{"score": 0.84, "ratio": 0.9}, {"score": 0.80, "ratio": 0.5}]
+    >>> best_within(points, 0.85, 0.01)["ratio"]
+    0.9
+    """
+    good = [point for point in points if point["score"] >= teacher - margin - 1e-9]
+    return min(good, key=lambda point: point["ratio"], default=None)
+
+
+def file_stem(task: str) -> str:
+    """Return a task's name as part of a file name."""
+    return re.sub(r"\W+", "_", task).strip("_")
+
+
+def _fields(one: Candidate) -> dict[str, Any]:
+    return {key: getattr(one, key) for key in one.__dataclass_fields__}

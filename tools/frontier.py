@@ -1,0 +1,115 @@
+"""Score against latency and file size of several runs of one task: a table, JSON and two plots.
+
+    frontier.py --dense=RUN_DIR [--delegate] [--threads=N] [--out=DIR] RUN_DIR...
+
+Each RUN_DIR is a recipe's run with its export and verify stages done; the run named by --dense is
+one without pruning, whose dense INT8 file is the reference. All files are measured in turns.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from tf_prune_ofa.bench.host import BenchSettings
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.files import write_bytes, write_json
+from tf_prune_ofa.text_table import megabytes, text_table
+from tf_prune_ofa.tools._main import run
+
+_DENSE = flags.DEFINE_string("dense", None, "run without pruning: the reference", required=True)
+_OUT = flags.DEFINE_string("out", "runs/frontier", "folder of the JSON and the plots")
+_VARIANTS = flags.DEFINE_list(
+    "variants", ["sparse_int8", "block_sparse_int8"], "exported files of the pruned runs"
+)
+_DELEGATE = flags.DEFINE_boolean("delegate", False, "also run sparse files with our delegate")
+_THREADS = flags.DEFINE_integer("threads", 1, "threads of the runtime")
+_RUNS = flags.DEFINE_integer("runs", 200, "counted runs of each file")
+_SECONDS = flags.DEFINE_float("seconds", 120.0, "stop taking turns after so long")
+_MARGIN = flags.DEFINE_float("margin", 0.01, "how far below the teacher a good file may score")
+
+
+def main(argv: list[str]) -> None:
+    """Measures the files of the runs named in `argv`, and prints and draws the frontier."""
+    if len(argv) < 2:
+        raise UserError("name at least one run folder beside --dense")
+    folders = [Path(_DENSE.value), *map(Path, argv[1:])]
+    settings = BenchSettings(threads=_THREADS.value, runs=_RUNS.value, seconds=_SECONDS.value)
+    result = measure(folders, _VARIANTS.value, settings, delegate=_DELEGATE.value)
+    print(table(result))
+    from tf_prune_ofa.report.frontier import best_within, file_stem
+    from tf_prune_ofa.report.frontier_plot import plots
+
+    best = best_within(result["points"], result["teacher_score"], _MARGIN.value)
+    if best is None:
+        print(f"\nNo file scores within {_MARGIN.value} of the teacher.")
+    else:
+        print(
+            f"\nFastest within {_MARGIN.value} of the teacher ({result['teacher_score']:.4f}): "
+            f"{best['series']} at {best['sparsity']:.0%}, {best['score']:.4f}, "
+            f"{1 / best['ratio']:.2f} times as fast as the dense INT8 file."
+        )
+    out = Path(_OUT.value)
+    target = out / f"frontier_{file_stem(result['task'])}.json"
+    write_json(target, result)
+    for plot in plots(result):
+        write_bytes(out / f"{plot.key}.png", plot.png)
+    print(f"\nWritten to {target}, plots beside it.")
+
+
+def measure(
+    folders: list[Path], variants: list[str], settings: BenchSettings, *, delegate: bool
+) -> dict[str, Any]:
+    """Return the frontier as plain JSON values; the first folder is the dense run."""
+    from tf_prune_ofa.bench.host import benchmark_rows
+    from tf_prune_ofa.bench.rows import Row
+    from tf_prune_ofa.report import frontier
+    from tf_prune_ofa.report.collect import collect_run
+    from tf_prune_ofa.report.rows import score_name
+
+    runs = [collect_run(folder) for folder in folders]
+    options = {"delegate": "auto"} if delegate else None
+    [reference] = frontier.candidates(runs[0], folders[0], variants=["dense_int8"])
+    chosen = [reference]
+    for one, folder in zip(runs[1:], folders[1:], strict=True):
+        chosen += frontier.candidates(one, folder, variants=variants, delegate=options)
+    rows = [
+        Row(one.path, options=one.options, label=f"{place} {one.series} {one.variant}")
+        for place, one in enumerate(chosen)
+    ]
+    measured = benchmark_rows(rows, settings, reference=0)
+    task = runs[0].stages[0].config.get("task") or {}
+    return {
+        "task": task.get("source", "task"),
+        "score_name": score_name(runs[0]),
+        "teacher_score": frontier.teacher_score(runs[0]),
+        "runtime": measured["runtime"],
+        "machine": measured["machine"],
+        "warnings": measured["warnings"],
+        "points": frontier.points(chosen, measured),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the frontier as a table, fastest first."""
+    rows = [
+        [
+            point["series"],
+            point["variant"],
+            f"{100 * point['sparsity']:.0f} %",
+            f"{point['score']:.4f}",
+            f"{100 * (point['score'] - result['teacher_score']):+.1f}",
+            f"{point['ratio']:.2f}",
+            f"{point['latency_ms']:.2f}",
+            megabytes(point["size_bytes"]),
+            megabytes(point["gzip_bytes"]),
+        ]
+        for point in sorted(result["points"], key=lambda point: point["ratio"])
+    ]
+    heads = ["zeros", "file", "sparsity", result["score_name"], "to teacher, points",
+             "ratio", "latency ms", "MB", "MB gzip"]  # fmt: skip
+    return text_table(heads, rows, left=range(2))
+
+
+if __name__ == "__main__":
+    run(main)
