@@ -1,0 +1,94 @@
+"""WikiExtractor's text as a corpus file: a document a line, in random order."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.files import atomic_path
+
+_OPENERS = {".xz": lzma.open, ".bz2": bz2.open, ".gz": gzip.open}
+
+
+def read_documents(path: str | Path, *, min_characters: int = 0) -> Iterator[str]:
+    """Yield the documents of a file in WikiExtractor's form, each as one line without its title.
+
+    Args:
+        path: plain, or packed as .xz, .bz2 or .gz.
+        min_characters: leave shorter documents out: they are lists and redirects.
+
+    Raises:
+        UserError: the file cannot be read, is damaged, or has no `<doc ...>` line.
+    """
+    opener = _OPENERS.get(Path(path).suffix, open)
+    found = False
+    lines: list[str] | None = None
+    try:
+        with opener(path, "rt", encoding="utf-8", errors="strict") as file:
+            for line in _lines(file):
+                if line.startswith("<doc "):
+                    found, lines = True, []
+                elif line.startswith("</doc>"):
+                    text = " ".join(lines[1:] if lines else [])
+                    if text and len(text) >= min_characters:
+                        yield text
+                    lines = None
+                elif lines is not None and line:
+                    lines.append(line)
+    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as text: {error}") from error
+    if not found:
+        raise UserError(
+            f"{path} has no '<doc ...>' line; WikiExtractor writes one before each document. Run "
+            "it on the dump first, without --json"
+        )
+
+
+def write_corpus(
+    paths: Iterable[str | Path],
+    target: str | Path,
+    *,
+    megabytes: float,
+    min_characters: int = 400,
+    seed: int = 0,
+) -> tuple[int, int]:
+    """Write a random selection of documents to `target`, a document a line.
+
+    Args:
+        paths: files for `read_documents`.
+        target: text file that `task.corpus` of a recipe can name.
+        megabytes: how much text at most, in million bytes; 0 for all of it.
+        min_characters: of a document.
+        seed: of the order; a file of another size with the same seed begins with the same text.
+
+    Returns:
+        Number of documents and of bytes written.
+
+    Raises:
+        UserError: see `read_documents`; or no document is long enough.
+    """
+    documents = [d for path in paths for d in read_documents(path, min_characters=min_characters)]
+    if not documents:
+        raise UserError(f"no document has {min_characters} characters; choose fewer")
+    order = np.random.default_rng(seed).permutation(len(documents))
+    limit = megabytes * 1e6 or float("inf")
+    count = size = 0
+    with atomic_path(target) as temporary, open(temporary, "wb") as file:
+        for place in order:
+            line = documents[place].encode() + b"\n"
+            if size + len(line) > limit and count:
+                break
+            file.write(line)
+            count, size = count + 1, size + len(line)
+    return count, size
+
+
+def _lines(file: IO[str]) -> Iterator[str]:
+    return (" ".join(line.split()) for line in file)
