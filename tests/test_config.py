@@ -11,6 +11,7 @@ from tf_prune_ofa.config import (
     About,
     PruneSettings,
     Recipe,
+    RuleSettings,
     TrainSettings,
     digest,
     load_recipe,
@@ -19,6 +20,7 @@ from tf_prune_ofa.config import (
     to_dict,
 )
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.schedules import steps_of
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -113,6 +115,14 @@ def test_a_number_without_a_dot_is_a_number(recipe_file, text, value):
             changed(stages={"export": {"start": "", "variants": ["dense_int"]}}),
             "export.variants: unknown variant 'dense_int'. Did you mean 'dense_int8'?",
         ),
+        (
+            changed(stages={"export": {"start": "", "variants": ["block_sparse_int8"]}}),
+            "export.variants: block_sparse_int8 is verified against dense_int8, which is not",
+        ),
+        (
+            stage(sparsity={"rewind": "cycle"}),
+            "prune.sparsity.rewind must be one of True, False, 'cycles', got 'cycle'. Did you mean",
+        ),
         (stage(objective="mml"), "prune.objective must be one of 'mlm', 'task', got 'mml'"),
         (changed(stages={"prune": {"zzz": 1}}), "unknown key 'prune.zzz'"),
     ],
@@ -143,6 +153,9 @@ def test_unknown_names_are_refused_with_the_nearest(data, message):
         (stage(loss=0.5), "'prune.loss' must be a mapping of settings, got 0.5"),
         (stage(sparsity={"rules": ["a"]}), "prune.sparsity.rules must be a mapping, got ['a']"),
         (stage(sparsity={"rules": {"a": "b"}}), "prune.sparsity.rules.a must be of type float"),
+        (stage(sparsity={"rules": {"a": {"pattern": "heads"}}}), "rules.a' needs 'sparsity', got"),
+        (stage(sparsity={"rules": {"a": {"sparse": 0.5}}}), "'prune.sparsity.rules.a.sparse'. Did"),
+        (stage(sparsity={"fisher": {"block": 0}}), "prune.sparsity.fisher.block must be 1 or more"),
         (changed(stages={"prune": 3}), "stage 'prune' must be a mapping of settings, got 3"),
         (changed(stages=[]), "a recipe needs 'stages'"),
         (changed(stages={}), "a recipe needs 'stages'"),
@@ -177,6 +190,11 @@ def test_wrong_types_are_refused_with_the_place(data, message):
         (changed(task={"train_limit": -1}), "task.train_limit"),
         (changed(task={"max_length": 0}), "task.max_length"),
         (changed(seed=-1), "seed"),
+        (stage(augment={"probability": 1.1}), "prune.augment.probability"),
+        (stage(augment={"copies": 0}), "prune.augment.copies"),
+        (stage(loss={"teacher_layers": [0]}), "prune.loss.teacher_layers"),
+        (stage(sparsity={"cycle_floor": -0.1}), "prune.sparsity.cycle_floor"),
+        (changed(task={"corpus_length": -1}), "task.corpus_length"),
     ],
 )
 def test_numbers_out_of_range_are_refused_with_the_place(data, key):
@@ -249,6 +267,44 @@ def test_bad_overrides_are_refused(recipe_file, override, message):
     assert message in str(error.value)
 
 
+# Tasks by name
+
+
+def write_task(folder, text="{source: files, train: c.tsv, dev: d.tsv}"):
+    (folder / "own.yaml").write_text(text)
+    return folder
+
+
+def test_a_task_is_included_by_name(recipe_file, tmp_path, monkeypatch):
+    """A file beside the recipe, from the working folder, or of this package."""
+    text = RECIPE.replace("{source: files, train: a.tsv, dev: b.tsv, labels: [0, 1]}", "own.yaml")
+    write_task(tmp_path)
+    assert load_recipe(recipe_file(text)).task.train == "c.tsv"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write_task(elsewhere, "{source: files, train: e.tsv, dev: f.tsv}")
+    monkeypatch.chdir(elsewhere)
+    assert load_recipe(recipe_file(text)).task.train == "e.tsv"
+    chosen = load_recipe(recipe_file(text), ["task=mrpc", "task.max_length=99"]).task
+    assert (chosen.source, chosen.max_length, chosen.train) == ("glue/mrpc", 99, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("mprc", "{}", "no task of that name. Did you mean 'mrpc'?; tasks are cola, mnli"),
+        ("own.yaml", "[1]", "must hold the settings of a task, got list"),
+        ("own.yaml", "a: [", "is not valid YAML"),
+        ("own.yaml", "{sauce: files}", "unknown key 'task.sauce'. Did you mean 'source'?"),
+    ],
+)
+def test_tasks_that_are_none(recipe_file, tmp_path, name, text, message):
+    write_task(tmp_path, text)
+    with pytest.raises(UserError) as error:
+        load_recipe(recipe_file(), [f"task={name}"])
+    assert message in str(error.value)
+
+
 # References
 
 
@@ -269,7 +325,22 @@ def test_model_is_a_start_but_no_teacher():
         build(changed(stages={"prune": {"teacher": "model"}}))
 
 
-@pytest.mark.parametrize("term", ["soft", "hidden", "attention"])
+def test_a_teacher_may_come_from_a_folder_or_a_hub(tmp_path, monkeypatch):
+    for name in ("hf://user/model", "models/large", str(tmp_path)):
+        recipe = build(stage(teacher=name, loss={"soft": 1.0}, augment={"model": name}))
+        assert recipe.stages["prune"].teacher == name
+        assert config.references(recipe.stages["prune"]) == {
+            "start": "model", "teacher": name, "augment.model": name
+        }  # fmt: skip
+    with pytest.raises(UserError, match="prune.start refers to 'hf://user/model'"):
+        build(stage(start="hf://user/model"))
+    with pytest.raises(UserError, match="prune.augment.model refers to 'mlm', which is not a"):
+        build(stage(augment={"model": "mlm"}))
+    monkeypatch.chdir(tmp_path.parent)
+    build(stage(teacher=tmp_path.name, loss={"soft": 1.0}))
+
+
+@pytest.mark.parametrize("term", ["soft", "hidden", "attention", "layerwise"])
 def test_distillation_needs_a_teacher(term):
     with pytest.raises(UserError, match="prune.loss has .* but prune.teacher names no stage"):
         build(stage(loss={term: 0.5}))
@@ -351,8 +422,10 @@ def test_tiny_keeps_the_path_and_shrinks_the_work(path):
         if not isinstance(full, TrainSettings):
             continue
         assert small.length == "12 steps"
-        for key in ("start", "teacher", "objective", "loss", "nsp", "mlm_distil", "learning_rate"):
+        for key in ("start", "teacher", "objective", "nsp", "mlm_distil", "learning_rate"):
             assert getattr(small, key) == getattr(full, key)
+        # The tiny encoder has two layers only.
+        assert small.loss == dataclasses.replace(full.loss, teacher_layers=())
         if isinstance(full, PruneSettings):
             assert small.sparsity.rules == full.sparsity.rules
     # Another digest for every stage: a tiny run never passes for the real one.
@@ -374,7 +447,25 @@ def test_tiny_distilbert_stays_distilbert():
 def test_tiny_replaces_schedules_in_steps_by_shares():
     sparsity = {"begin": 1000, "ramp_end": "50000 steps", "mask_end": "90%", "frequency": 1000}
     tiny = shrink(build(stage(sparsity=sparsity))).stages["prune"].sparsity
-    assert (tiny.begin, tiny.ramp_end, tiny.mask_end, tiny.frequency) == (0, "50%", "90%", 1)
+    assert (tiny.begin, tiny.ramp_end, tiny.mask_end, tiny.frequency) == (1, "50%", "90%", 1)
+    for begin, small in ((0, "0%"), ("1%", 1), ("10%", "10%")):
+        tiny = shrink(build(stage(sparsity={"begin": begin}))).stages["prune"].sparsity
+        assert tiny.begin == small  # a step before, wherever there is any
+
+
+def test_tiny_has_blocks_that_divide_its_kernels():
+    rules = {"a": {"sparsity": 0.5, "pattern": "24x4"}, "b": {"sparsity": 0.5, "pattern": "heads"}}
+    sparsity = {"rules": rules | {"c": 0.5}, "pattern": "64x32", "fisher": {"gradients": 9}}
+    tiny = shrink(build(stage(sparsity=sparsity))).stages["prune"].sparsity
+    assert tiny.pattern == "8x8" and tiny.fisher.gradients == 1
+    assert tiny.rules == {"a": RuleSettings(0.5, "8x4"), "b": RuleSettings(0.5, "heads"), "c": 0.5}
+
+
+def test_tiny_one_shot_stays_one_shot():
+    sparsity = {"begin": 0, "ramp_end": 0, "mask_end": 0, "frequency": 1}
+    tiny = shrink(build(stage(sparsity=sparsity))).stages["prune"].sparsity
+    schedule = (tiny.begin, tiny.ramp_end, tiny.mask_end)
+    assert [steps_of(d, steps_per_epoch=9, total=12) for d in schedule] == [0, 0, 0]
 
 
 def test_to_dict_gives_back_the_recipe():

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tf_prune_ofa.errors import UserError
@@ -167,6 +167,7 @@ def test_sparsity_never_falls_and_ends_at_final(schedule):
     assert schedule.sparsity(schedule.last_update) == schedule.final
 
 
+@settings(deadline=None)  # TensorFlow's first call is slow
 @given(schedules())
 def test_tfmot_class_is_the_plain_function_at_every_step(schedule):
     ramp = RampThenHold(schedule)
@@ -258,6 +259,40 @@ def test_a_long_interval_saws():
     expected = [1, 50 / 60, 41 / 60, 1, 41 / 60, 1, 30 / 60, 0]
     steps = (0, 10, 19, 20, 39, 40, 70, 100)
     assert [schedule.factor(t) for t in steps] == pytest.approx(expected, abs=1e-12)
+
+
+# oBERT upstream, in steps of a 1/20 of an epoch: 3 epochs, a cycle and a mask update each 0.25.
+OBERT = LearningRateSchedule(5e-4, 60, 0, "linear", 0, 55, 5, cycle_floor=0.01)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (0, 5e-4),
+        (1, 4.01e-4),  # a fifth of the way to 5e-6
+        (4, 1.04e-4),
+        (5, 5e-4),
+        (54, 1.04e-4),
+        (55, 5e-4),  # the last mask update begins the last cycle
+        (59, 1.04e-4),
+        (60, 5e-6),
+    ],
+)
+def test_cycles_at_the_published_settings(step, rate):
+    assert OBERT.rate(step) == pytest.approx(rate, abs=1e-16)
+
+
+def test_cycles_with_warm_up_late_begin_and_a_long_end():
+    schedule = LearningRateSchedule(1.0, 40, 4, "constant", 10, 20, 5, cycle_floor=0.5)
+    expected = {0: 0, 2: 0.5, 4: 1, 9: 1, 10: 1, 12: 0.8, 15: 1, 19: 0.6, 20: 1, 30: 0.75, 40: 0.5}
+    assert {t: schedule.factor(t) for t in expected} == pytest.approx(expected, abs=1e-12)
+    # Beyond the end, where the optimizer's table is not asked: no lower than the floor.
+    assert schedule.factor(99) == 0.5
+
+
+def test_cycles_are_off_without_an_interval():
+    schedule = LearningRateSchedule(1.0, 10, 2, cycle_floor=0.01)
+    assert [schedule.factor(t) for t in (0, 2, 6, 10)] == [0, 1, 0.5, 0]
 
 
 def test_plain_schedules():

@@ -12,6 +12,7 @@ import hashlib
 import importlib.resources
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -24,7 +25,9 @@ import yaml
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.schedules import Duration, parse_duration
 
-VARIANTS = ("float32", "dynamic_int8", "dense_int8", "sparse_int8")
+# What an export writes where the recipe does not say; the last of all pays only for large blocks.
+DEFAULT_VARIANTS = ("float32", "dynamic_int8", "dense_int8", "sparse_int8")
+VARIANTS = (*DEFAULT_VARIANTS, "block_sparse_int8")
 
 
 # Settings
@@ -71,35 +74,59 @@ class TaskSettings:
     """The labelled task and the unlabelled text.
 
     Attributes:
-        source: "reviews" (installed with the quickstart), "tfds:<name>", or "files".
-        train, dev: for "files": TSV, CSV or JSON-lines with named columns.
+        source: "reviews" (installed with the quickstart), a task of GLUE such as "glue/sst2",
+            "tfds:<name>", "files", or "squad" for files of SQuAD's form; "tfds:squad/v1.1" and
+            "tfds:squad/v2.0" are SQuAD itself.
+        folder: for a task of GLUE: the benchmark's TSV files; empty means TensorFlow Datasets.
+        train, dev: for "files": TSV, CSV or JSON-lines; for "squad": JSON.
         text_a, text_b, label: column names; no `text_b` means single sentences.
+        header: whether TSV and CSV files begin with a line of column names; without one, columns
+            are named by their numbers from 1.
         labels: the label names in order; empty means a regression task.
+        label_values: how the files write the labels, in the same order; empty means as they are.
+        metrics: the scores to report, the main one first (`train.evaluate.METRICS`); empty means
+            the task's official ones, or accuracy, or Pearson and Spearman correlation.
         max_length: tokens of an example, [CLS] and [SEP] included; longer ones are cut.
+        stride: of questions on a text: tokens from one window of a long text to the next.
+        question_length: of a question, in tokens; longer ones are cut.
+        answer_length: of an answer, in tokens.
+        n_best: starts and ends of answers that are tried in each window.
         train_limit, dev_limit: use at most so many examples; 0 means all.
         corpus: for "files" and "tfds:": text files for masked-language-model training, a document
             per line; empty means the train split's own texts.
+        corpus_length: tokens of an example of the corpus; 0 means max_length.
+        corpus_limit: use at most so many documents of the corpus files; 0 means all.
     """
 
     source: str = "reviews"
+    folder: str = ""
     train: str = ""
     dev: str = ""
     text_a: str = "text"
     text_b: str = ""
     label: str = "label"
+    header: bool = True
     labels: tuple[str, ...] = ()
+    label_values: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
     max_length: int = 64
+    stride: int = 128
+    question_length: int = 64
+    answer_length: int = 30
+    n_best: int = 20
     train_limit: int = 0
     dev_limit: int = 0
     corpus: tuple[str, ...] = ()
+    corpus_length: int = 0
+    corpus_limit: int = 0
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """loss = hard · L_hard + soft · L_soft + hidden · L_hidden + attention · L_attention.
+    """loss = hard · L_hard + soft · L_soft + hidden · L_hidden + attention · L_attention + ...
 
-    The first two terms are those of Prune OFA (section 3), the others those of SparseBERT (section
-    3).
+    The first two terms are those of Prune OFA (section 3), the next two those of SparseBERT
+    (section 3), the last, layerwise · L_layerwise, is that of CoFi (section 2).
 
     Attributes:
         hard: weight of the loss on labels.
@@ -107,6 +134,12 @@ class LossSettings:
         temperature: T, of both softmaxes.
         hidden: weight of the error in hidden states, summed over layers.
         attention: weight of the error in attention scores, summed over layers.
+        layerwise: weight of the error in hidden states of chosen teacher layers, each against the
+            student layer that is nearest to it at this step.
+        teacher_layers: for "layerwise", which teacher layers, ascending, 1 is the first; empty
+            means about every third, the last among them (3, 6, 9, 12 of twelve).
+        regression: what the soft loss of a regression task compares with: the "teacher" (its
+            output is a logit without softmax), or the "labels", as SparseBERT does.
     """
 
     hard: float = 1.0
@@ -114,6 +147,9 @@ class LossSettings:
     temperature: float = 2.0
     hidden: float = 0.0
     attention: float = 0.0
+    layerwise: float = 0.0
+    teacher_layers: tuple[int, ...] = ()
+    regression: Literal["teacher", "labels"] = "teacher"
 
     @property
     def distils(self) -> bool:
@@ -123,27 +159,97 @@ class LossSettings:
     @property
     def distils_layers(self) -> bool:
         """Whether the teacher's inner layers are needed, so that cached logits do not do."""
-        return self.hidden > 0 or self.attention > 0
+        return self.needs_hidden_states or self.attention > 0
+
+    @property
+    def needs_hidden_states(self) -> bool:
+        """Whether the outputs of every layer are compared."""
+        return self.hidden > 0 or self.layerwise > 0
+
+
+@dataclass(frozen=True)
+class RuleSettings:
+    """A rule of its own pattern: final sparsity, and the pattern ("" is that of the stage)."""
+
+    sparsity: float
+    pattern: str = ""
+
+
+@dataclass(frozen=True)
+class FisherSettings:
+    """Of the score "fisher_block"; see `pruning.fisher`.
+
+    Attributes:
+        gradients: m, of the last training steps; each takes the memory of the pruned kernels.
+        block: B, weights of one output that are judged together.
+        dampening: added to the Fisher's diagonal.
+        compensate: move the kept weights of a block to make up for those that are pruned.
+    """
+
+    gradients: int = 16
+    block: int = 50
+    dampening: float = 1e-7
+    compensate: bool = False
 
 
 @dataclass(frozen=True)
 class SparsitySettings:
-    """Gradual magnitude pruning; see `schedules.SparsitySchedule` for the words.
+    """Gradual pruning; see `schedules.SparsitySchedule` for the words, docs/patterns.md for more.
 
     Attributes:
-        rules: ordered (pattern of layer names -> final sparsity); the last match wins; 0 leaves a
-            layer dense. A pattern that matches no Dense layer is an error.
-        rewind: rewind the learning rate during the ramp.
+        rules: ordered (regular expression of layer names -> final sparsity, or a mapping with
+            `sparsity` and `pattern`); the last match wins; 0 leaves a layer dense. One that matches
+            no Dense layer is an error.
+        pattern: which weights are pruned together: "unstructured", blocks of outputs x inputs such
+            as "64x32", "2:4" (in quotes), "heads", "neurons".
+        score: what weights are ranked by: "magnitude", "random", "movement", "fisher_diagonal",
+            "fisher_block".
+        fisher: settings of the score "fisher_block".
+        scope: "layer" ranks each layer's weights by themselves, "global" those of all layers of a
+            rule together.
+        shape: of the ramp: "polynomial" of `power`, "linear", "cosine".
+        plugins: modules, or paths of .py files, that register patterns, scores and shapes of your
+            own.
+        rewind: true rewinds the learning rate during the ramp, as Prune OFA does; "cycles" lets it
+            fall from its peak to `cycle_floor` of it between two rewinds, as oBERT and GMP* do.
+        rewind_every: between two rewinds; 0 means at every mask update.
+        cycle_floor: share of the peak at the end of a cycle.
     """
 
-    rules: dict[str, float] = field(default_factory=lambda: {"encoder_.*": 0.9})
+    rules: dict[str, float | RuleSettings] = field(default_factory=lambda: {"encoder_.*": 0.9})
+    pattern: str = "unstructured"
+    score: str = "magnitude"
+    fisher: FisherSettings = field(default_factory=FisherSettings)
+    scope: Literal["layer", "global"] = "layer"
+    shape: str = "polynomial"
+    plugins: tuple[str, ...] = ()
     initial: float = 0.0
     begin: Duration = 0
     ramp_end: Duration = "50%"
     mask_end: Duration = "80%"
     frequency: Duration = "1%"
     power: float = 3.0
-    rewind: bool = True
+    rewind: Literal[True, False, "cycles"] = True
+    rewind_every: Duration = 0
+    cycle_floor: float = 0.01
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """Copies of the training examples with some words replaced; see `data.augment`.
+
+    Attributes:
+        model: the masked language model that proposes words: a stage with objective "mlm" before
+            this one, or a folder or handle as for `ModelSettings.weights`; "" for no copies.
+        copies: of each example, beside itself.
+        probability: that a word is replaced.
+        candidates: proposals for a word, of which one is drawn.
+    """
+
+    model: str = ""
+    copies: int = 20
+    probability: float = 0.4
+    candidates: int = 15
 
 
 @dataclass(frozen=True)
@@ -153,7 +259,9 @@ class TrainSettings:
     Attributes:
         kind: the stage's module in `stages/`.
         start: stage whose weights this one starts from, or "model" for the recipe's encoder.
-        teacher: stage whose weights are the distillation teacher, or "" for none.
+        teacher: the distillation teacher: a stage, or a folder or `hf://` handle of a model that
+            is trained on the same task and has the same vocabulary, of any size where only logits
+            are compared; "" for none.
         objective: "mlm" (masked language model) or "task".
         length: of the run.
         warmup: of the learning rate.
@@ -165,7 +273,9 @@ class TrainSettings:
         dropout: train with the model's dropout. It is noise in a loss on hidden states; a student
             that learns from a teacher does well without.
         frozen: patterns of layer names that are not trained.
-        cache_teacher: compute the teacher's logits once and keep them on disk ("task" only).
+        cache_teacher: compute the teacher's logits once and keep them on disk ("task" only, and
+            only where the run is longer than an epoch).
+        augment: more training examples ("task" only).
         checkpoint_every: how often a killed run can resume from.
     """
 
@@ -187,6 +297,7 @@ class TrainSettings:
     dropout: bool = True
     frozen: tuple[str, ...] = ()
     cache_teacher: bool = True
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
     checkpoint_every: Duration = "200 steps"
 
 
@@ -223,12 +334,14 @@ class QuantizeSettings(TrainSettings):
         range_momentum: of the moving averages of the ranges, in [0, 1).
         calibration_batches: batches that set the first ranges, before training.
         float_layers: patterns of Dense layers that stay float.
+        attention: whether the products inside attention are INT8, too.
     """
 
     freeze_ranges: Duration = "50%"
     range_momentum: float = 0.95
     calibration_batches: int = 16
     float_layers: tuple[str, ...] = ()
+    attention: Literal["int8", "float"] = "int8"
 
 
 @dataclass(frozen=True)
@@ -237,7 +350,7 @@ class ExportSettings:
 
     kind: str = ""
     start: str = "quantize"
-    variants: tuple[str, ...] = VARIANTS
+    variants: tuple[str, ...] = DEFAULT_VARIANTS
     sequence_length: int = 64
 
 
@@ -300,11 +413,16 @@ _ABOVE_0: _Limit = ("above 0", lambda x: 0 < x < math.inf)
 _LIMITS: dict[str, _Limit] = {
     **dict.fromkeys(("dropout", "range_momentum"), _SHARE),
     **dict.fromkeys(("seed", "train_limit", "dev_limit", "examples"), _FROM_0),
-    **dict.fromkeys(("hard", "soft", "hidden", "attention"), _FROM_0),
+    **dict.fromkeys(("corpus_limit", "corpus_length"), _FROM_0),
+    **dict.fromkeys(("hard", "soft", "hidden", "attention", "layerwise"), _FROM_0),
     **dict.fromkeys(("learning_rate", "weight_decay", "clip_norm"), _FROM_0),
     **dict.fromkeys(("batch_size", "max_length", "calibration_batches"), _FROM_1),
     **dict.fromkeys(("sequence_length", "threads", "runs"), _FROM_1),
-    **dict.fromkeys(("temperature", "power"), _ABOVE_0),
+    **dict.fromkeys(("stride", "question_length", "answer_length", "n_best"), _FROM_1),
+    **dict.fromkeys(("copies", "candidates", "teacher_layers"), _FROM_1),
+    **dict.fromkeys(("temperature", "power", "dampening"), _ABOVE_0),
+    **dict.fromkeys(("gradients", "block"), _FROM_1),
+    **dict.fromkeys(("probability", "cycle_floor"), ("in [0, 1]", lambda x: 0 <= x <= 1)),
     "mlm_share": ("in (0, 1)", lambda x: 0 < x < 1),
 }
 
@@ -332,7 +450,7 @@ def load_recipe(
     Args:
         path: YAML file, or the name of a recipe of this package, e.g. "quickstart".
         overrides: texts "section.key=value", e.g. "prune.learning_rate=1e-4",
-            "prune.sparsity.ramp_end=60%", "seed=1"; values are YAML.
+            "prune.sparsity.ramp_end=60%", "seed=1", "task=mrpc"; values are YAML.
         tiny: shrink the recipe to under a minute on a CPU; it runs the same code.
 
     Raises:
@@ -354,8 +472,10 @@ def load_recipe(
         raise UserError(
             f"{path} must hold a mapping with the key 'stages', got {type(data).__name__}"
         )
+    _include_task(data, path.parent)
     for override in overrides:
         _set(data, override)
+        _include_task(data, path.parent)
     recipe = recipe_from_dict(data, name=path.stem)
     return shrink(recipe) if tiny else recipe
 
@@ -367,6 +487,36 @@ def find_recipe(name: str | Path) -> Path:
         shipped = (_shipped_recipes() / path.name).with_suffix(".yaml")
         return shipped if shipped.exists() else path
     return path
+
+
+def _include_task(data: dict[str, Any], folder: Path) -> None:
+    """Replace a task that is named by the content of its file, so that recipes can share it.
+
+    The name is a file, looked for from the working folder and from the recipe's, or one of
+    configs/tasks/.
+
+    Raises:
+        UserError: no such file, or it holds no mapping.
+    """
+    name = data.get("task")
+    if not isinstance(name, str):
+        return
+    shipped = _shipped_recipes() / "tasks"
+    places = [Path(name), folder / name, (shipped / name).with_suffix(".yaml")]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        known = sorted(file.stem for file in shipped.glob("*.yaml"))
+        raise UserError(
+            f"task is '{name}': there is no such file, and no task of that name"
+            f"{_did_you_mean(name, known)}; tasks are {', '.join(known)}"
+        )
+    try:
+        task = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(task, dict):
+        raise UserError(f"{path} must hold the settings of a task, got {type(task).__name__}")
+    data["task"] = task
 
 
 def _shipped_recipes() -> Path:
@@ -392,6 +542,20 @@ def recipe_from_dict(data: dict[str, Any], *, name: str) -> Recipe:
     )
     _check_references(recipe)
     return recipe
+
+
+def settings_of(cls: type, data: Any, where: str) -> Any:
+    """Build a dataclass of settings from plain values, refusing what it does not know.
+
+    Args:
+        cls: frozen dataclass with the field types that recipes use.
+        data: a mapping, as read from YAML.
+        where: for messages, which place `data` is from.
+
+    Raises:
+        UserError: unknown key, wrong type, missing value.
+    """
+    return _build(cls, data, where)
 
 
 def to_dict(settings: Any) -> Any:
@@ -429,6 +593,9 @@ def truncate(recipe: Recipe, last: str) -> Recipe:
     return replace(recipe, stages={name: recipe.stages[name] for name in names})
 
 
+TINY_STEPS = 12  # of a training stage
+
+
 def shrink(recipe: Recipe) -> Recipe:
     """Return the recipe with a two-layer random encoder, little data and a few steps a stage."""
     architecture = recipe.model.sizes.get("architecture", "bert")
@@ -446,17 +613,27 @@ def shrink(recipe: Recipe) -> Recipe:
     for name, stage in recipe.stages.items():
         if isinstance(stage, TrainSettings):
             stage = replace(
-                stage, length="12 steps", batch_size=8, checkpoint_every="5 steps", warmup="10%"
+                stage,
+                length=f"{TINY_STEPS} steps",
+                batch_size=8,
+                checkpoint_every="5 steps",
+                warmup="10%",
+                augment=replace(stage.augment, copies=min(stage.augment.copies, 2)),
+                loss=replace(stage.loss, teacher_layers=()),
             )
         if isinstance(stage, PruneSettings):
             relative = {
-                key: value if "%" in str(value := getattr(stage.sparsity, key)) else default
+                key: value if "%" in str(value := getattr(stage.sparsity, key) or "0%") else default
                 for key, default in (
                     ("begin", 0), ("ramp_end", "50%"), ("mask_end", "80%"), ("frequency", 1)
                 )
             }  # fmt: skip
             relative["frequency"] = 1
-            stage = replace(stage, sparsity=replace(stage.sparsity, **relative))
+            if parse_duration(stage.sparsity.begin)[0] > 0:
+                # A score may need gradients of steps before.
+                share = parse_duration(relative["begin"])[0] / 100
+                relative["begin"] = relative["begin"] if share * TINY_STEPS >= 1 else 1
+            stage = replace(stage, sparsity=replace(_tiny_sparsity(stage.sparsity), **relative))
         if isinstance(stage, QuantizeSettings):
             stage = replace(stage, calibration_batches=2)
         if isinstance(stage, ExportSettings):
@@ -481,10 +658,35 @@ def shrink(recipe: Recipe) -> Recipe:
     )
 
 
+def _tiny_sparsity(sparsity: SparsitySettings) -> SparsitySettings:
+    """Return the sparsity with blocks so small that they divide the tiny encoder's kernels."""
+
+    def small(pattern: str) -> str:
+        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", pattern):
+            return pattern
+        # Powers of two up to 8 divide its sizes, 32 and 64.
+        return "x".join(str(min(8, 2 ** (int(n).bit_length() - 1))) for n in pattern.split("x"))
+
+    rules = {
+        key: replace(rule, pattern=small(rule.pattern)) if isinstance(rule, RuleSettings) else rule
+        for key, rule in sparsity.rules.items()
+    }
+    # One gradient: there is but one training step before the first weights go.
+    fisher = replace(sparsity.fisher, gradients=1)
+    return replace(sparsity, rules=rules, pattern=small(sparsity.pattern), fisher=fisher)
+
+
 def _tiny_task(task: TaskSettings) -> TaskSettings:
     """Return a few short examples of the task; of the reviews where it would need a download."""
     small = {"train_limit": 96, "dev_limit": 48, "max_length": 32}
-    if task.source.startswith("tfds:"):
+    small |= {"corpus_limit": 96, "corpus_length": 32}
+    if task.source.startswith(("tfds:squad", "squad")):
+        # Questions of a few words on a text of a few words, in windows all the same.
+        small |= {"question_length": 8, "stride": 12}
+        if task.source != "squad":
+            return TaskSettings(source="made_up_questions", **small)
+    needs_download = task.source.startswith(("tfds:", "glue/")) and not task.folder
+    if needs_download:
         return TaskSettings(source="reviews", **small)
     return replace(task, **small)
 
@@ -507,6 +709,11 @@ def _build_stage(name: str, data: Any) -> StageSettings:
                     f"{name}.variants: unknown variant '{variant}'"
                     f"{_did_you_mean(variant, VARIANTS)}"
                 )
+        if "block_sparse_int8" in settings.variants and "dense_int8" not in settings.variants:
+            raise UserError(
+                f"{name}.variants: block_sparse_int8 is verified against dense_int8, which is not "
+                "among them; add dense_int8"
+            )
     return settings
 
 
@@ -521,6 +728,10 @@ def _build(cls: type, data: Any, where: str) -> Any:
         if key not in hints:
             raise UserError(f"unknown key '{where}.{key}'{_did_you_mean(str(key), hints)}")
         values[key] = _convert(value, hints[key], f"{where}.{key}")
+    for required in dataclasses.fields(cls):
+        has_default = (required.default, required.default_factory) != (dataclasses.MISSING,) * 2
+        if not has_default and required.name not in values:
+            raise UserError(f"'{where}' needs '{required.name}', got {data!r}")
     return cls(**values)
 
 
@@ -552,6 +763,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise UserError(f"{where} must be a mapping, got {value!r}")
         return {str(k): _convert(v, arguments[1], f"{where}.{k}") for k, v in value.items()}
+    if hint == float | RuleSettings:
+        return _convert(value, RuleSettings if isinstance(value, dict) else float, where)
     if origin in (types.UnionType, typing.Union):
         raise TypeError(f"config field {where} has an unsupported type {hint}")
     return _convert_scalar(value, hint, where)
@@ -611,13 +824,27 @@ def _set(data: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override!r}: the value is not valid YAML: {error}") from error
 
 
+def references(stage: StageSettings) -> dict[str, str]:
+    """Return what a stage reads besides its data, by setting: names of stages, or of models."""
+    augment = getattr(stage, "augment", None)
+    names = {key: getattr(stage, key, "") for key in ("start", "teacher")}
+    names["augment.model"] = augment.model if augment else ""
+    return {key: name for key, name in names.items() if name}
+
+
+def is_model_name(name: str) -> bool:
+    """Return whether a teacher is named by folder or handle, not by a stage."""
+    return "/" in name or (name != "" and Path(name).is_dir())
+
+
 def _check_references(recipe: Recipe) -> None:
     """Data goes one way: a stage may refer only to stages before it."""
     before: list[str] = []
     for name, stage in recipe.stages.items():
-        for key in ("start", "teacher"):
-            other = getattr(stage, key, "")
-            if other and other not in before and not (key == "start" and other == "model"):
+        for key, other in references(stage).items():
+            if other not in before and not (key == "start" and other == "model"):
+                if key != "start" and is_model_name(other):
+                    continue
                 raise UserError(
                     f"{name}.{key} refers to '{other}', which is not a stage before it"
                     f"{_did_you_mean(other, before)}; stages before it: "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tf_prune_ofa.errors import UserError
@@ -76,6 +77,7 @@ class SparsitySchedule:
         frequency: steps between mask updates.
         initial: share of zeros at `begin`, in [0, 1). GMP* starts at about 0.7.
         power: 3 is cubic.
+        shape: name of the ramp's course; see `register_shape`. `power` counts for "polynomial".
     """
 
     final: float
@@ -85,8 +87,13 @@ class SparsitySchedule:
     frequency: int
     initial: float = 0.0
     power: float = 3.0
+    shape: str = "polynomial"
 
     def __post_init__(self) -> None:
+        if self.shape not in _SHAPES:
+            raise UserError(
+                f"there is no ramp of shape '{self.shape}'; shapes are {', '.join(_SHAPES)}"
+            )
         for name in ("initial", "final"):
             value = getattr(self, name)
             if not 0 <= value < 1:
@@ -125,7 +132,7 @@ class SparsitySchedule:
     def sparsity(self, step: int) -> float:
         """Share of weights that should be zero at `step`.
 
-        s = final + (initial - final) · (1 - p)^power, with
+        s = final + (initial - final) · left(p), with left(p) = (1 - p)^power for a polynomial and
         p = (step - begin) / (ramp_end - begin) held in [0, 1].
 
         >>> SparsitySchedule(0.9, 0, 50_000, 80_000, 1_000).sparsity(25_000)
@@ -135,7 +142,28 @@ class SparsitySchedule:
             return 0.0
         ramp = max(self.ramp_end - self.begin, 1)
         progress = min((step - self.begin) / ramp, 1.0) if self.ramp_end > self.begin else 1.0
-        return self.final + (self.initial - self.final) * (1.0 - progress) ** self.power
+        left = _SHAPES[self.shape](progress, self.power)
+        return self.final + (self.initial - self.final) * left
+
+
+def register_shape(name: str, left: Callable[[float, float], float]) -> None:
+    """Add a course of the ramp that recipes can name.
+
+    Args:
+        name: new.
+        left: (progress p in [0, 1], power) -> share of the way still to go, from 1 at p = 0 to 0 at
+            p = 1, never rising: weights do not return.
+    """
+    if name in _SHAPES:
+        raise UserError(f"there is a shape '{name}' already; choose another name")
+    _SHAPES[name] = left
+
+
+_SHAPES: dict[str, Callable[[float, float], float]] = {
+    "polynomial": lambda progress, power: (1.0 - progress) ** power,
+    "linear": lambda progress, power: 1.0 - progress,
+    "cosine": lambda progress, power: 0.5 + 0.5 * math.cos(math.pi * progress),
+}
 
 
 def zeros_of(size: int, sparsity: float) -> int:
@@ -150,20 +178,25 @@ def zeros_of(size: int, sparsity: float) -> int:
 
 @dataclass(frozen=True)
 class LearningRateSchedule:
-    """Linear warm-up and decay, with the rewinding of Prune OFA (section 3 of the paper).
+    """Linear warm-up and decay, with what the papers do to the rate while they prune.
 
-    While sparsity ramps up, from `rewind_begin` to `rewind_end`, the decay starts again every
-    `rewind_every` steps, so that the rate stays near its peak; the full decay follows later.
-    The released code lets the factor rise to W/(W - warmup) > 1 at each rewind (W: steps outside
-    the ramp); here it is held at 1.
+    Rewinding (Prune OFA, section 3): while sparsity ramps up, from `rewind_begin` to `rewind_end`,
+    the decay starts again every `rewind_every` steps, so that the rate stays near its peak; the
+    full decay follows later. The released code lets the factor rise to W/(W - warmup) > 1 at each
+    rewind (W: steps outside the ramp); here it is held at 1.
+
+    Cycles (oBERT, section 4; GMP*): in each `rewind_every` steps the rate falls from its peak to
+    `cycle_floor` of it. After `rewind_end`, the last mask update, one more such fall takes the
+    rest of the run.
 
     Attributes:
         peak: highest learning rate.
-        total: steps of the run; the rate is 0 after the last one.
+        total: steps of the run; the rate is 0 after the last one, or `cycle_floor` of the peak.
         warmup: steps from 0 to `peak`.
-        decay: "linear" to 0, or "constant".
-        rewind_begin, rewind_end, rewind_every: the ramp of the sparsity; rewind_every 0 means no
-            rewinding.
+        decay: "linear" to 0, or "constant"; cycles replace it.
+        rewind_begin, rewind_end, rewind_every: the ramp of the sparsity, or with cycles all steps
+            in which masks change; rewind_every 0 means neither rewinding nor cycles.
+        cycle_floor: share of the peak at the end of a cycle; None for rewinding.
     """
 
     peak: float
@@ -173,6 +206,7 @@ class LearningRateSchedule:
     rewind_begin: int = 0
     rewind_end: int = 0
     rewind_every: int = 0
+    cycle_floor: float | None = None
 
     def __post_init__(self) -> None:
         if self.decay not in ("linear", "constant"):
@@ -189,9 +223,14 @@ class LearningRateSchedule:
         >>> paper = LearningRateSchedule(1.0, 100_000, 1_000, "linear", 0, 50_000, 1_000)
         >>> [round(paper.factor(t), 4) for t in (500, 1_000, 1_500, 50_000, 75_000, 100_000)]
         [0.5, 1.0, 1.0, 1.0, 0.5102, 0.0]
+        >>> cycles = LearningRateSchedule(5e-4, 1_200, 0, "linear", 0, 1_100, 100, cycle_floor=0.01)
+        >>> [round(cycles.factor(t), 4) for t in (0, 50, 100, 1_100, 1_150, 1_200)]
+        [1.0, 0.505, 1.0, 1.0, 0.505, 0.01]
         """
         if step < self.warmup:
             return step / self.warmup
+        if self.rewind_every and self.cycle_floor is not None:
+            return self._in_cycle(step, self.cycle_floor)
         if self.decay == "constant":
             return 1.0
         if not self.rewind_every:
@@ -206,6 +245,15 @@ class LearningRateSchedule:
         else:
             left = outside - step
         return min(1.0, max(0.0, left / max(outside - self.warmup, 1)))
+
+    def _in_cycle(self, step: int, floor: float) -> float:
+        if step < self.rewind_begin:
+            return 1.0
+        if step < self.rewind_end:
+            done = (step - self.rewind_begin) % self.rewind_every / self.rewind_every
+        else:
+            done = min(1.0, (step - self.rewind_end) / (self.total - self.rewind_end))
+        return 1.0 - (1.0 - floor) * done
 
     def rate(self, step: int) -> float:
         """Learning rate at `step`."""

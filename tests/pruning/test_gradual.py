@@ -2,77 +2,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from small_models import compiled, dataset, encoder, hard_distiller, inputs
 
-from tf_prune_ofa.keras_compat import UpdatePruningStep, keras, tf
-from tf_prune_ofa.models.bert import copy_parameters, dense_kernels
-from tf_prune_ofa.pruning.gradual import (
-    GradualPruning,
-    asked_sparsity,
-    magnitude_mask,
-    pruning_wrap,
-    wrapper_masks,
-)
+from tf_prune_ofa.config import SparsitySettings
+from tf_prune_ofa.keras_compat import keras, tf
+from tf_prune_ofa.models.bert import copy_parameters, dense_kernels, parameters
+from tf_prune_ofa.pruning.gradual import GradualPruning, UpdateMasks, pruning_wrap, wrapper_masks
 from tf_prune_ofa.pruning.lock import PatternLock, sparsity_of
+from tf_prune_ofa.pruning.plan import asked_sparsity, plan_pools
+from tf_prune_ofa.pruning.rules import Rule
+from tf_prune_ofa.pruning.scores import find_score
 from tf_prune_ofa.schedules import SparsitySchedule, zeros_of
 from tf_prune_ofa.train.callbacks import SaveCheckpoints
-
-# Masks
-
-
-def slow_mask(weights, zeros, before=None):
-    """One weight at a time: the pruned ones go first, then the smallest, of equals the last."""
-    flat = weights.ravel()
-    was_pruned = np.zeros(flat.size, bool) if before is None else before.ravel() == 0
-    order = sorted(range(flat.size), key=lambda i: (not was_pruned[i], abs(flat[i]), -i))
-    mask = np.ones(flat.size, np.float32)
-    for index in order[:zeros]:
-        mask[index] = 0
-    return mask.reshape(weights.shape)
-
-
-# Few different values: most weights are tied, many are zero.
-tied_kernels = hnp.arrays(
-    np.float32,
-    hnp.array_shapes(min_dims=2, max_dims=2, max_side=9),
-    elements=st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 2.0**-100, np.inf]),
-)
-
-
-@given(tied_kernels, st.floats(0, 1), st.randoms())
-def test_mask_is_the_slow_one_and_its_count_exact(kernel, share, random):
-    zeros = zeros_of(kernel.size, share)
-    mask = magnitude_mask(kernel, zeros)
-    assert mask.dtype == np.float32 and mask.shape == kernel.shape
-    assert int((mask == 0).sum()) == zeros and set(np.unique(mask)) <= {0, 1}
-    np.testing.assert_array_equal(mask, slow_mask(kernel, zeros))
-    more = random.randint(zeros, kernel.size)
-    second = magnitude_mask(kernel, more, before=mask)
-    np.testing.assert_array_equal(second, slow_mask(kernel, more, mask))
-    assert np.all(second <= mask)
-
-
-def test_mask_of_equal_weights_keeps_the_first():
-    assert magnitude_mask(np.ones((2, 3)), 4).tolist() == [[1, 1, 0], [0, 0, 0]]
-
-
-def test_mask_of_sparse_weights_has_the_asked_count():
-    """A threshold would be 0 here, and |w| >= 0 keeps everything."""
-    kernel = np.zeros((10, 10), np.float32)
-    kernel[0, :5] = 1
-    mask = magnitude_mask(kernel, 85)
-    assert int((mask == 0).sum()) == 85 and np.all(mask[0, :5] == 1)
-
-
-def test_a_pruned_weight_ranks_below_a_kept_zero():
-    before = np.array([[0, 0, 1, 1]], np.float32)
-    kernel = np.array([[0, 0, 0, 3]], np.float32)
-    assert magnitude_mask(kernel, 2, before).tolist() == [[0, 0, 1, 1]]
-    assert magnitude_mask(kernel, 3, before).tolist() == [[0, 0, 0, 1]]
-
 
 # In training
 
@@ -118,7 +59,7 @@ class Recorder(keras.callbacks.Callback):
                 {name: slot[1] for name, slot in zip(masks, slots, strict=True)},
                 {int(wrapper.pruning_step) for wrapper in wrappers},
                 int(self.optimizer.iterations),
-                asked_sparsity(self.student, len(self.snapshots) + 1),
+                asked_sparsity(POOLS, len(self.snapshots) + 1),
             )
         )
 
@@ -128,22 +69,29 @@ def moments(optimizer, variable):
     return optimizer._momentums[index].numpy(), optimizer._velocities[index].numpy()
 
 
-def pruned_student(schedule=SCHEDULE, sparsities=SPARSITIES, **options):
-    return encoder(wrap=pruning_wrap(sparsities, schedule), **options)
+def pools_of(model, sparsities, schedule):
+    rules = {name: Rule(name, sparsity) for name, sparsity in sparsities.items()}
+    shapes = {name: tuple(kernel.shape) for name, kernel in dense_kernels(model).items()}
+    return plan_pools(rules, shapes, schedule, heads=2)
+
+
+POOLS = pools_of(encoder(), SPARSITIES, SCHEDULE)
+MAGNITUDE = find_score("magnitude")(SparsitySettings(), 0)
 
 
 def prune(student, steps, *, callbacks=()):
     lock = PatternLock(dense_kernels(student), wrapper_masks(student))
     distiller = compiled(hard_distiller(student, lock=lock))
     recorder = Recorder(student, distiller.optimizer)
-    distiller.fit(dataset(steps), verbose=0, callbacks=[UpdatePruningStep(), recorder, *callbacks])
+    updates = UpdateMasks(POOLS, student, MAGNITUDE)
+    distiller.fit(dataset(steps), verbose=0, callbacks=[updates, recorder, *callbacks])
     return recorder.snapshots, distiller
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """One pruning run; the checkpoint of step 8 lies between two updates and inside an epoch."""
-    student = pruned_student()
+    student = encoder(wrap=pruning_wrap(POOLS, MAGNITUDE))
     folder = tmp_path_factory.mktemp("checkpoint")
     checkpoint = tf.train.Checkpoint(student=student)
     manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=9)
@@ -269,14 +217,16 @@ def test_a_pruned_model_computes_what_its_dense_twin_with_zeros_does(run):
 def pruned_dense(schedule, inputs=8, outputs=8):
     x = keras.Input([inputs], name="x")
     layer = keras.layers.Dense(outputs, name="a")
-    layer = pruning_wrap({"a": schedule.final}, schedule)(layer)
+    shapes = {"a": (inputs, outputs)}
+    pools = plan_pools({"a": Rule("a", schedule.final)}, shapes, schedule, heads=1)
+    layer = pruning_wrap(pools, MAGNITUDE)(layer)
     model = keras.Model({"x": x}, {"logits": layer(x)})
     rng = np.random.default_rng(0)
     dense_kernels(model)["a"].assign(rng.normal(0, 1, [inputs, outputs]))
-    return model
+    return model, pools
 
 
-def zeros_while_pruning(model, steps):
+def zeros_while_pruning(model, pools, steps):
     """Zeros of the mask after each step."""
     lock = PatternLock(dense_kernels(model), wrapper_masks(model))
     distiller = compiled(hard_distiller(model, lock=lock))
@@ -289,37 +239,98 @@ def zeros_while_pruning(model, steps):
     x = np.random.default_rng(1).normal(0, 1, [steps, 4, 8]).astype(np.float32)
     data = {"x": x}, {"labels": np.zeros([steps, 4], np.int32)}
     batches = tf.data.Dataset.from_tensor_slices(data)
-    distiller.fit(batches, verbose=0, callbacks=[UpdatePruningStep(), count])
+    distiller.fit(batches, verbose=0, callbacks=[UpdateMasks(pools, model, MAGNITUDE), count])
     return counts
 
 
 @pytest.mark.parametrize("begin", [0, 2])
 def test_one_shot(begin):
     schedule = SparsitySchedule(0.5, begin, ramp_end=begin, mask_end=begin, frequency=1)
-    assert zeros_while_pruning(pruned_dense(schedule), begin + 2) == [0] * begin + [32, 32]
+    assert zeros_while_pruning(*pruned_dense(schedule), begin + 2) == [0] * begin + [32, 32]
 
 
 def test_a_schedule_that_begins_at_0_prunes_before_the_first_step():
     schedule = SparsitySchedule(0.9, 0, ramp_end=4, mask_end=4, frequency=4, initial=0.7)
-    assert zeros_while_pruning(pruned_dense(schedule), 5) == [45, 45, 45, 45, 58]  # of 64
+    assert zeros_while_pruning(*pruned_dense(schedule), 5) == [45, 45, 45, 45, 58]  # of 64
 
 
 def test_already_sparse_weights_get_the_asked_count():
     """A threshold would keep all of them: 56 of 64 are zero, so |w| >= 0 would be asked."""
     schedule = SparsitySchedule(0.5, 0, ramp_end=0, mask_end=3, frequency=1)
-    model = pruned_dense(schedule)
+    model, pools = pruned_dense(schedule)
     kernel = dense_kernels(model)["a"]
     sparse = kernel.numpy()
     sparse[1:] = 0
     kernel.assign(sparse)
-    assert zeros_while_pruning(model, 5) == [32] * 5
+    assert zeros_while_pruning(model, pools, 5) == [32] * 5
     assert np.all(wrapper_masks(model)["a"].numpy()[0] == 1)
 
 
-def test_counts_follow_the_decimal_sparsity_not_its_float32():
-    """0.9 · 15 is 13.5, rounded up to 14; with a float32 0.9 it would be 13."""
-    model = pruned_dense(SparsitySchedule(0.9, 0, 0, 0, 1), inputs=3, outputs=5)
-    [wrapper] = [layer for layer in model.layers if isinstance(layer, GradualPruning)]
-    wrapper.pruning_step.assign(1)
-    wrapper.pruning_obj.conditional_mask_update()
-    assert int((wrapper_masks(model)["a"].numpy() == 0).sum()) == 14
+# Patterns
+
+ATTENTION = [f"encoder_00/attention/{name}" for name in ("query", "key", "value", "output")]
+FFN = ["encoder_00/ffn/intermediate", "encoder_00/ffn/output"]
+MIXES = {
+    "joint": dict.fromkeys(ATTENTION, Rule("a", 0.5, "heads"))
+    | dict.fromkeys(FFN, Rule("f", 0.75, "neurons"))
+    | {"pooler": Rule("p", 0.5, "2:4")},
+    "blocks": {
+        name: Rule(name, 0.5, pattern)
+        for name, pattern in zip(ATTENTION, ("1x4", "4x1", "2:4", "unstructured"), strict=True)
+    }
+    | {FFN[0]: Rule("i", 0.75, "8x4"), FFN[1]: Rule("o", 0.75, "4x8")},
+}
+
+
+def units_of(mask, pattern, *, reads):
+    """The units of a mask [in, out], one a row; `reads`: joint units are its inputs."""
+    rows = mask.T  # outputs x inputs
+    if "x" in pattern:
+        high, wide = map(int, pattern.split("x"))
+        tiles = rows.reshape(rows.shape[0] // high, high, rows.shape[1] // wide, wide)
+        return tiles.transpose(0, 2, 1, 3).reshape(-1, high * wide)
+    count = {"heads": 2, "neurons": 16, "2:4": rows.size // 4, "unstructured": rows.size}[pattern]
+    return (rows.T if reads else rows).reshape(count, -1)
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_patterns_in_training(mix):
+    rules = MIXES[mix]
+    shapes = {name: tuple(kernel.shape) for name, kernel in dense_kernels(encoder()).items()}
+    schedule = SparsitySchedule(0.75, begin=0, ramp_end=4, mask_end=6, frequency=2)
+    pools = plan_pools(rules, shapes, schedule, heads=2)
+    student = encoder(wrap=pruning_wrap(pools, MAGNITUDE))
+    lock = PatternLock(dense_kernels(student), wrapper_masks(student))
+    distiller = compiled(hard_distiller(student, lock=lock))
+    distiller.fit(dataset(8), verbose=0, callbacks=[UpdateMasks(pools, student, MAGNITUDE)])
+    kernels = dense_kernels(student)
+    for name, mask in wrapper_masks(student).items():
+        rule = rules[name]
+        assert float(1 - np.mean(mask)) == rule.sparsity
+        assert not kernels[name].numpy()[mask.numpy() == 0].any()
+        units = units_of(mask.numpy(), rule.pattern, reads=name.endswith("output"))
+        if rule.pattern == "2:4":
+            assert np.all(units.sum(axis=1) == 2)
+        else:
+            assert np.all(units == units[:, :1])
+
+
+def test_dead_heads_and_neurons_do_not_count():
+    """Their biases may be anything: the model computes what it would without them."""
+    rules = MIXES["joint"]
+    student = encoder()
+    shapes = {name: tuple(kernel.shape) for name, kernel in dense_kernels(student).items()}
+    once = SparsitySchedule(0.75, begin=0, ramp_end=0, mask_end=0, frequency=1)
+    kernels = dense_kernels(student)
+    scores = {name: np.abs(kernel.numpy()) for name, kernel in kernels.items()}
+    ones = {name: np.ones(shape) for name, shape in shapes.items()}
+    for pool in plan_pools(rules, shapes, once, heads=2):
+        for name, mask in pool.masks(0, scores, ones).items():
+            kernels[name].assign(kernels[name] * mask)
+    before = student(inputs())["logits"]
+    for name in (*ATTENTION[:3], FFN[0]):
+        bias = parameters(student)[f"{name}/bias"]
+        dead = ~np.any(kernels[name].numpy(), axis=0)
+        assert 0 < dead.sum() < dead.size
+        bias.assign(np.where(dead, 7.0, bias.numpy()))
+    np.testing.assert_allclose(student(inputs())["logits"], before, atol=1e-6)

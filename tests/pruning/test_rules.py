@@ -1,7 +1,8 @@
 import pytest
 
+from tf_prune_ofa.config import RuleSettings
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.pruning.rules import layer_sparsities, match_layers
+from tf_prune_ofa.pruning.rules import Rule, layer_rules, match_layers
 
 LAYERS = (
     "encoder_00/attention/query",
@@ -11,6 +12,10 @@ LAYERS = (
     "pooler",
     "classifier",
 )
+
+
+def layer_sparsities(rules, layers):
+    return {name: rule.sparsity for name, rule in layer_rules(rules, layers).items()}
 
 
 def test_a_rule_matches_whole_names():
@@ -69,3 +74,16 @@ def test_rules_that_prune_nothing_are_refused(rules):
 def test_impossible_sparsities_are_refused(sparsity):
     with pytest.raises(UserError, match=r"rule 'pooler': sparsity must be in \[0, 1\), got "):
         layer_sparsities({"encoder_.*": 0.9, "pooler": sparsity}, LAYERS)
+
+
+def test_a_rule_may_have_a_pattern_of_its_own():
+    rules = {"encoder_.*": 0.9, ".*/ffn/output": RuleSettings(0.5, "neurons"), "pooler": 0.25}
+    rules[".*_01/ffn/.*"] = RuleSettings(0.75)
+    found = layer_rules(rules, LAYERS, "4x1")
+    assert found == {
+        "encoder_00/attention/query": Rule("encoder_.*", 0.9, "4x1"),
+        "encoder_00/ffn/output": Rule(".*/ffn/output", 0.5, "neurons"),
+        "encoder_01/attention/query": Rule("encoder_.*", 0.9, "4x1"),
+        "encoder_01/ffn/output": Rule(".*_01/ffn/.*", 0.75, "4x1"),
+        "pooler": Rule("pooler", 0.25, "4x1"),
+    }

@@ -1,4 +1,4 @@
-"""Gradual magnitude pruning through TFMOT's wrapper, with exact counts.
+"""Gradual pruning through TFMOT's wrapper, with exact counts.
 
 What happens to a pruned weight: it is set to zero at the mask update and again after every
 optimizer step (`pruning.lock`), and its gradient is zero, so it takes part in nothing. At the next
@@ -10,8 +10,7 @@ docs/decisions/0003-pruned-weights.md.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,15 +19,19 @@ from tf_prune_ofa.keras_compat import (
     PolynomialDecay,
     PruneLowMagnitude,
     Pruning,
+    UpdatePruningStep,
     keras,
     tf,
 )
-from tf_prune_ofa.schedules import SparsitySchedule, zeros_of
+from tf_prune_ofa.models.bert import dense_kernels
+from tf_prune_ofa.pruning.plan import Pool
+from tf_prune_ofa.pruning.scores import Score
+from tf_prune_ofa.schedules import SparsitySchedule
 
 
 @keras.utils.register_keras_serializable("tf_prune_ofa")
 class RampThenHold(PolynomialDecay):
-    """TFMOT's polynomial schedule with separate ends of the ramp and of the mask updates.
+    """Our schedule in TFMOT's form, for whoever looks at a wrapper.
 
     Prune OFA reaches the final sparsity at step 50k of 100k and updates masks until 80k, which
     `PolynomialDecay` with its one `end_step` cannot express; nor can it prune in one shot.
@@ -50,8 +53,8 @@ class RampThenHold(PolynomialDecay):
         is_update = self._should_prune_in_step(
             step, self.schedule.begin, self.schedule.mask_end, self.frequency
         )
-        ramp = super().__call__(step)[1]
-        return is_update, tf.where(step >= self.schedule.ramp_end, self.final_sparsity, ramp)
+        sparsity = np.vectorize(self.schedule.sparsity, otypes=[np.float32])
+        return is_update, tf.numpy_function(sparsity, [step], tf.float32)
 
     def get_config(self) -> dict[str, Any]:
         """Return the schedule's fields."""
@@ -64,95 +67,61 @@ class RampThenHold(PolynomialDecay):
         return cls(SparsitySchedule(**config))
 
 
-def magnitude_mask(weights: np.ndarray, zeros: int, before: np.ndarray | None = None) -> np.ndarray:
-    """Return the mask (float32, 1 kept) that prunes the `zeros` smallest magnitudes.
+class _MasksFromOutside(Pruning):
+    """TFMOT's masking of weights, without its computation of masks: that is `UpdateMasks`'s."""
 
-    The count is exact for any weights: among equal magnitudes the lower flat index is kept. A
-    threshold (as in TFMOT) prunes none or all of a tie, and on already sparse weights, where the
-    tie is at zero, that can turn a 85 % sparse kernel dense.
-
-    Args:
-        weights: any shape.
-        zeros: how many to prune.
-        before: the mask up to now; what it prunes ranks below all else, even below a kept weight
-            that happens to be zero. None where nothing is pruned yet.
-    """
-    size = weights.size
-    magnitude = np.abs(weights).ravel()
-    if before is not None:
-        magnitude = np.where(before.ravel() > 0, magnitude, -1)
-    kept = size - zeros
-    if zeros == 0:
-        return np.ones(weights.shape, np.float32)
-    # The kept-th largest magnitude; all above it stay, of those equal to it the first ones.
-    threshold = np.partition(magnitude, size - kept)[size - kept] if kept else np.inf
-    mask = magnitude > threshold
-    ties = np.flatnonzero(magnitude == threshold)
-    mask[ties[: kept - int(mask.sum())]] = True
-    return mask.reshape(weights.shape).astype(np.float32)
-
-
-class _ExactPruning(Pruning):
-    """TFMOT's mask bookkeeping with `magnitude_mask` in place of its threshold."""
-
-    def _update_mask(self, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        schedule = self._pruning_schedule.schedule
-        [(_, before, _)] = self._pruning_vars  # a Dense layer has one kernel
-
-        def update(values: np.ndarray, before: np.ndarray, step: np.ndarray) -> np.ndarray:
-            # Not the schedule's tensor: a float32 0.9 is so much below 0.9 that counts can be one
-            # off.
-            zeros = zeros_of(values.size, schedule.sparsity(int(step)))
-            return magnitude_mask(values, zeros, before)
-
-        # NumPy selects the threshold in linear time; TensorFlow has only full sorts (8x slower
-        # here).
-        inputs = [weights, before, self._step_fn()]
-        mask = tf.numpy_function(update, inputs, tf.float32, stateful=False)
-        mask = tf.cast(tf.ensure_shape(mask, weights.shape), weights.dtype)
-        kept = tf.where(mask > 0, tf.abs(weights), weights.dtype.max)
-        return tf.reduce_min(kept), mask
+    def conditional_mask_update(self) -> tf.Operation:
+        """Do nothing, in every training step."""
+        return tf.no_op()
 
 
 @keras.utils.register_keras_serializable("tf_prune_ofa")
 class GradualPruning(PruneLowMagnitude):
-    """What TFMOT's `prune_low_magnitude(layer, ...)` returns, with exact counts.
+    """What TFMOT's `prune_low_magnitude(layer, ...)` returns, with masks from outside.
 
     That function only constructs `PruneLowMagnitude`; a subclass is its one way to change how masks
-    are computed. The wrapped layer keeps its own name.
+    are computed. Here they may depend on other layers, so no layer computes its own. The wrapped
+    layer keeps its own name.
+
+    Attributes:
+        statistics: what the score keeps of the kernel's gradients, by name; after `build`.
     """
+
+    def __init__(self, layer: keras.layers.Layer, score: Score, **options: Any) -> None:
+        super().__init__(layer, **options)
+        self._score = score
 
     def build(self, input_shape: Any) -> None:
         """Create masks as TFMOT does, and take over how they are computed."""
         super().build(input_shape)
-        self.pruning_obj = _ExactPruning(
-            # TFMOT has counted the step that is under way; the schedule counts the finished ones.
-            training_step_fn=lambda: self.pruning_step - 1,
+        self.pruning_obj = _MasksFromOutside(
+            training_step_fn=lambda: self.pruning_step,
             pruning_vars=self.pruning_vars,
             pruning_schedule=self.pruning_schedule,
             block_size=self.block_size,
             block_pooling_type=self.block_pooling_type,
             sparsity_m_by_n=self.sparsity_m_by_n,
         )
+        shapes = self._score.statistics(tuple(self.layer.kernel.shape))
+        self.statistics = {
+            name: self.add_weight(
+                f"statistic_{name}", shape=shape, initializer="zeros", trainable=False
+            )
+            for name, shape in shapes.items()
+        }
 
 
 def pruning_wrap(
-    sparsities: Mapping[str, float], schedule: SparsitySchedule
+    pools: Sequence[Pool], score: Score
 ) -> Callable[[keras.layers.Layer], keras.layers.Layer]:
-    """Return the `wrap` for `models.bert.build_model` that prunes the layers of `sparsities`.
-
-    Args:
-        sparsities: final sparsity by layer name; see `rules.layer_sparsities`.
-        schedule: its `final` is replaced by the layer's own.
-    """
+    """Return the `wrap` for `models.bert.build_model` that prunes the layers of `pools`."""
+    schedules = {name: pool.schedule for pool in pools for name in pool.layers}
 
     def wrap(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if layer.name not in sparsities:
+        if layer.name not in schedules:
             return layer
-        final = sparsities[layer.name]
-        initial = min(schedule.initial, final)
-        layer_schedule = replace(schedule, final=final, initial=initial)
-        return GradualPruning(layer, pruning_schedule=RampThenHold(layer_schedule))
+        schedule = RampThenHold(schedules[layer.name])
+        return GradualPruning(layer, score, pruning_schedule=schedule)
 
     return wrap
 
@@ -160,19 +129,73 @@ def pruning_wrap(
 def wrapper_masks(model: keras.Model) -> dict[str, tf.Variable]:
     """Return the mask variables [in, out] of a pruned model by layer name."""
     return {
-        layer.layer.name: mask
-        for layer in model.layers
-        if isinstance(layer, PruneLowMagnitude)
-        for _, mask, _ in layer.pruning_vars
+        name: mask for name, wrapper in _wrappers(model).items()
+        for _, mask, _ in wrapper.pruning_vars
+    }  # fmt: skip
+
+
+def gradient_observer(
+    student: keras.Model, score: Score
+) -> Callable[[tf.Variable, tf.Tensor], None]:
+    """Return the `observe` for `lock.PatternLock` that updates the score's statistics."""
+    statistics = {
+        wrapper.layer.kernel.ref(): wrapper.statistics for wrapper in _wrappers(student).values()
     }
 
+    def observe(kernel: tf.Variable, gradient: tf.Tensor) -> None:
+        score.observe(kernel, gradient, statistics[kernel.ref()])
 
-def asked_sparsity(model: keras.Model, steps: int) -> float:
-    """Return the share of zeros that all pruned kernels should have after `steps` steps."""
-    zeros = size = 0
-    for layer in model.layers:
-        if isinstance(layer, GradualPruning):
-            weights = layer.layer.kernel.shape.num_elements()
-            size += weights
-            zeros += zeros_of(weights, layer.pruning_schedule.schedule.asked(steps - 1))
-    return zeros / size
+    return observe
+
+
+def _wrappers(model: keras.Model) -> dict[str, GradualPruning]:
+    return {layer.layer.name: layer for layer in model.layers if isinstance(layer, GradualPruning)}
+
+
+class UpdateMasks(UpdatePruningStep):
+    """Computes the masks of all layers before each training step that the schedule names.
+
+    In NumPy, outside of the training graph: a step without an update costs nothing, NumPy selects
+    a threshold in linear time where TensorFlow has only full sorts (8x slower here), and layers can
+    be ranked together.
+    """
+
+    def __init__(self, pools: Sequence[Pool], student: keras.Model, score: Score) -> None:
+        super().__init__()
+        self.pools = pools
+        self.score = score
+        self.kernels = dense_kernels(student)
+        self.masks = wrapper_masks(student)
+        self.statistics = {name: w.statistics for name, w in _wrappers(student).items()}
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Go on from the optimizer's step, after a resume too."""
+        super().on_train_begin(logs)
+        self.step = int(self.model.optimizer.iterations)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Update masks when it is time."""
+        for pool in self.pools:
+            if pool.schedule.is_update(self.step) and pool.zeros(self.step):
+                self._update(pool)
+        self.step += 1
+
+    def _update(self, pool: Pool) -> None:
+        kernels = {name: self.kernels[name].numpy() for name in pool.layers}
+        before = {name: self.masks[name].numpy() for name in pool.layers}
+        scores = {
+            name: self.score.values(name, kernel, self._arrays(name))
+            for name, kernel in kernels.items()
+        }
+        for name, mask in pool.masks(self.step, scores, before).items():
+            self.masks[name].assign(mask)
+            # What is pruned is zeroed by the step's forward pass.
+            moved = self.score.compensated(kernels[name], mask > 0, self._arrays(name))
+            if moved is not None:
+                self.kernels[name].assign(moved)
+            if self.score.restarts:
+                for statistic in self.statistics[name].values():
+                    statistic.assign(tf.zeros_like(statistic))
+
+    def _arrays(self, name: str) -> dict[str, np.ndarray]:
+        return {key: variable.numpy() for key, variable in self.statistics[name].items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -117,13 +117,17 @@ class PatternLock:
     """
 
     def __init__(
-        self, kernels: Mapping[str, tf.Variable], masks: Mapping[str, tf.Variable | np.ndarray]
+        self,
+        kernels: Mapping[str, tf.Variable],
+        masks: Mapping[str, tf.Variable | np.ndarray],
+        observe: Callable[[tf.Variable, tf.Tensor], None] | None = None,
     ) -> None:
         """Pair kernels with their masks.
 
         Args:
             kernels: kernel variables by layer name.
             masks: by layer name: constant masks, or the variables that a pruning wrapper updates.
+            observe: given each masked kernel and its gradient, before that is masked or clipped.
 
         Raises:
             UserError: a masked layer is not in the model, or has another shape.
@@ -139,11 +143,15 @@ class PatternLock:
             if not isinstance(mask, tf.Variable):
                 mask = tf.constant(mask, kernel.dtype)
             self._pairs[kernel.ref()] = mask
+        self._observe = observe
 
     def mask_gradients(
         self, gradients: list[tf.Tensor | None], variables: list[tf.Variable]
     ) -> list[tf.Tensor | None]:
         """Return the gradients with those of pruned weights set to zero."""
+        for gradient, variable in zip(gradients, variables, strict=True):
+            if self._observe and gradient is not None and variable.ref() in self._pairs:
+                self._observe(variable, gradient)
         return [
             gradient * self._pairs[variable.ref()]
             if gradient is not None and variable.ref() in self._pairs

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
+from tf_prune_ofa.config import RuleSettings
 from tf_prune_ofa.errors import UserError
 
 
@@ -33,26 +35,48 @@ def match_layers(patterns: Iterable[str], layers: Iterable[str]) -> dict[str, tu
     return matches
 
 
-def layer_sparsities(rules: Mapping[str, float], layers: Iterable[str]) -> dict[str, float]:
-    """Return the final sparsity of each layer that is to be pruned.
+@dataclass(frozen=True)
+class Rule:
+    """How the layers that a rule matches are pruned.
+
+    Attributes:
+        key: the rule as in the recipe.
+        sparsity: final, in (0, 1).
+        pattern: name of the pattern.
+    """
+
+    key: str
+    sparsity: float
+    pattern: str = "unstructured"
+
+
+def layer_rules(
+    rules: Mapping[str, float | RuleSettings], layers: Iterable[str], pattern: str = "unstructured"
+) -> dict[str, Rule]:
+    """Return the rule of each layer that is to be pruned.
 
     Args:
-        rules: ordered (pattern -> sparsity); the last match wins, so a special case follows the
-            general one; sparsity 0 keeps a layer dense.
+        rules: ordered (pattern of names -> sparsity, or sparsity and pattern); the last match wins,
+            so a special case follows the general one; sparsity 0 keeps a layer dense.
         layers: names of all Dense layers.
+        pattern: of rules that name none.
 
     Raises:
         UserError: see `match_layers`; also if a sparsity is not in [0, 1), or nothing is left to
             prune.
     """
     layers = list(layers)
-    for pattern, sparsity in rules.items():
+    full = {}
+    for key, value in rules.items():
+        sparsity = value.sparsity if isinstance(value, RuleSettings) else value
+        own_pattern = isinstance(value, RuleSettings) and value.pattern
         if not 0 <= sparsity < 1:
-            raise UserError(f"rule '{pattern}': sparsity must be in [0, 1), got {sparsity}")
-    found: dict[str, float] = {}
-    for pattern, names in match_layers(rules, layers).items():
-        found.update(dict.fromkeys(names, rules[pattern]))
-    pruned = {name: found[name] for name in layers if found.get(name, 0) > 0}
+            raise UserError(f"rule '{key}': sparsity must be in [0, 1), got {sparsity}")
+        full[key] = Rule(key, sparsity, own_pattern or pattern)
+    found: dict[str, Rule] = {}
+    for key, names in match_layers(rules, layers).items():
+        found.update(dict.fromkeys(names, full[key]))
+    pruned = {name: found[name] for name in layers if name in found and found[name].sparsity > 0}
     if not pruned:
         raise UserError(f"the rules {dict(rules)} leave no layer to prune")
     return pruned

@@ -1,4 +1,4 @@
-"""Pruning: gradual magnitude pruning with learning-rate rewinding and distillation.
+"""Pruning: gradual pruning with learning-rate rewinding and distillation.
 
 Prune OFA, section 3: during pre-training sparsity ramps up to its final value, masks are updated
 some more, then the pattern is fixed for the rest of the run. With objective "task" the same is GMP.
@@ -6,15 +6,25 @@ some more, then the pattern is fixed for the rest of the run. With objective "ta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tf_prune_ofa.config import PruneSettings, SparsitySettings
+from tf_prune_ofa.distill.distiller import Distiller
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.keras_compat import UpdatePruningStep, keras
+from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models.bert import dense_kernels
-from tf_prune_ofa.pruning.gradual import asked_sparsity, pruning_wrap, wrapper_masks
+from tf_prune_ofa.pruning.gradual import (
+    UpdateMasks,
+    gradient_observer,
+    pruning_wrap,
+    wrapper_masks,
+)
 from tf_prune_ofa.pruning.lock import PatternLock, assert_zeros, save_masks, sparsity_of
-from tf_prune_ofa.pruning.rules import layer_sparsities
+from tf_prune_ofa.pruning.plan import Pool, asked_sparsity, plan_pools
+from tf_prune_ofa.pruning.plugins import load_plugins
+from tf_prune_ofa.pruning.rules import layer_rules
+from tf_prune_ofa.pruning.scores import Score, find_score
 from tf_prune_ofa.schedules import SparsitySchedule
 from tf_prune_ofa.stages.context import MASKS_FILE, Context
 from tf_prune_ofa.stages.training import TrainingJob
@@ -23,22 +33,30 @@ from tf_prune_ofa.stages.training import TrainingJob
 def run(settings: PruneSettings, context: Context) -> dict[str, Any]:
     """Prune while training; write the masks, once and for all later stages; return figures."""
     job = TrainingJob(settings, context)
-    dense = job.load(settings.start)
-    sparsities = layer_sparsities(settings.sparsity.rules, dense_kernels(dense))
-    schedule = sparsity_schedule(settings.sparsity, job, final=max(sparsities.values()))
-    student = job.load(settings.start, wrap=pruning_wrap(sparsities, schedule))
+    sparsity = settings.sparsity
+    load_plugins(sparsity.plugins)
+    score = find_score(sparsity.score)(sparsity, job.seed)
+    shapes = {n: kernel.shape for n, kernel in dense_kernels(job.load(settings.start)).items()}
+    rules = layer_rules(sparsity.rules, shapes, sparsity.pattern)
+    schedule = sparsity_schedule(sparsity, job, final=max(r.sparsity for r in rules.values()))
+    heads = job.workspace.encoder.num_heads
+    pools = plan_pools(rules, shapes, schedule, heads=heads, scope=sparsity.scope)
+    student = job.load(settings.start, wrap=pruning_wrap(pools, score))
     kernels, masks = dense_kernels(student), wrapper_masks(student)
-    rate = job.schedule(schedule if settings.sparsity.rewind else None)
+    lock = PatternLock(kernels, masks, gradient_observer(student, score))
+    distiller = job.distiller(student, lock)
+    check_score(score, pools, settings, [kernels[name] for name in masks], distiller)
+    rate = job.schedule(schedule if sparsity.rewind else None)
 
     def assert_pattern(where: str) -> None:
         assert_zeros(kernels, {name: mask.numpy() > 0 for name, mask in masks.items()}, where=where)
 
     job.fit(
-        job.distiller(student, PatternLock(kernels, masks)),
+        distiller,
         schedule=rate,
-        callbacks=lambda start: [UpdatePruningStep()],
+        callbacks=lambda start: [UpdateMasks(pools, student, score)],
         extra_metrics=lambda step: {
-            "sparsity_asked": asked_sparsity(student, step),
+            "sparsity_asked": asked_sparsity(pools, step),
             "sparsity_measured": sparsity_of({name: mask.numpy() for name, mask in masks.items()}),
         },
         before_save=assert_pattern,
@@ -73,7 +91,38 @@ def sparsity_schedule(
         mask_end=min(job.steps(settings.mask_end), last),
         frequency=max(1, job.steps(settings.frequency)),
         power=settings.power,
+        shape=settings.shape,
     )
+
+
+def check_score(
+    score: Score,
+    pools: Sequence[Pool],
+    settings: PruneSettings,
+    pruned: Sequence[tf.Variable],
+    distiller: Distiller,
+) -> None:
+    """Check that a score has seen enough gradients before it ranks.
+
+    Raises:
+        UserError: the first weights are pruned too early, or a pruned kernel is not trained.
+    """
+    if not score.steps_before:
+        return
+    name = settings.sparsity.score
+    first = min(pool.first_zeros for pool in pools)
+    if first < score.steps_before:
+        raise UserError(
+            f"the score '{name}' needs the gradients of {score.steps_before} training steps, but "
+            f"the first weights are pruned at step {first}; set sparsity.begin to "
+            f"{score.steps_before} or later"
+        )
+    trained = {variable.ref() for variable in distiller.trained_variables}
+    if any(kernel.ref() not in trained for kernel in pruned):
+        raise UserError(
+            f"the score '{name}' needs gradients of all pruned layers, but some are frozen; change "
+            "'frozen' or the rules"
+        )
 
 
 def sparsity_figures(model: keras.Model, masks: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""A researcher's own patterns, scores and ramp shapes: modules that register them when imported."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from tf_prune_ofa.errors import UserError
+
+
+def load_plugins(names: Iterable[str]) -> None:
+    """Import each module, or .py file by its path; one that is loaded already is left alone.
+
+    Raises:
+        UserError: there is no such module or file. What a plugin itself raises is not caught.
+    """
+    for name in names:
+        if name.endswith(".py"):
+            _load_file(Path(name).resolve())
+        elif importlib.util.find_spec(name.partition(".")[0]) is None:
+            raise UserError(
+                f"there is no plugin module '{name}'; install it, or give the path of a .py file"
+            )
+        else:
+            importlib.import_module(name)
+
+
+def _load_file(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"there is no plugin file {path}; relative paths begin where you started")
+    name = f"tf_prune_ofa_plugin:{path}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
