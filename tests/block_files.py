@@ -101,6 +101,32 @@ class Net:
         scores = self.product(*heads[:2], transposed=True)
         return self.quantize(self.rows(self.product(scores, heads[2])))
 
+    def int8_attention(self, query, key, value, size):
+        """The same with INT8 products; key and value have zero point 0."""
+        apart = []
+        for tensor in (query, key, value):
+            tokens, channels = self.graph.shape(tensor)[-2:]
+            apart.append(self.reshape(tensor, [1, tokens, channels // size, size]))
+        query, key = (self._heads_first(tensor) for tensor in apart[:2])
+        scores = self.dequantize(self._int8_product(query, key))
+        options = schema.SoftmaxOptionsT()
+        options.beta = 1.0
+        shape = self.graph.shape(scores)
+        result = self.graph.add_tensor(f"softmax_{scores}", shape, np.float32)
+        probabilities = self.quantize(
+            self._add("SOFTMAX", [scores], result, options), 1 / 255, -128
+        )
+        value = self._transpose(apart[2], [0, 2, 3, 1])
+        return self.rows(self._int8_product(probabilities, value))
+
+    def _int8_product(self, first, second):
+        shape = [*self.graph.shape(first)[:-1], self.graph.shape(second)[-2]]
+        name = f"product_{len(self.graph.operators)}"
+        result = self.graph.add_tensor(name, shape, np.int8, quantization(0.3, -4))
+        options = schema.BatchMatMulOptionsT()
+        options.adjY = True
+        return self._add("BATCH_MATMUL", [first, second], result, options, 2)
+
     def rows(self, heads):
         """[1, heads, T, size] as [1, T, heads * size]."""
         apart = self._heads_first(heads)
@@ -128,12 +154,15 @@ class Net:
         return self._add("RESHAPE", [source, target], result, options)
 
     def _heads_first(self, source):
-        one, first, second, size = self.graph.shape(source)
+        return self._transpose(source, [0, 2, 1, 3])
+
+    def _transpose(self, source, axes):
+        before = self.graph.shape(source)
         parameters = self.graph.tensors[source].quantization
         name = f"transpose_{len(self.graph.operators)}"
-        shape = [one, second, first, size]
+        shape = [before[axis] for axis in axes]
         result = self.graph.add_tensor(name, shape, self.graph.dtype(source), parameters)
-        order = self.graph.add_constant(f"{name}/order", np.int32([0, 2, 1, 3]))
+        order = self.graph.add_constant(f"{name}/order", np.int32(axes))
         return self._add("TRANSPOSE", [source, order], result, schema.TransposeOptionsT(), 2)
 
     def _add(self, name, read, result, options=None, version=1):

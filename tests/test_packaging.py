@@ -2,6 +2,8 @@
 
 import ast
 import configparser
+import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
+LIBRARY = "tf_prune_ofa/runtime/libtf_prune_ofa_delegate.so"
 
 # A module imports from what comes before it here, and from its own folder.
 BASE = ("errors", "files", "text_table", "schedules", "config", "keras_compat")
@@ -83,23 +86,30 @@ def test_setup_cfg_lists_every_package():
     assert set(setup["options"]["packages"].split()) == packages
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    # From a copy, since setuptools builds inside the folder. Without isolation: no network.
-    folder = tmp_path_factory.mktemp("wheel")
+def copied_sources(folder):
+    # setuptools builds inside the folder.
     copy = folder / "source"
     copy.mkdir()
-    for name in ("tf_prune_ofa", "tools", "configs"):
-        ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("tf_prune_ofa", "tools", "configs", "native"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.so")
         shutil.copytree(REPOSITORY / name, copy / name, ignore=ignored)
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    # Without isolation: no network. What the library's code is compiled to does not matter here.
+    folder = tmp_path_factory.mktemp("wheel")
+    copy = copied_sources(folder)
     pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check"]
     done = subprocess.run(
         [*pip, "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, copy],
         capture_output=True,
         text=True,
         check=False,
+        env=os.environ | {"CXXFLAGS": "-O0"},
     )
     assert done.returncode == 0, done.stderr
     return next(folder.glob("*.whl"))
@@ -119,10 +129,39 @@ def test_the_wheel_holds_everything(wheel):
                 wanted.add(f"{inside}/{path.relative_to(REPOSITORY / folder).as_posix()}")
     assert held >= wanted
     # Nothing beside it: an installed `tests` or `tools` would be in everybody's way.
-    assert {name.split("/")[0] for name in held - wanted} == {
+    assert {name.split("/")[0] for name in held - wanted - {LIBRARY}} == {
         next(name for name in held if ".dist-info/" in name).split("/")[0]
     }
     assert any(name.endswith("LICENSE") for name in held)
+
+
+HAS_LIBRARY = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
+HAS_COMPILER = any(map(shutil.which, ("c++", "g++", "clang++")))
+
+
+@pytest.mark.skipif(not (HAS_LIBRARY and HAS_COMPILER), reason="no C++ compiler here")
+def test_the_wheel_holds_the_delegate(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        assert LIBRARY in archive.namelist()
+    # For this processor, and any Python that the package is for.
+    assert wheel.stem.split("-")[2:4] == ["cp310", "abi3"]
+    assert wheel.stem.endswith(platform.machine())
+
+
+def test_it_builds_without_a_compiler(tmp_path):
+    copy = copied_sources(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=copy,
+        env=os.environ | {"CXX": "no-such-compiler"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (copy / LIBRARY).exists()
+    if HAS_LIBRARY:
+        assert "no C++ compiler found (tried no-such-compiler)" in done.stderr
 
 
 def test_tools_start_from_the_wheel(wheel, tmp_path):

@@ -1,10 +1,17 @@
 """Measure `.tflite` files against each other on this machine.
 
     benchmark.py FILES... [--reference FILE] [--threads N] [--runs N] [--seconds S] [--json OUT]
+        [--delegate]
     benchmark.py --suite=bert_base_s128 [--folder DIR] [--threads N] [--seconds S] [--json OUT]
+        [--nointerfaces] [--peers DIR] [--rows REGEX] [--delegate]
 
 A suite makes its own files, of random weights: dense ones, and sparse ones of several patterns. It
-also draws latency against sparsity, and is measured with one and with two threads.
+also draws latency against sparsity, and is measured with one and with two threads. Some files also
+run in LiteRT's CompiledModel and in tflite-runtime, and with --peers the same encoder in the
+runtimes that make_peers.py installed.
+
+With --delegate files are measured without and with the sparse INT8 delegate; a suite has further
+ones for it, with zeros anywhere and in blocks of 1x4.
 
 All files run in turns. The table shows ratios to the reference first, then times, load time and
 memory, and below it what was measured where.
@@ -15,6 +22,7 @@ from typing import Any
 
 from absl import flags
 
+from tf_prune_ofa.bench import peers
 from tf_prune_ofa.bench.host import BenchSettings, benchmark
 from tf_prune_ofa.bench.show import describe
 from tf_prune_ofa.bench.suite import SUITES, find_suite
@@ -28,13 +36,25 @@ _JSON = flags.DEFINE_string("json", None, "also write the results to this file")
 _THREADS = flags.DEFINE_integer("threads", _DEFAULT.threads, "threads of the runtime")
 _RUNS = flags.DEFINE_integer("runs", _DEFAULT.runs, "counted runs of each file")
 _SECONDS = flags.DEFINE_float("seconds", _DEFAULT.seconds, "stop taking turns after so long")
-_LOADS = flags.DEFINE_integer("loads", _DEFAULT.loads, "fresh processes for load time and memory")
+_LOADS = flags.DEFINE_integer(
+    "loads", _DEFAULT.loads, "fresh processes for load time and memory, or 0"
+)
 _RUNTIME = flags.DEFINE_string(
-    "runtime", _DEFAULT.runtime, "litert, tflite_runtime, tensorflow, or auto: the first installed"
+    "runtime",
+    _DEFAULT.runtime,
+    "litert, tflite_runtime, tensorflow, compiled_model, or auto: the first interpreter installed",
 )
 _XNNPACK = flags.DEFINE_boolean("xnnpack", _DEFAULT.xnnpack, "let XNNPACK take operators over")
 _SUITE = flags.DEFINE_string("suite", None, f"one of {', '.join(SUITES)}, instead of files")
 _FOLDER = flags.DEFINE_string("folder", "runs/suites", "where a suite's files and plot go")
+_INTERFACES = flags.DEFINE_boolean(
+    "interfaces", True, "also run some files of a suite in CompiledModel and tflite-runtime"
+)
+_PEERS = flags.DEFINE_string("peers", None, "folder of make_peers.py: also run a suite there")
+_ROWS = flags.DEFINE_string(
+    "rows", None, "measure only those rows of a suite whose label this regular expression finds"
+)
+_DELEGATE = flags.DEFINE_boolean("delegate", False, "also run with the sparse INT8 delegate")
 _SEED = flags.DEFINE_integer("seed", _DEFAULT.seed, "of the random inputs")
 
 
@@ -52,7 +72,7 @@ def main(argv: list[str]) -> None:
     if _SUITE.value:
         result = _run_suite(_SUITE.value, argv[1:], settings)
     else:
-        result = benchmark(argv[1:], settings, reference=_REFERENCE.value)
+        result = benchmark(argv[1:], settings, reference=_REFERENCE.value, delegate=_DELEGATE.value)
         print(describe(result))
     if _JSON.value:
         write_json(_JSON.value, result)
@@ -65,12 +85,24 @@ def _run_suite(name: str, files: list[str], settings: BenchSettings) -> dict[str
     if files or _REFERENCE.value:
         raise UserError(f"--suite={name} brings its own files and reference; leave out yours.")
     # TensorFlow is slow to load: a wrong flag, or --help, should answer at once.
-    from tf_prune_ofa.bench.suite import describe, measure
+    from tf_prune_ofa.bench.suite import describe, measure, select
     from tf_prune_ofa.report.suite_plot import plot
-    from tf_prune_ofa.stages.suite import make_files
+    from tf_prune_ofa.stages import suite_delegate, suite_peers
+    from tf_prune_ofa.stages.suite import make_files, other_interfaces
+
+    def say(label: str) -> None:
+        print(f"  making {label}", flush=True)
 
     folder = Path(_FOLDER.value) / name
-    made = make_files(suite, folder, on_file=lambda label: print(f"  making {label}", flush=True))
+    made = make_files(suite, folder, on_file=say)
+    if _INTERFACES.value:
+        made += other_interfaces(made)
+    if _DELEGATE.value:
+        made += suite_delegate.make_rows(folder, on_file=say)
+    if _PEERS.value:
+        made += suite_peers.make_rows(suite, folder, _installed_peers(), on_file=say)
+    if _ROWS.value:
+        made = select(made, _ROWS.value)
     threads = [_THREADS.value] if flags.FLAGS["threads"].present else [1, 2]
     result = measure(name, made, settings, threads)
     print(describe(result))
@@ -78,6 +110,16 @@ def _run_suite(name: str, files: list[str], settings: BenchSettings) -> dict[str
     write_bytes(folder / f"{drawn.key}.png", drawn.png)
     print(f"\n{drawn.caption} Drawn in {folder / f'{drawn.key}.png'}")
     return result
+
+
+def _installed_peers() -> dict[str, Path]:
+    found = peers.installed(_PEERS.value)
+    if not found:
+        raise UserError(
+            f"No runtime is installed in --peers={_PEERS.value}. Run "
+            f"tools/make_peers.py --folder={_PEERS.value}"
+        )
+    return found
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Export a task model (a Hugging Face folder) as `.tflite` files, one for each variant.
 
     export.py --model=FOLDER --out=DIR
-              [--ranges=ranges.json --factors=channel_factors.json | --calibration_texts=FILE]
+              [--ranges=ranges.json --factors=channel_factors.json |
+               --calibration_texts=FILE --attention=int8]
               [--masks=masks.npz] [--sequence_length=64]
               [--variants=float32,dynamic_int8,dense_int8,sparse_int8]
 
-The static variants need activation ranges: those of a quantize stage, or ranges measured on
-texts, one a line (post-training quantization).
+The static variants need activation ranges: those of a quantize stage, or ranges and channel factors
+measured on texts, one a line (post-training quantization).
 """
 
 from pathlib import Path
@@ -25,12 +26,17 @@ _FACTORS = flags.DEFINE_string("factors", None, "channel_factors.json of the sam
 _TEXTS = flags.DEFINE_string(
     "calibration_texts", None, "measure ranges on this file, a text a line"
 )
+_ATTENTION = flags.DEFINE_enum(
+    "attention", "int8", ["int8", "float"], "products inside attention, with --calibration_texts"
+)
 _MASKS = flags.DEFINE_string(
     "masks", None, "masks.npz of a prune stage; checked, and its layers' bytes shown"
 )
 _LENGTH = flags.DEFINE_integer("sequence_length", 64, "fixed number of tokens of every file")
 _VARIANTS = flags.DEFINE_list(
-    "variants", ["float32", "dynamic_int8", "dense_int8", "sparse_int8"], "which files to write"
+    "variants",
+    ["float32", "dynamic_int8", "dense_int8", "sparse_int8"],
+    "which files to write; block_sparse_int8 is another, for weights with large blocks of zeros",
 )
 
 
@@ -51,6 +57,7 @@ def main(argv: list[str]) -> None:
         ranges=load_ranges(_RANGES.value) if _RANGES.value else None,
         factors=load_factors(_FACTORS.value) if _FACTORS.value else None,
         calibration_texts=read_lines(_TEXTS.value) if _TEXTS.value else (),
+        int8_attention=_ATTENTION.value == "int8",
         masks=load_masks(_MASKS.value) if _MASKS.value else None,
     )
     rows = [

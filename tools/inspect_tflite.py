@@ -1,9 +1,10 @@
 """Show what is in a `.tflite` file.
 
-    inspect_tflite.py FILE [--json OUT] [--runtime NAME] [--noload]
+    inspect_tflite.py FILE [--json OUT] [--runtime NAME] [--noload] [--delegate]
 
 Operators, types, sizes, zeros of every weight, dynamic tensors and metadata come from the file
-itself; then a runtime loads it, to see how many operators XNNPACK takes over.
+itself; then a runtime loads it, to see how many operators XNNPACK takes over, and with --delegate
+which layers the sparse INT8 delegate does.
 """
 
 from absl import flags
@@ -19,6 +20,7 @@ _LOAD = flags.DEFINE_boolean("load", True, "let a runtime load the file")
 _RUNTIME = flags.DEFINE_string(
     "runtime", "auto", "litert, tflite_runtime, tensorflow, or auto: the first installed"
 )
+_DELEGATE = flags.DEFINE_boolean("delegate", False, "load the sparse INT8 delegate as well")
 
 
 def main(argv: list[str]) -> None:
@@ -29,7 +31,7 @@ def main(argv: list[str]) -> None:
     # Printed before loading: a file that crashes a runtime is one that people want to look into.
     print(describe(summary), flush=True)
     if _LOAD.value:
-        summary = load(summary, _RUNTIME.value)
+        summary = load(summary, _RUNTIME.value, "auto" if _DELEGATE.value else None)
         print(f"\n{describe_load(summary.loaded)}")
     if _JSON.value:
         write_json(_JSON.value, summary.to_json())

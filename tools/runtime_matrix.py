@@ -1,10 +1,12 @@
 """Run all variants of one sparse model in several runtimes, and compare.
 
     runtime_matrix.py --cache FOLDER [--json OUT] [--sparsity 0.9] [--sequence_length 128]
+        [--delegate]
 
 The encoder has MiniLM-L6's sizes and random weights. Each runtime is installed into a virtual
 environment of its own in the cache folder (once; needs the network). The comparison is between the
-INT8 results of every layer of dense_int8 and sparse_int8, in the same runtime.
+INT8 results of every layer of dense_int8 and sparse_int8, in the same runtime; with --delegate also
+between files without and with the sparse INT8 delegate.
 """
 
 import tempfile
@@ -18,6 +20,7 @@ from tf_prune_ofa.export import calibrate, convert, watch
 from tf_prune_ofa.export.variants import write_variants
 from tf_prune_ofa.files import write_json
 from tf_prune_ofa.models.bert import Classification, EncoderConfig, build_model, dense_kernels
+from tf_prune_ofa.runtime import delegate
 from tf_prune_ofa.runtime.matrix import RUNTIMES, describe, run_matrix
 from tf_prune_ofa.tools._main import run
 
@@ -27,6 +30,7 @@ _SPARSITY = flags.DEFINE_float("sparsity", 0.9, "share of zeros in the encoder's
 _LENGTH = flags.DEFINE_integer("sequence_length", 128, "tokens of an input", 3)
 _LAYERS = flags.DEFINE_integer("layers", 6, "layers of the encoder", 1)
 _EXAMPLES = flags.DEFINE_integer("examples", 16, "inputs to compare on", 1)
+_DELEGATE = flags.DEFINE_boolean("delegate", False, "also compare with the sparse INT8 delegate")
 _SEED = flags.DEFINE_integer("seed", 0, "of weights and inputs")
 
 _VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] + [f"word{i}" for i in range(4, 30522)]
@@ -58,7 +62,18 @@ def main(argv: list[str]) -> None:
             progress.set_description(label)
             progress.update()
 
-        pairs = {"sparse_int8 and dense_int8": tuple(watched)}
+        dense, sparse = watched
+        pairs = {"sparse_int8 and dense_int8": ((dense, None), (sparse, None))}
+        if _DELEGATE.value:
+            library = delegate.require()
+            pairs |= {
+                f"{name}, delegate": ((path, None), (path, library))
+                for name, path in (
+                    ("dense_int8", dense),
+                    ("sparse_int8", sparse),
+                    ("dynamic_int8", files["dynamic_int8"]),
+                )
+            }
         rows = run_matrix(files, pairs, examples, _CACHE.value, show)
         progress.close()
     print(describe(rows))

@@ -2,92 +2,106 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tflite_files
 
-from tf_prune_ofa.bench import worker
+from tf_prune_ofa.bench import runners, worker
 from tf_prune_ofa.errors import UserError
 
-OPTIONS = {"seed": 0, "threads": 1, "runtime": "auto", "xnnpack": True}
+INPUTS = {
+    "input_word_ids": np.array([[0, 1, 2, 9]], np.int32),
+    "input_mask": np.ones([1, 4], np.int32),
+}
+ARGUMENTS = {"runtime": "litert", "options": {}, "threads": 1, "inputs": worker.encoded(INPUTS)}
 
 
 @pytest.fixture
-def files(tmp_path):
-    paths = []
-    for name in "abc":
-        paths.append(str(tmp_path / f"{name}.tflite"))
-        (tmp_path / f"{name}.tflite").write_bytes(tflite_files.classifier())
-    return paths
+def path(tmp_path):
+    path = tmp_path / "a.tflite"
+    path.write_bytes(tflite_files.classifier())
+    return str(path)
+
+
+class Recorder:
+    """A runner that counts its runs."""
+
+    runtime_name, runtime_version, delegation = "recorder", "1", None
+
+    def __init__(self, *arguments):
+        self.runs = 0
+
+    def set_inputs(self, values):
+        self.values = values
+
+    def invoke(self):
+        self.runs += 1
+
+    def outputs(self):
+        return {"y": self.values["input_mask"] + 0.1}
 
 
 @pytest.fixture
-def runs(monkeypatch):
-    """Names of the files in the order in which they are run."""
-    order = []
-
-    class Recorder(worker.Interpreter):
-        def invoke(self):
-            order.append(self.path.stem)
-            super().invoke()
-
-    monkeypatch.setattr(worker, "Interpreter", Recorder)
-    return order
+def recorder(monkeypatch):
+    found = Recorder()
+    monkeypatch.setattr(runners, "open_file", lambda *arguments: found)
+    return found
 
 
-def test_files_take_turns_in_a_rotating_order(files, runs):
-    result = worker.measure_latency(files, runs=10, burst=2, warmup=1, seconds=60, **OPTIONS)
-    warm_up, turns = "".join(runs[:6]), "".join(runs[6:])
-    assert warm_up == "aabbcc"  # the run that proves that the file works, and the warm-up
-    # Each turn is one run that does not count and two that do.
-    assert turns == "aaabbbccc" + "bbbcccaaa" + "cccaaabbb" + "aaabbbccc" + "bbbcccaaa"
-    for file in result["files"]:
-        assert [len(turn) for turn in file["samples_ms"]] == [2] * 5
-        assert len(file["first_of_turn_ms"]) == 5
-
-
-def test_time_limit_leaves_the_rounds_that_percentiles_need(files, runs):
-    result = worker.measure_latency(
-        files[:1], runs=10_000, burst=1, warmup=0, seconds=1e-9, **OPTIONS
-    )
-    assert len(result["files"][0]["samples_ms"]) == worker.MINIMUM_ROUNDS
-
-
-def test_says_what_was_run(files):
-    result = worker.measure_latency(files[:1], runs=5, burst=1, warmup=0, seconds=60, **OPTIONS)
-    assert result["runtime"]["name"] == "litert" and result["runtime"]["version"]
-    assert result["files"][0]["inputs"] == [
-        {"name": "input_word_ids", "shape": [1, 4], "dtype": "int32"},
-        {"name": "input_mask", "shape": [1, 4], "dtype": "int32"},
-    ]
+def test_opening_says_what_runs_and_what_it_took(path):
+    answer = worker.Worker().open(path, **ARGUMENTS)
+    assert answer["name"] == "litert" and answer["version"]
     # The lookup stays with the runtime's own kernels, the dense layer goes to XNNPACK.
-    assert result["files"][0]["delegation"] == {"operators": 2, "delegated": 1, "partitions": 1}
-
-
-def test_load_is_measured_in_time_and_memory(files):
-    figures = worker.measure_load(files[0], **OPTIONS)
-    assert figures["load_ms"] > 0 and figures["first_run_ms"] > 0
+    assert answer["delegation"] == {"operators": 2, "delegated": 1, "partitions": 1}
+    assert answer["load_ms"] > 0 and answer["first_run_ms"] > 0
     # Pages may be freed as fast as they are taken, but a file of 1 kB cannot need 100 MB.
-    assert 0 <= figures["peak_memory_bytes"] < 100e6
+    assert 0 <= answer["peak_memory_bytes"] < 100e6
 
 
-def test_a_file_that_the_runtime_cannot_run_is_named(files, monkeypatch):
-    def fail(self):
+def test_a_turn_is_one_run_that_does_not_count_and_a_burst_that_does(path, recorder):
+    opened = worker.Worker()
+    opened.open(path, **ARGUMENTS, warmup=3)
+    assert recorder.runs == 1 + 3  # the run that proves that the file works, and the warm-up
+    turn = opened.turn(0, burst=2)
+    assert recorder.runs == 4 + 1 + 2
+    assert len(turn["samples_ms"]) == len(turn["cpu_ms"]) == 2 and turn["first_ms"] > 0
+
+
+def test_outputs_of_other_inputs(path, recorder):
+    opened = worker.Worker()
+    opened.open(path, **ARGUMENTS)
+    other = worker.encoded({"input_mask": np.float32([[0.3]])})
+    answer = json.loads(json.dumps(opened.outputs(0, other)))
+    assert worker.decoded(answer)["y"] == np.float32(0.3) + 0.1
+
+
+def test_arrays_pass_through_json_unchanged():
+    arrays = {"a": np.float32([[0.1, 1 / 3]]), "b": np.array([[1, -2]], np.int32)}
+    passed = worker.decoded(json.loads(json.dumps(worker.encoded(arrays))))
+    for name, value in arrays.items():
+        assert passed[name].dtype == value.dtype
+        np.testing.assert_array_equal(passed[name], value)
+
+
+def test_a_file_that_the_runtime_cannot_run_is_named(path, recorder, monkeypatch):
+    def fail():
         raise RuntimeError("index out of bounds")
 
-    monkeypatch.setattr(worker.Interpreter, "invoke", fail)
+    monkeypatch.setattr(recorder, "invoke", fail)
     with pytest.raises(UserError, match="loads .*a.tflite but cannot run it: index out of bounds"):
-        worker.measure_load(files[0], **OPTIONS)
+        worker.Worker().open(path, **ARGUMENTS)
 
 
-def test_answers_are_files_so_that_output_of_the_runtime_cannot_disturb_them(files, tmp_path):
-    job = {"task": "load", "paths": files[:1], "options": OPTIONS}
-    (tmp_path / "job").write_text(json.dumps(job))
-    names = [str(tmp_path / name) for name in ("job", "answer", "log")]
+def test_output_of_the_runtime_cannot_disturb_answers(path):
+    questions = [{"do": "open", "path": path, **ARGUMENTS}, {"do": "turn", "file": 0, "burst": 1}]
     done = subprocess.run(
-        [sys.executable, "-m", "tf_prune_ofa.bench.worker", *names],
+        [sys.executable, "-m", "tf_prune_ofa.bench.worker"],
+        input="".join(json.dumps(question) + "\n" for question in questions),
         capture_output=True,
         text=True,
         check=True,
     )
-    assert (done.stdout, done.stderr) == ("", "")
-    assert json.loads((tmp_path / "answer").read_text())["load_ms"] > 0
+    # One answer a line, and what XNNPACK says about itself somewhere else.
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["name"] == "litert" and len(second["samples_ms"]) == 1
+    assert "XNNPACK" in done.stderr

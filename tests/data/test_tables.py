@@ -62,15 +62,30 @@ def test_pairs_and_scores_from_csv(files):
 
 def test_file_without_header_line(files):
     task = files(
-        "one,two,3\n",
+        "one,two,3\nfour,five,6\n",
         ".csv",
-        header=["a", "b", "score"],
-        text_a="a",
-        text_b="b",
-        label="score",
+        header=False,
+        text_a="1",
+        text_b="2",
+        label="3",
         labels=(),
     )
-    assert (task.train.text_a, task.train.text_b) == (["one"], ["two"])
+    assert (task.train.text_a, task.train.text_b) == (["one", "four"], ["two", "five"])
+    assert task.train.label.tolist() == [3, 6]
+
+
+def test_labels_that_are_written_otherwise(files):
+    task = files("sentence\tlabel\ngood\t1\nbad\t0\n", label_values=("0", "1"))
+    assert task.labels == ("neg", "pos")
+    assert task.train.label.tolist() == [1, 0]
+    with pytest.raises(UserError, match="2 labels but 1 label_values"):
+        files(TSV, label_values=("0",))
+
+
+def test_further_files_to_judge_by(files, tmp_path):
+    (tmp_path / "other.tsv").write_text("sentence\tlabel\nelse\tpos\n")
+    task = files(TSV, more_dev={"other": tmp_path / "other.tsv"})
+    assert task.more_dev["other"].text_a == ["else"]
 
 
 def test_jsonl(files):
@@ -86,6 +101,8 @@ def test_jsonl(files):
     [
         (TSV, ".tsv", {"text_a": "sentense"}, r"no column 'sentense'; the nearest is 'sentence'\. "
          "Its columns are 'id', 'sentence', 'label'"),
+        (TSV, ".tsv", {"text_a": "2"}, r"no column '2'.*set task\.header to false"),
+        (TSV, ".tsv", {"header": False, "text_a": "4", "label": "3"}, r"Its columns are '1', '2'"),
         (TSV.replace("neg", "bad"), ".tsv", {}, r"train\.tsv, line 3: the label 'bad' is not one"),
         ("sentence\tlabel\n", ".tsv", {}, "has no examples"),
         ("", ".tsv", {}, "is empty"),
@@ -97,6 +114,12 @@ def test_jsonl(files):
         ("sentence\tlabel\nok\tpos\ncaf\u00e9\tpos\n".encode("latin1"), ".tsv", {},
          r"line 3: byte 0xe9 is not UTF-8"),
         (TSV.encode("utf-16"), ".tsv", {}, r"line 1: byte 0xff is not UTF-8"),
+        # Two encodings in one file, as when lines of several sources are put together.
+        ("sentence\tlabel\ncafé\tpos\n".encode() + "café\tpos\n".encode("latin1"), ".tsv", {},
+         r"line 3: byte 0xe9 is not UTF-8.*iconv"),
+        ("sentence\tlabel\nok\tpos\ntext\t\n", ".tsv", {}, r"line 3: no label\. Every example"),
+        ("sentence\tlabel\n0\t0\n1\t1\n2\t2\n", ".tsv", {"labels": ("0", "1")},
+         r"line 4: the label '2' is not one of '0', '1'"),
         ('{"sentence": "x"}\n', ".jsonl", {}, r"line 1: no field 'label'"),
         ('{"sentence": "x", "label": null}\n', ".jsonl", {}, r"line 1: 'label' is null"),
         ('{"sentence": "x", "label": "pos"\n', ".jsonl", {}, r"line 1: not JSON"),
@@ -117,3 +140,20 @@ def test_missing_file_and_folder(tmp_path):
         table_task("own", train=tmp_path / "train.tsv", **settings)
     with pytest.raises(UserError, match="is a folder"):
         table_task("own", train=tmp_path, **settings)
+
+
+@pytest.mark.parametrize("ending", [".tsv", ".csv", ".jsonl"])
+def test_a_hundred_megabytes_on_one_line(tmp_path, ending):
+    path = tmp_path / f"train{ending}"
+    path.write_bytes(b"sentence\tlabel\n" + b"word " * 20_000_000)
+    settings = {"dev": path, "text_a": "sentence", "labels": ("x", "y")}
+    with pytest.raises(UserError, match="line 2: 100 MB on one line; at most 10 MB are read") as e:
+        table_task("own", train=path, **settings)
+    assert len(str(e.value)) < 500
+
+
+def test_messages_do_not_repeat_a_long_text(files):
+    for content in ("x" * 10_000 + "\tb\n1\t2\n", f"sentence\tlabel\na\t{'y' * 10_000}\n"):
+        with pytest.raises(UserError) as error:
+            files(content)
+        assert len(str(error.value)) < 1_000

@@ -21,10 +21,22 @@ def test_unknown_label_names_place_nearest_and_what_is_there():
     )
 
 
-@pytest.mark.parametrize("score", ["good", "nan", "inf", ""])
+@pytest.mark.parametrize("score", ["good", "nan", "inf"])
 def test_score_must_be_a_finite_number(score):
     with pytest.raises(UserError, match=f"^here: the score '{score}' is not a finite number"):
         parse_labels([score], (), ["here"])
+
+
+def test_score_out_of_range():
+    assert parse_labels(["0", "5"], (), ["", ""], (0, 5)).tolist() == [0, 5]
+    with pytest.raises(UserError, match="^here: the score 5.5 is outside of 0 to 5"):
+        parse_labels(["5.5"], (), ["here"], (0, 5))
+
+
+@pytest.mark.parametrize("labels", [(), ("a", "b")])
+def test_missing_label(labels):
+    with pytest.raises(UserError, match="^here: no label"):
+        parse_labels([" "], labels, ["here"])
 
 
 def test_check_labels():

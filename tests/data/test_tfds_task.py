@@ -3,46 +3,15 @@ import builtins
 import numpy as np
 import pytest
 
+from tf_prune_ofa.data.glue import glue_task
 from tf_prune_ofa.data.tfds_task import tfds_task
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.keras_compat import tf
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
 
-def write_dataset(data_dir, name, features, splits):
-    """Writes a prepared dataset, as TFDS documents it for files made elsewhere."""
-    folder = data_dir / name
-    folder.mkdir(parents=True)
-    features = tfds.features.FeaturesDict(features)
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=folder,
-        dataset_name=name.split("/")[0],
-        filetype_suffix="tfrecord",
-        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-    )
-    infos = []
-    for split, examples in splits.items():
-        in_split = template.replace(split=split)
-        path = in_split.sharded_filepath(shard_index=0, num_shards=1)
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for example in examples:
-                writer.write(features.serialize_example(features.encode_example(example)))
-        infos.append(
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=[len(examples)],
-                num_bytes=path.stat().length,
-                filename_template=in_split,
-            )
-        )
-    tfds.folder_dataset.write_metadata(
-        data_dir=folder, features=features, split_infos=infos, filename_template=template
-    )
-
-
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
+def data_dir(tmp_path_factory, write_dataset):
     folder = tmp_path_factory.mktemp("tfds")
     text = tfds.features.Text
     # GLUE's features, which TFDS knows from its own code.
@@ -75,12 +44,32 @@ def data_dir(tmp_path_factory):
             for name in ("train", "validation")
         },
     )
+    write_dataset(
+        folder,
+        "glue/mnli/2.0.0",
+        {
+            "premise": text(),
+            "hypothesis": text(),
+            "label": tfds.features.ClassLabel(names=["entailment", "neutral", "contradiction"]),
+            "idx": np.int32,
+        },
+        {
+            name: [{"premise": name, "hypothesis": f"h{i}", "label": i, "idx": i} for i in range(3)]
+            for name in ("train", "validation_matched", "validation_mismatched")
+        },
+    )
     # Datasets that TFDS has no code for.
     write_dataset(
         folder,
         "own_words/1.0.0",
         {"sentence": text(), "label": text()},
         {name: [{"sentence": "c", "label": "yes"}] for name in ("train", "validation")},
+    )
+    write_dataset(
+        folder,
+        "own_empty/1.0.0",
+        {"sentence": text(), "label": text()},
+        {"train": [{"sentence": "c", "label": "yes"}], "validation": []},
     )
     write_dataset(
         folder,
@@ -120,6 +109,20 @@ def test_regression_on_pairs(data_dir):
     assert sorted(rows) == [("a0", "b0", 0.5), ("a1", "b1", 1.5)]
 
 
+def test_glue_by_name(data_dir):
+    """Two splits to judge by, a regression, and one that is plain."""
+    task = glue_task("mnli", data_dir=data_dir)
+    assert (task.dev.text_a[0], task.train.text_a[0]) == ("validation_matched", "train")
+    assert task.more_dev["mismatched"].text_a == ["validation_mismatched"] * 3
+    assert sorted(zip(task.dev.text_b, task.dev.label.tolist(), strict=True)) == [
+        ("h0", 0),
+        ("h1", 1),
+        ("h2", 2),
+    ]
+    assert glue_task("stsb", data_dir=data_dir).metrics == ("pearson", "spearman")
+    assert glue_task("sst2", data_dir=data_dir).labels == ("negative", "positive")
+
+
 def test_numbers_without_names_need_labels(data_dir):
     task = read(data_dir, "own_numbers", labels=("no", "yes"))
     rows = dict(zip(task.train.text_a, task.train.label.tolist(), strict=True))
@@ -151,11 +154,13 @@ def test_bad_requests(data_dir):
         read(data_dir, "glue/sst2", labels=("bad", "good"))
     with pytest.raises(UserError, match="corresponds to no data"):
         read(data_dir, "glue/sst2", dev="validation[:0]")
+    with pytest.raises(UserError, match="own_empty.*validation.*no"):
+        read(data_dir, "own_empty", labels=("yes", "no"))
     with pytest.raises(UserError, match="cannot give 'glue/cola'"):
         read(data_dir, "glue/cola", download=False)
 
 
-def test_broken_file(tmp_path):
+def test_broken_file(tmp_path, write_dataset):
     examples = [{"sentence": "x" * 99, "label": 0}]
     features = {"sentence": tfds.features.Text(), "label": np.int64}
     write_dataset(tmp_path, "broken/1.0.0", features, {"train": examples, "validation": examples})

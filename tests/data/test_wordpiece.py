@@ -1,8 +1,10 @@
 import json
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
+from awkward_texts import awkward_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -144,6 +146,67 @@ def test_same_ids_as_keras_nlp_on_awkward_strings(minilm, keras_nlp_tokenizer):
 def test_known_differences_from_keras_nlp(minilm, keras_nlp_tokenizer, text, ours, theirs):
     assert minilm.tokens(minilm.tokenize([text])[0]) == ours
     assert minilm.tokens(keras_nlp_tokenizer(text)) == theirs
+
+
+def is_cjk(char):
+    """The blocks of ideographs in BERT's own list."""
+    blocks = [
+        (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F),
+        (0x2B740, 0x2B81F), (0x2B920, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F),
+    ]  # fmt: skip
+    return any(low <= ord(char) <= high for low, high in blocks)
+
+
+def bert_clean_up(text):
+    """What BERT does to a text before it looks for words, once more, by Python's own tables."""
+    out = []
+    for char in text:
+        if char in "\0\ufffd" or (unicodedata.category(char)[0] == "C" and char not in "\t\n\r"):
+            continue
+        out.append(" " if char.isspace() else f" {char} " if is_cjk(char) else char)
+    bare = (
+        c for c in unicodedata.normalize("NFD", "".join(out)) if unicodedata.category(c) != "Mn"
+    )
+    # One by one: at the end of a word, lower() of a whole text makes another sigma.
+    return "".join(char.lower() for char in bare)
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.slow)])
+def test_same_ids_as_keras_nlp_after_bert_s_clean_up(minilm, minilm_folder, count):
+    """All that the two libraries differ in is that; words and word pieces are the same."""
+    keras_nlp = pytest.importorskip("keras_nlp")
+    plain = keras_nlp.tokenizers.BertTokenizer(
+        str(minilm_folder / "vocab.txt"), lowercase=False, strip_accents=False
+    )
+    texts = awkward_texts(count, seed=0)
+    theirs = plain([bert_clean_up(text) for text in texts])
+    both = zip(texts, minilm.tokenize(texts), theirs, strict=True)
+    assert not [text for text, ours, other in both if ours.tolist() != list(other)]
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.slow)])
+def test_offsets_are_places_in_the_text_as_given(minilm, count):
+    texts = awkward_texts(count, seed=1)
+    ids, offsets = minilm.tokenize_with_offsets(texts)
+    for text, tokens, places in zip(texts, ids, offsets, strict=True):
+        np.testing.assert_array_equal(tokens, minilm.tokenize([text])[0])
+        assert places.shape == (len(tokens), 2)
+        # In order; the letters of one Hangul syllable or ligature may share their character.
+        assert np.all(places[:, 0] < places[:, 1]) and np.all(np.diff(places[:, 0]) >= 0)
+        for token, (start, end) in zip(minilm.tokens(tokens), places, strict=True):
+            piece = token.removeprefix("##")
+            if token != "[UNK]" and not is_hangul(text[start:end]):
+                assert bert_clean_up(text[start:end]).strip() == piece, (text, token)
+
+
+def is_hangul(text):
+    return any("HANGUL" in unicodedata.name(char, "") for char in text)
+
+
+def test_a_half_surrogate_pair_keeps_the_places_behind_it(wordpiece):
+    text = json.loads('"the go\\ud83dod film"')
+    _, (places,) = wordpiece.tokenize_with_offsets([text])
+    assert [text[start:end] for start, end in places] == ["the", "go\ud83dod", "film"]
 
 
 @settings(max_examples=200)

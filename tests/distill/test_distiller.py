@@ -46,10 +46,14 @@ def test_loss_is_the_weighted_sum_of_its_terms(teacher):
         (SOFT, {"loss_soft"}),
         (LossSettings(hard=0, soft=0, hidden=1.0), {"loss_hidden"}),
         (LossSettings(hard=0, soft=1, attention=1.0), {"loss_soft", "loss_attention"}),
+        (LossSettings(hard=0, layerwise=1.0, teacher_layers=(1,)), {"loss_layerwise"}),
     ],
 )
 def test_only_terms_with_a_weight_are_computed(loss, names):
-    options = {"hidden_states": loss.hidden > 0, "attention_scores": loss.attention > 0}
+    options = {
+        "hidden_states": loss.needs_hidden_states,
+        "attention_scores": loss.attention > 0,
+    }
     distiller = Distiller(encoder(**options), TASK, loss, teacher=encoder(seed=7, **options))
     terms = terms_of(distiller, inputs(), labels())
     assert set(terms) == names and all(float(term) > 0 for term in terms.values())
@@ -58,9 +62,9 @@ def test_only_terms_with_a_weight_are_computed(loss, names):
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn():
     options = {"hidden_states": True, "attention_scores": True}
     student, teacher = encoder(**options), encoder(**options)
-    loss = LossSettings(hard=0.0, soft=1.0, hidden=1.0, attention=1.0)
+    loss = LossSettings(hard=0.0, soft=1.0, hidden=1.0, attention=1.0, layerwise=1.0)
     terms = terms_of(Distiller(student, TASK, loss, teacher=teacher), inputs(), labels())
-    assert [float(term) for term in terms.values()] == [0, 0, 0]
+    assert [float(term) for term in terms.values()] == [0, 0, 0, 0]
 
 
 def test_a_step_learns_from_the_teacher_and_leaves_it_alone(teacher):
@@ -145,6 +149,20 @@ def test_regression_distils_the_value():
         np.mean((value - scores["labels"]) ** 2), rel=1e-5
     )
     assert float(terms["loss_soft"]) == pytest.approx(np.mean((value - taught) ** 2), rel=1e-5)
+
+
+def test_a_regression_s_soft_term_may_be_that_of_labels():
+    """SparseBERT on STS-B: inner layers from the teacher, the value from the labels."""
+    student, teacher = (encoder(Classification(1), seed=seed) for seed in (0, 7))
+    target = Target("logits", "labels", kind="value")
+    scores = {"labels": np.array([0.5, 1.0, 2.0, 4.0], np.float32)}
+    loss = LossSettings(hard=0.0, soft=1.0, regression="labels")
+    terms = terms_of(Distiller(student, (target,), loss, teacher=teacher), inputs(), scores)
+    value = student(inputs())["logits"].numpy()[:, 0]
+    assert set(terms) == {"loss_soft"}
+    assert float(terms["loss_soft"]) == pytest.approx(
+        np.mean((value - scores["labels"]) ** 2), rel=1e-5
+    )
 
 
 def test_an_answer_s_two_ends_share_the_loss():

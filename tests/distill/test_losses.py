@@ -6,8 +6,11 @@ from hypothesis.extra import numpy as hnp
 
 from tf_prune_ofa.distill.losses import (
     attention_loss,
+    default_teacher_layers,
     hard_loss,
     hidden_loss,
+    layerwise_loss,
+    match_layers,
     regression_loss,
     soft_loss,
     soft_regression_loss,
@@ -164,3 +167,111 @@ def test_half_precision_logits_are_widened_first():
     loss = soft_loss(tf.zeros([1, 2], tf.float16), logits, 2.0)
     assert loss.dtype == tf.float32 and float(loss) == pytest.approx(0.4438, abs=5e-5)
     assert hard_loss(logits, [0]).dtype == tf.float32
+
+
+# Layer by layer
+
+
+def reference_states(student, teacher, mask):
+    """Σ over layers of the mean squared error over tokens that are not padding, in float64."""
+    total = 0.0
+    for one, other in zip(student.astype(np.float64), teacher.astype(np.float64), strict=True):
+        errors = [((one[b, t] - other[b, t]) ** 2).mean() for b, t in np.argwhere(mask)]
+        total += sum(errors) / len(errors)
+    return total
+
+
+def reference_scores(student, teacher, mask):
+    """The same of attention scores, over pairs of tokens and over heads."""
+    total = 0.0
+    for one, other in zip(student.astype(np.float64), teacher.astype(np.float64), strict=True):
+        errors = [
+            ((one[b, :, i, j] - other[b, :, i, j]) ** 2).mean()
+            for b in range(len(mask))
+            for i in np.flatnonzero(mask[b])
+            for j in np.flatnonzero(mask[b])
+        ]
+        total += sum(errors) / len(errors)
+    return total
+
+
+def layers_of(values):
+    return [tf.constant(value) for value in values]
+
+
+def test_sparsebert_s_terms_are_those_of_numpy():
+    mask = np.array([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 1]])
+    states = RNG.normal(0, 3, [2, 4, 3, 5, 8]).astype(np.float32)
+    scores = RNG.normal(0, 3, [2, 3, 3, 2, 5, 5]).astype(np.float32)
+    hidden = hidden_loss(*map(layers_of, states), tf.constant(mask))
+    attention = attention_loss(*map(layers_of, scores), tf.constant(mask))
+    assert float(hidden) == pytest.approx(reference_states(*states, mask), rel=1e-5)
+    assert float(attention) == pytest.approx(reference_scores(*scores, mask), rel=1e-5)
+
+
+def test_soft_cross_entropy_and_divergence_have_one_gradient():
+    """SparseBERT's code has the cross-entropy: the same but for the teacher's own entropy."""
+    student, teacher = RNG.normal(0, 2, [2, 6, 3]).astype(np.float32)
+    variable = tf.Variable(student)
+    with tf.GradientTape(persistent=True) as tape:
+        cross_entropy = tf.reduce_mean(
+            -tf.reduce_sum(tf.nn.softmax(teacher) * tf.nn.log_softmax(variable), -1)
+        )
+        divergence = soft_loss(variable, teacher, temperature=1.0)
+    np.testing.assert_allclose(
+        tape.gradient(divergence, variable), tape.gradient(cross_entropy, variable), atol=1e-6
+    )
+    log_teacher = log_softmax(teacher.astype(np.float64))
+    entropy = -(np.exp(log_teacher) * log_teacher).sum(-1).mean()
+    assert float(cross_entropy - divergence) == pytest.approx(entropy, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("errors", "matched"),
+    [
+        ([[1, 2, 3], [3, 1, 2]], [0, 1]),
+        # The last teacher layer chooses first, and the one before it only among those below.
+        ([[9, 8, 1], [9, 9, 1]], [1, 2]),
+        ([[9, 8, 1], [9, 1, 2]], [0, 1]),
+        # The best student layer of the last would leave none for the other two.
+        ([[5, 5, 5], [5, 5, 5], [1, 2, 3]], [0, 1, 2]),
+        ([[4, 3, 2, 1]], [3]),
+        ([[1, 1]], [0]),
+    ],
+)
+def test_matching_by_hand(errors, matched):
+    assert match_layers(tf.constant(errors, tf.float32)).numpy().tolist() == matched
+
+
+@given(hnp.arrays(np.float32, (3, 6), elements=st.floats(0, 9, width=32)))
+def test_matching_keeps_the_order_of_layers(errors):
+    matched = match_layers(tf.constant(errors)).numpy()
+    assert np.all(np.diff(matched) > 0)
+    # The last one has the least error among the student layers that leave room for two below.
+    assert errors[2, matched[2]] == errors[2, 2:].min()
+
+
+def test_layerwise_loss_by_hand():
+    mask = tf.constant([[1, 0]])
+
+    def states(*values):
+        return [tf.constant([[[v, v], [77.0, -77.0]]]) for v in values]
+
+    # Embeddings (100) take no part. Teacher layer 2 (3.0) is nearest to student layer 1 (2.0),
+    # teacher layer 4 (7.0) to student layer 3 (5.0): 1 + 4.
+    student, teacher = states(100.0, 2.0, 9.5, 5.0), states(0.0, 1.0, 3.0, 4.0, 7.0)
+    assert float(layerwise_loss(student, teacher, mask, (2, 4))) == 5.0
+    # By default every third from the last: layers 1 and 4, 1.0 against 2.0 and 7.0 against 5.0.
+    assert float(layerwise_loss(student, teacher, mask)) == 5.0
+    variables = [tf.Variable(state) for state in student]
+    with tf.GradientTape() as tape:
+        loss = layerwise_loss(variables, teacher, mask, (2, 4))
+    gradients = [np.abs(g.numpy()).sum() for g in tape.gradient(loss, variables[1:])]
+    assert gradients[1] == 0 and gradients[0] > 0 and gradients[2] > 0
+
+
+@pytest.mark.parametrize(
+    ("count", "layers"), [(12, (3, 6, 9, 12)), (6, (3, 6)), (4, (1, 4)), (1, (1,))]
+)
+def test_default_teacher_layers(count, layers):
+    assert default_teacher_layers(count) == layers

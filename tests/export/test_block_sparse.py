@@ -244,7 +244,8 @@ def random_file(draw):
     for _ in range(draw(st.integers(1, 5))):
         source = draw(st.sampled_from(tensors))
         shape = net.graph.shape(source)
-        kind = draw(st.sampled_from(["layer", "layer", "layer", "gelu", "heads", "scores", "add"]))
+        kinds = ["layer", "layer", "layer", "gelu", "heads", "scores", "attention", "add"]
+        kind = draw(st.sampled_from(kinds))
         if kind == "layer":
             kernel = net.blocks(
                 size * draw(st.integers(1, 4)), shape[-1], (block.outputs, block.inputs), live
@@ -269,6 +270,11 @@ def random_file(draw):
                 draw(st.sampled_from([t for t in tensors if net.graph.shape(t) == shape])), size
             )
             outputs.append(net.product(net.heads(source, size), key, transposed=True))
+        elif kind == "attention" and len(shape) == 3 and shape[0] == 1:
+            heads = draw(st.integers(1, 3))
+            sizes = (size * heads, shape[-1], (block.outputs, block.inputs), live)
+            layers = [net.layer(source, net.blocks(*sizes), zero_point=zero) for zero in (3, 0, 0)]
+            tensors.append(net.int8_attention(*layers, size))
         elif kind == "add":
             other = draw(st.sampled_from([t for t in tensors if net.graph.shape(t) == shape]))
             tensors.append(net.quantize(net.add(source, other)))

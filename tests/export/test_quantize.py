@@ -134,7 +134,7 @@ def test_a_layer_without_bias(run_bytes):
 
 
 def test_ranges_of_another_model_are_refused(small_file):
-    with pytest.raises(UserError, match="neither a Dense nor in front of one: encoder_07/key"):
+    with pytest.raises(UserError, match="nor an attention's scores: encoder_07/key"):
         quantize.dense_int8(small_file, RANGES | {"encoder_07/key": (0, 1)})
 
 

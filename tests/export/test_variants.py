@@ -1,13 +1,17 @@
 import gzip
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
-from exported_models import CONFIG, make_examples
+from exported_models import CONFIG, make_examples, make_model
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import metadata, quantize, variants
+from tf_prune_ofa.export import calibrate, convert, metadata, quantize, variants
+from tf_prune_ofa.export.block_cost import CostTable
+from tf_prune_ofa.export.graph import Graph
+from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.runtime.interpreter import Interpreter
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] + [f"w{i}" for i in range(4, CONFIG.vocab_size)]
@@ -121,3 +125,85 @@ def test_a_folder_that_cannot_be_written_to(model, ranges, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="Cannot write"):
         variants.write_variants(model, ranges, tmp_path / "file" / "out", vocab=VOCAB)
+
+
+# Blocks
+
+DEAD_HEAD, DEAD_NEURONS = 1, 300
+# Of a machine where only products cost anything: on a real one blocks pay in larger models only.
+PRODUCTS = CostTable(operator_us=1e-6, copy_ns=1e-6, transpose_ns=1e-6)
+
+
+@pytest.fixture(scope="module")
+def in_blocks(tmp_path_factory):
+    """A model with a dead head and dead neurons in layer 0, and blocks of zeros in layer 1."""
+    model = make_model()
+    rng = np.random.default_rng(5)
+    kernels = {name: kernel.numpy() for name, kernel in dense_kernels(model).items()}
+    size = CONFIG.hidden_size // CONFIG.num_heads
+    head = slice(DEAD_HEAD * size, (DEAD_HEAD + 1) * size)
+    for name in ("query", "key", "value"):
+        kernels[f"encoder_00/attention/{name}"][:, head] = 0
+    kernels["encoder_00/attention/output"][head] = 0
+    dead = rng.permutation(CONFIG.intermediate_size)[:DEAD_NEURONS]
+    kernels["encoder_00/ffn/output"] = rng.normal(0, 0.1, [512, 32])
+    kernels["encoder_00/ffn/output"][dead] = 0
+    # Keras's order is [in, out]: every neuron reads all, and is read by one half of the outputs.
+    second = rng.normal(0, 0.1, [16, 32, 2, 16])
+    second[np.arange(16), :, np.arange(16) % 2] = 0
+    kernels["encoder_01/ffn/output"] = second.reshape(512, 32)
+    kernels["encoder_01/ffn/intermediate"] = rng.normal(0, 0.3, [32, 512])
+    for name, kernel in dense_kernels(model).items():
+        kernel.assign(kernels[name])
+    folder = tmp_path_factory.mktemp("blocks")
+    ranges = calibrate.measure_ranges(convert.to_float32(model), make_examples(4))
+    manifest = variants.write_variants(
+        model,
+        ranges,
+        folder,
+        ["dense_int8", "block_sparse_int8"],
+        vocab=VOCAB,
+        pruned_layers=PRUNED,
+        costs=PRODUCTS,
+    )
+    return folder, {entry["variant"]: entry for entry in manifest["files"]}
+
+
+def test_blocks_compute_what_the_dense_file_does(in_blocks):
+    folder, entries = in_blocks
+    dense, blocks = (
+        Interpreter(folder / entries[variant]["file"])
+        for variant in ("dense_int8", "block_sparse_int8")
+    )
+    for example in make_examples(12, seed=3):
+        expected, found = (file.run(*example.values())["logits"] for file in (dense, blocks))
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_dead_heads_and_neurons_are_not_in_the_file(in_blocks):
+    folder, entries = in_blocks
+    graph = Graph((folder / entries["block_sparse_int8"]["file"]).read_bytes())
+    shapes = {graph.name(t): graph.shape(t) for t in range(len(graph.tensors))}
+    assert shapes["encoder_00/attention/query/kernel"] == [16, 32]
+    assert shapes["encoder_00/attention/output/kernel"] == [32, 16]
+    # 212 neurons, filled up to a multiple of 16: kernels would compute on padding otherwise.
+    rows = re.compile("encoder_00/ffn/intermediate/kernel(/rows_[0-9]+)?")
+    assert sum(shape[0] for name, shape in shapes.items() if rows.fullmatch(name)) == 224
+    assert entries["block_sparse_int8"]["pruned_bytes"] < entries["dense_int8"]["pruned_bytes"]
+
+
+def test_the_manifest_says_what_became_of_each_layer(in_blocks):
+    blocks = in_blocks[1]["block_sparse_int8"]["blocks"]
+    assert len(blocks) == 14
+    assert blocks["encoder_01/ffn/output"] == {"block": "16x32", "live": 0.5}
+    assert blocks["classifier"] == {"reason": "2x32 weights do not divide into blocks"}
+
+
+def test_without_blocks_zeros_are_stored_compactly(model, ranges, tmp_path, converted):
+    names = ["sparse_int8", "block_sparse_int8"]
+    manifest = variants.write_variants(model, ranges, tmp_path, names, vocab=VOCAB)
+    sparse, blocks = manifest["files"]
+    assert blocks["sparse_layers"] == sparse["sparse_layers"] != []
+    assert {entry["reason"] for entry in blocks["blocks"].values()} >= {
+        "blocks would not be faster"
+    }

@@ -230,6 +230,8 @@ def test_layer_names_are_stable():
             "encoder_00/attention/query",
             "encoder_00/attention/key",
             "encoder_00/attention/value",
+            "encoder_00/attention/scores",
+            "encoder_00/attention/softmax",
             "encoder_00/attention/context",
             "encoder_00/attention/output",
             "encoder_00/attention/norm",

@@ -157,6 +157,60 @@ def test_inputs_of_dense_layers_are_integers_of_their_range(models):
     assert len(np.unique(y)) > 20 and np.abs(steps - np.rint(steps)).max() < 1e-3
 
 
+# INT8 attention
+
+ATTENTION = "encoder_00/attention"
+
+
+@pytest.fixture(scope="module")
+def attending():
+    """The model that emulates INT8 with INT8 attention, its ranges calibrated."""
+    student = scheme.apply(ENCODER, HEAD, encoder(), int8_attention=True)
+    ranges.calibrate(student, [inputs(8, seed=seed) for seed in range(3)])
+    return student
+
+
+def test_operands_of_int8_attention(attending):
+    wrappers, trained = wrapped(attending), ranges.trained_ranges(attending)
+    names = ("key", "value", "scores", "softmax")
+    layers_of = {name: wrappers[f"{ATTENTION}/{name}"] for name in names}
+    seen = keras.Model(attending.inputs, {name: layer.output for name, layer in layers_of.items()})(
+        inputs(8, seed=4)
+    )
+    for name in ("key", "value"):
+        low, high = trained[f"{ATTENTION}/{name}"]
+        # From -128 to 127 steps, so the zero point is 0.
+        assert low / high == pytest.approx(-128 / 127)
+    for name in ("key", "value", "scores"):
+        low, high = trained[f"{ATTENTION}/{name}"]
+        steps = seen[name].numpy() * 255 / (high - low)
+        assert len(np.unique(steps)) > 20 and np.abs(steps - np.rint(steps)).max() < 1e-3
+    steps = 255 * seen["softmax"].numpy()
+    assert steps.max() > 50 and np.abs(steps - np.rint(steps)).max() < 1e-3
+
+
+def test_ranges_of_int8_attention_fit_its_model_only(attending, models):
+    saved = ranges.trained_ranges(attending)
+    assert set(saved) - set(ranges.trained_ranges(models[1])) == {f"{ATTENTION}/scores"}
+    again = scheme.apply(ENCODER, HEAD, models[0], int8_attention=True)
+    ranges.assign_ranges(again, saved)
+    np.testing.assert_array_equal(again(inputs())["logits"], attending(inputs())["logits"])
+    with pytest.raises(UserError, match="no saved range for encoder_00/attention/scores"):
+        ranges.assign_ranges(again, ranges.trained_ranges(models[1]))
+
+
+def test_attention_beside_float_layers_stays_float():
+    rows = {
+        row.layer: row.becomes
+        for row in scheme.plan(encoder(), [f"{ATTENTION}/output"], int8_attention=True)
+    }
+    assert rows[f"{ATTENTION}/key"] == "INT8" and rows[f"{ATTENTION}/scores"] == "float"
+    rows = {row.layer: row for row in scheme.plan(encoder(), int8_attention=True)}
+    assert rows[f"{ATTENTION}/scores"].becomes == "INT8"
+    assert "symmetric" in rows[f"{ATTENTION}/key"].reason
+    assert "rounded" in rows[f"{ATTENTION}/softmax"].reason
+
+
 def test_embeddings_are_rounded_by_row():
     """With all Dense layers float, the model is the float one with rounded tables."""
     dense = encoder()

@@ -7,6 +7,7 @@ import pytest
 import tflite_files
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.runtime.delegate import DelegateReport, LayerVerdict
 from tf_prune_ofa.runtime.inspect import (
     LoadSummary,
     OpSummary,
@@ -112,6 +113,23 @@ def test_says_what_a_runtime_delegates(tmp_path):
     version = summary.loaded.version
     assert summary.loaded == LoadSummary("litert", version, operators=4, delegated=3, partitions=1)
     assert "XNNPACK runs 3 of 4 operators, in 1 partition" in describe_load(summary.loaded)
+
+
+def test_says_what_the_sparse_delegate_does_with_each_layer():
+    layers = (
+        LayerVerdict(3, "ffn/kernel", True, "columns"),
+        LayerVerdict(5, "pooler/kernel", False, "too dense"),
+    )
+    report = DelegateReport("neondot", 1, layers)
+    first, second, table = describe_load(
+        LoadSummary("litert", "2.3.0", 9, 6, 2, sparse=1, sparse_partitions=1, sparse_report=report)
+    ).split("\n\n")
+    assert "XNNPACK runs 6 of 9 operators, in 2 partitions" in first
+    assert second == ("The sparse delegate (neondot) runs 1, in 1 partitions: 1 of 2 INT8 layers")
+    assert [line.split() for line in table.splitlines()[2:]] == [
+        ["ffn/kernel", "3", "sparse", "delegate", "columns"],
+        ["pooler/kernel", "5", "left", "too", "dense"],
+    ]
 
 
 def test_a_cut_file_is_one_clear_error(tmp_path):

@@ -76,8 +76,16 @@ def test_delegated_operators_are_those_between_a_delegates_borders():
         node(5, "E", [4, 7], [5]),
     ]
     delegates = [node(6, "DELEGATE", [1, 9], [3]), node(7, "DELEGATE", [4, 7], [5])]
-    assert interpreter_module._count_nodes(operators) == (6, 0, 0)
-    assert interpreter_module._count_nodes(operators + delegates) == (6, 4, 2)
+    find = interpreter_module._find_places
+    assert find(operators, 6) == (dict.fromkeys(range(6), "runtime"), [])
+    places, pieces = find(operators + delegates, 7)
+    assert pieces == ["sparse delegate", "XNNPACK"]
+    assert list(places.values()) == [
+        "runtime",
+        *["sparse delegate"] * 3,
+        "runtime",
+        "XNNPACK",
+    ]
 
 
 def test_names_straight_from_the_converter(tmp_path):

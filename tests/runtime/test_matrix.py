@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,12 +13,29 @@ def run(**outputs):
 
 def test_equal_outputs():
     compared = matrix.compare(run(a=[1, 2], b=[-128]), run(a=[1, 2], b=[-128]))
-    assert compared == {"is_equal": True, "max_steps": 0, "share_equal": 1, "compared": 3}
+    assert compared == {
+        "is_equal": True,
+        "max_steps": 0,
+        "share_equal": 1,
+        "compared": 3,
+        "sparse": 0,
+    }
 
 
 def test_differences_are_counted_in_steps_without_overflow():
     compared = matrix.compare(run(a=[1, 2, 3, -128]), run(a=[1, 3, 3, 127]))
-    assert compared == {"is_equal": False, "max_steps": 255, "share_equal": 0.5, "compared": 4}
+    assert compared == {
+        "is_equal": False,
+        "max_steps": 255,
+        "share_equal": 0.5,
+        "compared": 4,
+        "sparse": 0,
+    }
+
+
+def test_it_counts_what_the_delegate_ran():
+    with_delegate = replace(run(a=[1]), sparse=3)
+    assert matrix.compare(run(a=[1]), with_delegate)["sparse"] == 3
 
 
 def test_a_file_that_did_not_run_compares_with_nothing():
@@ -29,7 +48,9 @@ def runtimes(monkeypatch):
     monkeypatch.setattr(matrix, "RUNTIMES", matrix.RUNTIMES[-2:])
     monkeypatch.setattr(matrix, "make_python", lambda folder, requirements: folder.name)
 
-    def run_file(python, path, examples, runtime):
+    def run_file(python, path, examples, runtime, delegate=None):
+        if delegate:
+            return replace(run(y=[5]), sparse=2)
         if runtime == "litert":
             return run(y=[5])
         return FileRun("no such operator") if path == "new" else run(y=[len(path)])
@@ -41,7 +62,11 @@ def test_the_matrix(runtimes):
     seen = []
     rows = matrix.run_matrix(
         {"old": "old", "new": "new"},
-        {"pair": ("a", "bb"), "unknown": ("a", "new")},
+        {
+            "pair": (("a", None), ("bb", None)),
+            "unknown": (("a", None), ("new", None)),
+            "delegate": (("a", None), ("a", "library.so")),
+        },
         {},
         "cache",
         seen.append,
@@ -62,7 +87,8 @@ def test_the_matrix(runtimes):
     lines = matrix.describe(rows).splitlines()
     assert (
         lines[2].split()
-        == "litert 2.3.0 8/10 in XNNPACK 8/10 in XNNPACK bit-equal bit-equal".split()
+        == "litert 2.3.0 8/10 in XNNPACK 8/10 in XNNPACK bit-equal bit-equal "
+        "bit-equal, 2 in the delegate".split()
     )
     assert "does not load" in lines[3] and "differ by up to 1 steps" in lines[3]
     assert lines[-1] == "tflite_runtime 2.14.0, new: no such operator"

@@ -14,7 +14,7 @@ from tf_prune_ofa.stages import transfer
 from tf_prune_ofa.stages.context import Context, StageResult
 from tf_prune_ofa.stages.training import TrainingJob, _all_positions
 from tf_prune_ofa.stages.workspace import Workspace
-from tf_prune_ofa.train.evaluate import classification_metrics
+from tf_prune_ofa.train.evaluate import accuracy
 
 
 def context_of(data, name, folder, results=None):
@@ -234,7 +234,8 @@ def test_figures_are_those_of_the_saved_model(finished, tmp_path):
     logits = np.concatenate([model(job._task_inputs(split, [i]))["logits"] for i in range(30)])
     figures = small_runs.results(run_dir)["task_teacher"]["figures"]
     assert figures["dev_examples"] == 30 and figures["train_examples"] == 90
-    assert figures["accuracy"] == classification_metrics(logits, split.labels)["accuracy"]
+    assert figures["accuracy"] == accuracy(logits, split.labels)
+    assert figures["main_metric"] == "accuracy"
 
 
 def test_mlm_scores_count_masked_tokens_only(mlm_job):

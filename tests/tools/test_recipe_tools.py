@@ -11,7 +11,7 @@ import small_runs
 import yaml
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
-VARIANTS = ("float32", "dynamic_int8", "dense_int8", "sparse_int8")
+VARIANTS = ("float32", "dynamic_int8", "dense_int8", "sparse_int8", "block_sparse_int8")
 SHORT = {"length": "6 steps"}
 
 
@@ -31,7 +31,7 @@ def run(tmp_path_factory):
     stages = ("teacher", "prune", "task_teacher", "transfer", "quantize")
     data = small_runs.recipe(inputs, **{name: SHORT for name in stages})
     data["stages"] |= {
-        "export": {"start": "quantize", "sequence_length": 12},
+        "export": {"start": "quantize", "sequence_length": 12, "variants": list(VARIANTS)},
         "verify": {"start": "export"},
         "benchmark": {"start": "export", "runs": 4},
         "report": {},
@@ -80,6 +80,7 @@ def test_verified_files(run):
         assert files[variant]["max_logit_difference_steps"] < 2.5
         assert files[variant]["zeros_in_pruned_layers"] >= 0.849
     assert files["sparse_int8"]["equals_dense_int8"] is True
+    assert files["block_sparse_int8"]["equals_dense_int8"] is True
     assert max(row["max_steps"] for row in checked["layers"]) < 2.5
     steps = [row["mean_steps"] for row in checked["layers"]]
     assert len(steps) == 8 and steps == sorted(steps, reverse=True)  # 6 in the encoder, 2 heads
@@ -139,6 +140,7 @@ def test_export_writes_the_same_files_again(run, tmp_path):
         f"--masks={next(run_dir.glob('*_prune-*')) / 'masks.npz'}",
         f"--out={tmp_path}",
         "--sequence_length=12",
+        f"--variants={','.join(VARIANTS)}",
     )
     assert done.returncode == 0, done.stderr
     for variant in VARIANTS:

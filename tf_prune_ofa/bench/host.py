@@ -1,32 +1,45 @@
-"""Benchmark `.tflite` files on this machine.
+"""Benchmark model files on this machine.
 
-Load time and memory are measured in a short process for each file, latency in one process that runs
-all files in turns: two files measured one after the other would compare two moments of the machine.
+Load time and memory are measured in a short process for each file, latency with all files in turns:
+two files measured one after the other would compare two moments of the machine. Files of different
+runtimes are open in processes of their own, of which one at a time is asked to run something.
 """
+
+from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import os
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-import tf_prune_ofa
+from tf_prune_ofa.bench.inputs import make_inputs
 from tf_prune_ofa.bench.machine import busy_warning, machine_facts
+from tf_prune_ofa.bench.process import WorkerProcess
+from tf_prune_ofa.bench.rounds import interleave
+from tf_prune_ofa.bench.rows import Row, row_labels
 from tf_prune_ofa.bench.stats import latency_summary, ratio_to_reference
+from tf_prune_ofa.bench.worker import decoded, encoded
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.runtime import delegate as sparse_delegate
 from tf_prune_ofa.runtime import flatbuffer
+from tf_prune_ofa.runtime.interpreter import plain_name
 
 SCHEMA = "tf_prune_ofa.bench/1"
+# On how many inputs the results of two rows are compared.
+_COMPARED = 4
+# Runtimes whose files are `.tflite` files that XNNPACK may run.
+_TFLITE_RUNTIMES = ("auto", "litert", "tflite_runtime", "tensorflow", "compiled_model")
+_LOAD_FIGURES = ("load_ms", "first_run_ms", "peak_memory_bytes")
+
+Examples = Sequence[Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -40,8 +53,9 @@ class BenchSettings:
         warmup: runs of each file before the first turn.
         seconds: stop taking turns after this long.
         loads: fresh processes for each file that measure load time and memory; the median counts.
+            0 leaves these figures out.
         seed: of the inputs.
-        runtime: which runtime; see `runtime.interpreter`.
+        runtime: which runtime, for files that do not come with one; one of `runners.NAMES`.
         xnnpack: whether XNNPACK may take operators over.
     """
 
@@ -61,65 +75,247 @@ def benchmark(
     settings: BenchSettings | None = None,
     *,
     reference: str | os.PathLike[str] | None = None,
+    delegate: bool = False,
 ) -> dict[str, Any]:
-    """Measures files against each other.
+    """Measures `.tflite` files against each other, in one runtime.
 
     Args:
         files: `.tflite` files.
         settings: how to measure; the defaults of `BenchSettings` if None.
         reference: the file that the others are compared with; it is added to `files` if it is not
             one of them. Without it there are no ratios.
+        delegate: also measure every file with the sparse INT8 delegate, and compare its outputs.
 
     Returns:
-        Plain JSON values: `schema`, `created`, `reference` (file name), `runtime` (name, version,
-        threads, xnnpack), `machine`, `settings`, `warnings`, and `files`. Each file has `file` (its
-        name), `path`, `size_bytes`, `sha256`, `inputs`, `delegation` (operators, delegated,
-        partitions), `load_ms`, `first_run_ms`, `peak_memory_bytes`, `latency_ms` (median, p10, p90,
-        p99, min, mean, runs), `first_of_turn_ms` and `ratio` (ratio, low, high) or None.
+        What `benchmark_rows` returns.
 
     Raises:
-        UserError: settings without sense, no file, or one that is missing, damaged or does not run.
+        UserError: settings without sense, no file, or one that is missing, damaged or does not
+            run, or the delegate was asked for and is not there.
+    """
+    settings = settings or BenchSettings()
+    paths = _distinct_paths(files, reference)
+    rows = [Row(path, settings.runtime) for path in paths]
+    same_as = {}
+    if delegate:
+        library = str(sparse_delegate.require())
+        same_as = {len(rows) + i: i for i in range(len(rows))}
+        rows += [
+            replace(row, options={"delegate": library}, label=f"{row.path.name}, delegate")
+            for row in rows
+        ]
+    place = None if reference is None else paths.index(Path(reference).resolve())
+    return benchmark_rows(rows, settings, reference=place, same_as=same_as)
+
+
+def benchmark_rows(
+    rows: Sequence[Row],
+    settings: BenchSettings | None = None,
+    *,
+    reference: int | None = None,
+    same_as: Mapping[int, int] | None = None,
+) -> dict[str, Any]:
+    """Measures files in the runtimes that they come with, all in turns.
+
+    Args:
+        rows: what to measure. What is no `.tflite` file gets the inputs of the reference.
+        settings: how to measure; their `runtime` is not used.
+        reference: place in `rows` of what the others are compared with; None for no ratios.
+        same_as: for some places in `rows` the place of a row whose outputs should be the same.
+
+    Returns:
+        Plain JSON values: `schema`, `created`, `reference` (its label), `runtime` (of the
+        reference or the first row: name, version, threads, xnnpack), `machine`, `settings`,
+        `warnings`, and `files`. Each file has `file` (its label), `path`, `runtime` (name,
+        version), `size_bytes`, `sha256`, `inputs`, `delegation` (operators, delegated, partitions;
+        or None), `load_ms`, `first_run_ms` and `peak_memory_bytes` (None without loads),
+        `latency_ms` (median, p10, p90, p99, min, mean, runs), `cpu_ms` (median processor time of
+        all threads), `first_of_turn_ms`, `ratio` and `cpu_ratio` (ratio, low, high; or None) and
+        `difference` (`to`: a label, `max_abs`: the largest of any output; or None).
+
+    Raises:
+        UserError: settings without sense, or a file that is missing, damaged or does not run.
     """
     settings = settings or BenchSettings()
     _check_settings(settings)
-    paths = _distinct_paths(files, reference)
-    for path in paths:
-        flatbuffer.read_model(path)  # what is no model is refused before minutes of measuring
+    rows = [_with_xnnpack(row, settings) for row in rows]
+    examples = _examples(rows, reference, settings.seed)
     machine = machine_facts()
-    options = {key: getattr(settings, key) for key in ("threads", "runtime", "xnnpack", "seed")}
+    labels = row_labels(rows)
     loads = [
-        [_in_process("load", [path], options) for _ in range(settings.loads)] for path in paths
+        [_load(row, settings, own[0]) for _ in range(settings.loads)]
+        for row, own in zip(rows, examples, strict=True)
     ]
-    turns = {key: getattr(settings, key) for key in ("runs", "burst", "warmup", "seconds")}
-    measured = _in_process("latency", paths, {**options, **turns})
+    with ExitStack() as stack:
+        opened = _OpenRows(rows, settings, examples, stack)
+        differences = {
+            i: {"to": labels[j], "max_abs": opened.difference(i, j)}
+            for i, j in (same_as or {}).items()
+        }
+        bar = tqdm(
+            range(max(1, -(-settings.runs // settings.burst))),
+            desc="benchmark",
+            unit="round",
+            leave=False,
+            disable=None,  # no bar where the output is no terminal
+        )
+        turns = interleave(
+            lambda i: opened.turn(i, settings.burst),
+            len(rows),
+            len(bar),
+            settings.seconds,
+            lambda numbers: bar,
+        )
 
     entries = [
-        _file_facts(path, name) | _load_figures(load) | figures
-        for path, name, load, figures in zip(
-            paths, _names(paths), loads, measured["files"], strict=True
+        _file_facts(row, label)
+        | {
+            key: median(load[key] for load in load_figures) if load_figures else None
+            for key in _LOAD_FIGURES
+        }
+        | {
+            "runtime": {"name": answer["name"], "version": answer["version"]},
+            "delegation": answer["delegation"],
+            "inputs": [
+                {"name": name, "shape": list(value.shape), "dtype": str(value.dtype)}
+                for name, value in own[0].items()
+            ],
+            "samples_ms": [turn["samples_ms"] for turn in own_turns],
+            "cpu_samples_ms": [turn["cpu_ms"] for turn in own_turns],
+            "first_of_turn_ms": median(turn["first_ms"] for turn in own_turns),
+        }
+        for row, label, load_figures, answer, own, own_turns in zip(
+            rows, labels, loads, opened.answers, examples, turns, strict=True
         )
     ]
-    reference_entry = None
-    if reference is not None:
-        reference_entry = entries[paths.index(Path(reference).resolve())]
+    reference_entry = None if reference is None else entries[reference]
+    shown = entries[reference or 0]
     return {
         "schema": SCHEMA,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "reference": reference_entry["file"] if reference_entry else None,
-        "runtime": {
-            **measured["runtime"],
-            "threads": settings.threads,
-            "xnnpack": settings.xnnpack,
-        },
+        "runtime": {**shown["runtime"], "threads": settings.threads, "xnnpack": settings.xnnpack},
         "machine": machine,
         "settings": asdict(settings),
         "warnings": _warnings(entries, reference_entry, machine, settings),
-        "files": [_with_statistics(entry, reference_entry) for entry in entries],
+        "files": [
+            _with_statistics(entry, reference_entry) | {"difference": differences.get(i)}
+            for i, entry in enumerate(entries)
+        ],
     }
 
 
+class _OpenRows:
+    """All rows, opened and warm, in one process for each runtime."""
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        settings: BenchSettings,
+        examples: Sequence[Examples],
+        stack: ExitStack,
+    ) -> None:
+        processes: dict[tuple[Path | None, str], WorkerProcess] = {}
+        counts: dict[WorkerProcess, int] = {}
+        self._places: list[tuple[WorkerProcess, int, str]] = []
+        self._examples = examples
+        self.answers = []
+        for row, own in zip(rows, examples, strict=True):
+            key = (row.python, row.runtime)
+            if key not in processes:
+                processes[key] = stack.enter_context(WorkerProcess(row.python))
+            process = processes[key]
+            self._places.append((process, counts.get(process, 0), str(row.path)))
+            counts[process] = counts.get(process, 0) + 1
+            self.answers.append(_open(process, row, settings.threads, own[0], settings.warmup))
+
+    def turn(self, row: int, burst: int) -> dict[str, Any]:
+        process, file, path = self._places[row]
+        return process.ask("turn", path, file=file, burst=burst)
+
+    def difference(self, first: int, second: int) -> float:
+        """Largest difference of any output of two rows, on a few inputs."""
+        largest = 0.0
+        for example in self._examples[first]:
+            answers = []
+            for process, file, path in (self._places[first], self._places[second]):
+                answer = process.ask("outputs", path, file=file, inputs=encoded(example))
+                answers.append(decoded(answer))
+            common = set(answers[0]) & set(answers[1])
+            if not common:
+                raise UserError(
+                    f"{self._places[first][2]} and {self._places[second][2]} have no output of the "
+                    f"same name ({', '.join(answers[0])}; {', '.join(answers[1])}), so they cannot "
+                    "be compared."
+                )
+            for name in common:
+                apart = np.abs(answers[0][name].astype(float) - answers[1][name])
+                largest = max(largest, float(apart.max()))
+        return largest
+
+
+def _open(
+    process: WorkerProcess,
+    row: Row,
+    threads: int,
+    inputs: Mapping[str, np.ndarray],
+    warmup: int,
+) -> dict[str, Any]:
+    return process.ask(
+        "open",
+        str(row.path),
+        path=str(row.path),
+        runtime=row.runtime,
+        options=dict(row.options),
+        threads=threads,
+        inputs=encoded(inputs),
+        warmup=warmup,
+    )
+
+
+def _load(row: Row, settings: BenchSettings, inputs: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Load time and memory of one file in a fresh process."""
+    with WorkerProcess(row.python) as process:
+        answer = _open(process, row, settings.threads, inputs, 0)
+    return {key: answer[key] for key in _LOAD_FIGURES}
+
+
+def _with_xnnpack(row: Row, settings: BenchSettings) -> Row:
+    if row.runtime not in _TFLITE_RUNTIMES:
+        return row
+    return replace(row, options={"xnnpack": settings.xnnpack, **row.options})
+
+
+def _examples(rows: Sequence[Row], reference: int | None, seed: int) -> list[Examples]:
+    """Inputs by name for each row: those of its own file if it shows them, or the reference's."""
+    known: dict[Path, Examples] = {}
+    found = []
+    for row in rows:
+        if not row.path.is_file():
+            raise UserError(f"No such file: {row.path}. Give paths of model files.")
+        source = row.path
+        if source.suffix != ".tflite":
+            if reference is None or rows[reference].path.suffix != ".tflite":
+                raise UserError(
+                    f"{source} is no .tflite file, so it needs the inputs of the reference. Name a "
+                    ".tflite file as reference."
+                )
+            source = rows[reference].path
+        if source not in known:
+            # What is no model is refused here, before minutes of measuring.
+            model = flatbuffer.read_model(source)
+            graph = model.subgraphs[0]
+            names = [plain_name(flatbuffer.text(graph.tensors[i].name)) for i in graph.inputs]
+            known[source] = [
+                dict(zip(names, make_inputs(model, seed=seed + step), strict=True))
+                for step in range(_COMPARED)
+            ]
+        found.append(known[source])
+    return found
+
+
 def _check_settings(settings: BenchSettings) -> None:
-    for name, least in (("threads", 1), ("runs", 1), ("burst", 1), ("warmup", 0), ("loads", 1)):
+    for name, least in (("threads", 1), ("runs", 1), ("burst", 1), ("warmup", 0), ("loads", 0)):
         value = getattr(settings, name)
         if value < least:
             raise UserError(f"--{name} is {value}; it must be at least {least}.")
@@ -139,69 +335,28 @@ def _distinct_paths(
     return list(dict.fromkeys(path.resolve() for path in wanted))
 
 
-def _in_process(task: str, paths: list[Path], options: dict[str, Any]) -> dict[str, Any]:
-    """Runs one task of `worker` in a fresh process and gives back what it measured."""
-    with tempfile.TemporaryDirectory() as folder:
-        job, answer, log = (Path(folder, name) for name in ("job.json", "answer.json", "log.txt"))
-        job.write_text(json.dumps({"task": task, "paths": [*map(str, paths)], "options": options}))
-        # The package may be imported from a checkout that the new process does not know of.
-        package_parent = str(Path(tf_prune_ofa.__file__).parent.parent)
-        search_path = os.pathsep.join([package_parent, os.environ.get("PYTHONPATH", "")])
-        process = subprocess.run(
-            [sys.executable, "-m", "tf_prune_ofa.bench.worker", *map(str, (job, answer, log))],
-            env={**os.environ, "PYTHONPATH": search_path.rstrip(os.pathsep)},
-            check=False,
-        )
-        said = log.read_text(errors="replace") if log.is_file() else ""
-        result = json.loads(answer.read_text()) if answer.is_file() else {}
-    if "error" in result:
-        raise UserError(result["error"])
-    if process.returncode < 0:
-        reason = signal.Signals(-process.returncode).name
-        raise UserError(
-            f"The runtime was killed ({reason}) while it ran {', '.join(map(str, paths))}. Look at "
-            "the file with tools/inspect_tflite.py, or choose another --runtime. It said last: "
-            + (said.strip() or "nothing").splitlines()[-1]
-        )
-    if process.returncode:
-        raise RuntimeError(f"the measuring process ended with {process.returncode}:\n{said}")
-    return result
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """File names, with their folder where two files have the same name."""
-    names = [path.name for path in paths]
-    return [
-        path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
-        for path in paths
-    ]
-
-
-def _file_facts(path: Path, name: str) -> dict[str, Any]:
-    data = path.read_bytes()
+def _file_facts(row: Row, label: str) -> dict[str, Any]:
+    data = row.path.read_bytes()
     return {
-        "file": name,
-        "path": str(path),
+        "file": label,
+        "path": str(row.path),
         "size_bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
 
 
-def _load_figures(loads: list[dict[str, float]]) -> dict[str, float]:
-    return {key: median(load[key] for load in loads) for key in loads[0]}
-
-
 def _with_statistics(entry: dict[str, Any], reference: dict[str, Any] | None) -> dict[str, Any]:
     """The entry with figures instead of single timings."""
-    kept = {k: v for k, v in entry.items() if k not in ("samples_ms", "first_of_turn_ms")}
-    samples = np.array(entry["samples_ms"])
-    return kept | {
-        "latency_ms": latency_summary(samples),
-        "first_of_turn_ms": median(entry["first_of_turn_ms"]),
-        "ratio": None
-        if reference is None
-        else ratio_to_reference(samples, np.array(reference["samples_ms"])),
-    }
+    kept = {k: v for k, v in entry.items() if k not in ("samples_ms", "cpu_samples_ms")}
+    samples, cpu_samples = np.array(entry["samples_ms"]), np.array(entry["cpu_samples_ms"])
+    figures = {"latency_ms": latency_summary(samples), "cpu_ms": float(np.median(cpu_samples))}
+    ratios: dict[str, Any] = {"ratio": None, "cpu_ratio": None}
+    if reference is not None:
+        ratios = {
+            "ratio": ratio_to_reference(samples, np.array(reference["samples_ms"])),
+            "cpu_ratio": ratio_to_reference(cpu_samples, np.array(reference["cpu_samples_ms"])),
+        }
+    return kept | figures | ratios
 
 
 def _warnings(

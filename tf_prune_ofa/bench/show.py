@@ -14,6 +14,7 @@ FILE_HEADER = (
     "p90",
     "p99",
     "min",
+    "CPU ms",
     "first of turn",
     "load ms",
     "peak MB",
@@ -28,10 +29,18 @@ COLUMN_MEANINGS = (
         "median ms",
         "latency of one run; p10, p90, p99, min: percentiles and fastest of the same runs",
     ),
+    (
+        "CPU ms",
+        "median processor time of one run, all threads together; suffers less on a busy machine",
+    ),
     ("first of turn", "median ms of the runs right after another file ran; not in the latency"),
     ("load ms", "opening the file in a fresh process, with the file in the page cache"),
     ("peak MB", "most memory that loading and a first run added to a fresh process"),
-    ("delegated", "operators that XNNPACK runs / operators in the file, in how many partitions"),
+    (
+        "delegated",
+        "operators that XNNPACK runs / operators in the file, in how many partitions; + those that "
+        "the sparse delegate runs",
+    ),
 )
 
 
@@ -76,9 +85,25 @@ def describe(result: dict[str, Any]) -> str:
         text_table(FILE_HEADER, file_rows(result)),
         _pairs(COLUMN_MEANINGS),
         _pairs(facts(result)),
+        *_differences(result["files"]),
         *(f"Warning: {warning}" for warning in result["warnings"]),
     ]
     return "\n\n".join(parts)
+
+
+def _differences(files: Sequence[dict[str, Any]]) -> list[str]:
+    """One paragraph on the rows whose outputs were compared with another's, or nothing."""
+    compared = [
+        f"{file['file']} and {file['difference']['to']}: outputs "
+        + (
+            f"differ by at most {file['difference']['max_abs']:.2g}"
+            if file["difference"]["max_abs"]
+            else "equal"
+        )
+        for file in files
+        if file.get("difference")  # not compared by older versions
+    ]
+    return ["\n".join(compared)] if compared else []
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
@@ -87,19 +112,29 @@ def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def _row(file: dict[str, Any], is_reference: bool) -> list[str]:
-    ratio, latency, delegation = file["ratio"], file["latency_ms"], file["delegation"]
+    ratio, latency, cpu = file["ratio"], file["latency_ms"], file.get("cpu_ms")
     interval = f"{ratio['low']:.3f}-{ratio['high']:.3f}" if ratio else "-"
     return [
         file["file"],
         "-" if ratio is None else f"{ratio['ratio']:.3f}",
         "reference" if is_reference else interval,
         *(f"{latency[key]:.3f}" for key in ("median", "p10", "p90", "p99", "min")),
+        "-" if cpu is None else f"{cpu:.3f}",  # not measured by older versions
         f"{file['first_of_turn_ms']:.3f}",
-        f"{file['load_ms']:.1f}",
+        "-" if file["load_ms"] is None else f"{file['load_ms']:.1f}",
         megabytes(file["peak_memory_bytes"]),
         megabytes(file["size_bytes"]),
-        f"{delegation['delegated']}/{delegation['operators']} in {delegation['partitions']}",
+        _delegation_text(file["delegation"]),
     ]
+
+
+def _delegation_text(delegation: dict[str, int] | None) -> str:
+    if delegation is None:
+        return "-"
+    text = f"{delegation['delegated']}/{delegation['operators']} in {delegation['partitions']}"
+    if "sparse" in delegation:
+        text += f" + {delegation['sparse']} in {delegation['sparse_partitions']} sparse"
+    return text
 
 
 def _described_inputs(file: dict[str, Any]) -> str:

@@ -1,162 +1,138 @@
-"""The process that measures: `-m tf_prune_ofa.bench.worker JOB ANSWER LOG`, started by `host`.
+"""The process that measures: `-m tf_prune_ofa.bench.worker`, started and told what to do by `host`.
 
 It is a process of its own so that it holds nothing but one runtime: no TensorFlow, no training
-threads, no second runtime with clashing symbols, and a memory peak that belongs to one file.
+threads, no second runtime with clashing symbols, and a memory peak that belongs to one file. It may
+be another Python than the host's, with other packages; so only light modules are imported here.
+
+Questions and answers are lines of JSON on standard input and output.
 """
+
+from __future__ import annotations
 
 import json
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from tf_prune_ofa.bench.inputs import make_inputs
+from tf_prune_ofa.bench import runners
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_json
-from tf_prune_ofa.runtime import flatbuffer
-from tf_prune_ofa.runtime.interpreter import Interpreter, find_runtime
-
-# Fewer rounds give no percentiles worth printing, so these are run whatever the time limit is.
-MINIMUM_ROUNDS = 5
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
-def measure_load(path: str, *, seed: int, **options: Any) -> dict[str, float | int]:
-    """Opens one file in this fresh process and runs it once.
+class Worker:
+    """Opens files and runs them when asked.
 
-    Args:
-        path: the `.tflite` file.
-        seed: of the inputs.
-        options: `threads`, `runtime` and `xnnpack` of `Interpreter`.
-
-    Returns:
-        `load_ms` (open, delegate, allocate; the file is in the page cache), `first_run_ms`, and
-        `peak_memory_bytes`: the highest resident memory of the process above what it was with the
-        runtime imported and no file open. Pages of the file that the runtime touches count.
+    Every question is the name of a method and its arguments, every answer a JSON object.
     """
-    model = flatbuffer.read_model(path)  # also brings the file into the page cache
-    example = make_inputs(model, seed=seed)
-    del model
-    find_runtime(options["runtime"])
-    before = _reset_peak_memory()
-    start = time.perf_counter()
-    opened = Interpreter(path, check=False, **options)  # checked above; reading it costs memory
-    loaded = time.perf_counter()
-    _run_first(opened, example)
-    finished = time.perf_counter()
-    return {
-        "load_ms": 1e3 * (loaded - start),
-        "first_run_ms": 1e3 * (finished - loaded),
-        "peak_memory_bytes": _peak_memory() - before,
-    }
 
+    def __init__(self) -> None:
+        self.files: list[runners.Runner] = []
 
-def measure_latency(
-    paths: list[str],
-    *,
-    runs: int,
-    burst: int,
-    warmup: int,
-    seconds: float,
-    seed: int,
-    progress: Callable[[range], Iterable[int]] = iter,
-    **options: Any,
-) -> dict[str, Any]:
-    """Runs all files in turns, so that every file meets the same moods of the machine.
+    def open(
+        self,
+        path: str,
+        runtime: str,
+        options: Mapping[str, Any],
+        threads: int,
+        inputs: Mapping[str, Any],
+        warmup: int = 0,
+    ) -> dict[str, Any]:
+        """Open a file, run it once, and `warmup` times more.
 
-    One turn of a file is a run that is not counted, because it pays for the caches that the file
-    before it left behind, and `burst` runs that are. The order of the files moves on by one place
-    each round.
+        Args:
+            path: the model file.
+            runtime: one of `runners.NAMES`.
+            options: for the runtime.
+            threads: of the runtime.
+            inputs: from `encoded`.
+            warmup: how often to run it before it is measured.
 
-    Args:
-        paths: the `.tflite` files.
-        runs: counted runs per file.
-        burst: counted runs per turn.
-        warmup: runs per file before the first round.
-        seconds: stop after this long, but not before `MINIMUM_ROUNDS` rounds.
-        seed: of the inputs.
-        progress: wraps the loop over rounds, to show how far it is.
-        options: `threads`, `runtime` and `xnnpack` of `Interpreter`.
-
-    Returns:
-        `runtime` (name and version), and `files`: for each its `inputs` (name, shape, type), its
-        `delegation`, `samples_ms` [rounds, burst] and `first_of_turn_ms` [rounds].
-    """
-    models = [flatbuffer.read_model(path) for path in paths]
-    examples = [make_inputs(model, seed=seed) for model in models]
-    files = [Interpreter(path, check=False, **options) for path in paths]
-    for file, example in zip(files, examples, strict=True):
-        _run_first(file, example)
+        Returns:
+            Runtime's `name` and `version`, the `delegation`, and figures of a first use in this
+            process: `load_ms` (open, delegate, allocate; the file should be in the page cache),
+            `first_run_ms`, and `peak_memory_bytes`: the highest resident memory of the process
+            above what it was with the runtime imported and the file not open. Pages of the file
+            that the runtime touches count.
+        """
+        runners.prepare(runtime)
+        before = _reset_peak_memory()
+        start = time.perf_counter()
+        file = runners.open_file(path, runtime, threads, options)
+        loaded = time.perf_counter()
+        file.set_inputs(decoded(inputs))
+        try:
+            file.invoke()
+        except RuntimeError as error:
+            raise UserError(
+                f"{file.runtime_name} {file.runtime_version} loads {path} but cannot run it: "
+                f"{error}. Use a newer runtime, or another variant of this model."
+            ) from error
+        finished = time.perf_counter()
+        memory = _peak_memory() - before
         for _ in range(warmup):
             file.invoke()
-    samples: list[list[list[float]]] = [[] for _ in paths]
-    first: list[list[float]] = [[] for _ in paths]
-    deadline = time.perf_counter() + seconds
-    rounds = max(MINIMUM_ROUNDS, -(-runs // burst))
-    for turn in progress(range(rounds)):
-        if turn >= MINIMUM_ROUNDS and time.perf_counter() > deadline:
-            break
-        for i in rotated(len(paths), turn):
-            first[i].append(_timed_run(files[i]))
-            samples[i].append([_timed_run(files[i]) for _ in range(burst)])
+        self.files.append(file)
+        return {
+            "name": file.runtime_name,
+            "version": file.runtime_version,
+            "delegation": file.delegation,
+            "load_ms": 1e3 * (loaded - start),
+            "first_run_ms": 1e3 * (finished - loaded),
+            "peak_memory_bytes": memory,
+        }
+
+    def turn(self, file: int, burst: int) -> dict[str, Any]:
+        """Run a file once for the caches, which is not counted, and `burst` times that are.
+
+        Returns:
+            `first_ms`, `samples_ms` [burst] by the clock, and `cpu_ms` [burst]: processor time of
+            all threads of this process.
+        """
+        run = self.files[file].invoke
+        first, _ = timed(run)
+        samples = [timed(run) for _ in range(burst)]
+        return {
+            "first_ms": first,
+            "samples_ms": [sample for sample, _ in samples],
+            "cpu_ms": [cpu for _, cpu in samples],
+        }
+
+    def outputs(self, file: int, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a file on other inputs, and answer with what comes out, `encoded`."""
+        self.files[file].set_inputs(decoded(inputs))
+        self.files[file].invoke()
+        return encoded(self.files[file].outputs())
+
+
+def encoded(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Arrays as JSON values: exact, as JSON's decimals name every float."""
     return {
-        "runtime": {"name": files[0].runtime_name, "version": files[0].runtime_version},
-        "files": [
-            {
-                "inputs": [
-                    {"name": name, "shape": list(value.shape), "dtype": str(value.dtype)}
-                    for name, value in _by_name(file, example).items()
-                ],
-                "delegation": {
-                    "operators": file.node_count,
-                    "delegated": file.delegated_count,
-                    "partitions": file.partition_count,
-                },
-                "samples_ms": samples[i],
-                "first_of_turn_ms": first[i],
-            }
-            for i, (file, example) in enumerate(zip(files, examples, strict=True))
-        ],
+        name: {"dtype": str(value.dtype), "values": value.tolist()}
+        for name, value in arrays.items()
     }
 
 
-def rotated(count: int, turn: int) -> list[int]:
-    """0 to count - 1, begun at `turn` and wrapped around.
-
-    >>> rotated(3, 1)
-    [1, 2, 0]
-    """
-    return [(turn + place) % count for place in range(count)]
+def decoded(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """What `encoded` was given."""
+    return {
+        name: np.array(value["values"], np.dtype(value["dtype"])) for name, value in arrays.items()
+    }
 
 
-def _by_name(file: Interpreter, example: list[np.ndarray]) -> dict[str, np.ndarray]:
-    return dict(zip(file.input_names, example, strict=True))
-
-
-def _run_first(file: Interpreter, example: list[np.ndarray]) -> None:
-    file.set_inputs(_by_name(file, example))
-    try:
-        file.invoke()
-    except RuntimeError as error:
-        raise UserError(
-            f"{file.runtime_name} {file.runtime_version} loads {file.path} but cannot run it: "
-            f"{error}. Use a newer runtime, or another variant of this model."
-        ) from error
-
-
-def _timed_run(file: Interpreter) -> float:
-    start = time.perf_counter()
-    file.invoke()
-    return 1e3 * (time.perf_counter() - start)
+def timed(run: Callable[[], Any]) -> tuple[float, float]:
+    """Milliseconds of one run by the clock and on all processors together."""
+    cpu, start = time.process_time(), time.perf_counter()
+    run()
+    stop, cpu_stop = time.perf_counter(), time.process_time()
+    return 1e3 * (stop - start), 1e3 * (cpu_stop - cpu)
 
 
 def _reset_peak_memory() -> int:
@@ -175,27 +151,23 @@ def _peak_memory() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def main(job_file: str, answer_file: str, log_file: str) -> None:
-    """Does the job described in one file and writes what it measured, or an error, to another.
+def serve(worker: Any) -> None:
+    """Answer questions with a worker's methods until standard input ends.
 
-    What the runtime says on the way goes to `log_file`; the terminal is for the progress bar.
+    What a runtime prints must not get between the answers, so standard output goes where standard
+    error goes. Runtimes write from native code, so it is the file descriptor that has to be moved.
     """
-    terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w")
-    # The runtime writes from native code, so it is the file descriptor that has to be moved.
-    with open(log_file, "w") as log:
-        os.dup2(log.fileno(), sys.stderr.fileno())
-    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
-    # disable=None: no bar where the output is no terminal.
-    bar = partial(tqdm, desc="benchmark", unit="round", leave=False, disable=None, file=terminal)
-    try:
-        if job["task"] == "load":
-            answer = measure_load(job["paths"][0], **job["options"])
-        else:
-            answer = measure_latency(job["paths"], progress=bar, **job["options"])
-    except UserError as error:
-        answer = {"error": str(error)}
-    write_json(answer_file, answer)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    for line in sys.stdin:
+        question = json.loads(line)
+        try:
+            answer = getattr(worker, question.pop("do"))(**question)
+        except UserError as error:
+            answer = {"error": str(error)}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve(Worker())

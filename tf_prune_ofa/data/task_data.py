@@ -1,9 +1,9 @@
-"""A text classification or regression task as data."""
+"""A task as data: texts to classify or to score."""
 
 import dataclasses
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -49,12 +49,17 @@ class TaskData:
         labels: name of each class, in the order of the logits; empty for regression.
         train: examples to learn from.
         dev: examples to judge by; never trained on.
+        metrics: names of the scores that the task is judged by, the main one first; empty means
+            accuracy, or the correlations for regression.
+        more_dev: further examples to judge by, by name: MNLI's "mismatched" ones.
     """
 
     name: str
     labels: tuple[str, ...]
     train: Split
     dev: Split
+    metrics: tuple[str, ...] = ()
+    more_dev: Mapping[str, Split] = dataclasses.field(default_factory=dict)
 
     @property
     def is_regression(self) -> bool:
@@ -78,23 +83,34 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def parse_labels(
-    values: Sequence[str], labels: tuple[str, ...], places: Sequence[str]
+    values: Sequence[str],
+    labels: tuple[str, ...],
+    places: Sequence[str],
+    score_range: tuple[float, float] = (-math.inf, math.inf),
 ) -> np.ndarray:
     """Turns written labels into class indices, or into scores where `labels` is empty.
 
     Args:
         values: as written in the data.
-        labels: the task's labels.
+        labels: the task's labels, as they are written there.
         places: where each value stands ("file, line 7"), for the message.
+        score_range: least and greatest score that there can be.
 
     Returns:
         int32 [N], or float32 [N] for regression.
 
     Raises:
-        UserError: a value that is not a label, or not a finite number.
+        UserError: a value that is missing, not a label, not a finite number, or out of range.
     """
+    for value, place in zip(values, places, strict=True):
+        if not value.strip():
+            raise UserError(
+                f"{place}: no label. Every example to learn from or to judge by needs one: fill it "
+                "in, or remove the line."
+            )
     if not labels:
-        return np.array([_score(v, p) for v, p in zip(values, places, strict=True)], np.float32)
+        scores = [_score(v, p, score_range) for v, p in zip(values, places, strict=True)]
+        return np.array(scores, np.float32)
     index = {label: i for i, label in enumerate(labels)}
     for value, place in zip(values, places, strict=True):
         if value not in index:
@@ -105,27 +121,38 @@ def parse_labels(
 def nearest(name: str, names: Sequence[str]) -> str:
     """A hint for a message: "; the nearest is 'x'", or nothing where none is near."""
     close = difflib.get_close_matches(name, names, n=1)
-    return f"; the nearest is {close[0]!r}" if close else ""
+    return f"; the nearest is {clipped(close[0])}" if close else ""
 
 
-def _score(value: str, place: str) -> float:
+def clipped(value: str, length: int = 60) -> str:
+    """A text of the data in quotes for a message, cut where it is long."""
+    return repr(value) if len(value) <= length else f"{value[:length]!r}..."
+
+
+def _score(value: str, place: str, score_range: tuple[float, float]) -> float:
     try:
         score = float(value)
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
         raise UserError(
-            f"{place}: the score {value!r} is not a finite number. Correct it, or give the task "
-            "its labels if this is classification."
+            f"{place}: the score {clipped(value)} is not a finite number. Correct it, or give the "
+            "task its labels if this is classification."
+        )
+    low, high = score_range
+    if not low <= score <= high:
+        raise UserError(
+            f"{place}: the score {value} is outside of {low:g} to {high:g}. Correct it, or check "
+            "that this is the column of the scores."
         )
     return score
 
 
 def _unknown_label(value: str, place: str, labels: Sequence[str], values: Sequence[str]) -> str:
     found = sorted(set(values))
-    shown = ", ".join(repr(label) for label in found[:10]) + (", ..." if len(found) > 10 else "")
+    shown = ", ".join(clipped(label) for label in found[:10]) + (", ..." if len(found) > 10 else "")
     return (
-        f"{place}: the label {value!r} is not one of {', '.join(map(repr, labels))}"
+        f"{place}: the label {clipped(value)} is not one of {', '.join(map(repr, labels))}"
         f"{nearest(value, labels)}. The labels in the data are {shown}. Correct the data or the "
         "task's labels."
     )

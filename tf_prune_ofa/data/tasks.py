@@ -1,54 +1,135 @@
 """The front door to task data: one function for every source."""
 
+import dataclasses
+from pathlib import Path
 from typing import Any, Literal
 
-from tf_prune_ofa.data import reviews, tables, tfds_task
+from tf_prune_ofa.config import TaskSettings
+from tf_prune_ofa.data import glue, reviews, squad, tables, tfds_task
 from tf_prune_ofa.data.task_data import Split, TaskData
 from tf_prune_ofa.errors import UserError
 
-__all__ = ["Split", "TaskData", "load_task", "load_unlabelled_text"]
+__all__ = ["Split", "TaskData", "load_task", "load_unlabelled_text", "task_files"]
 
-_TFDS = "tfds:"
+_TFDS, _GLUE = "tfds:", "glue/"
+# What a source that knows its own data leaves no choice of.
+_COLUMNS = ("text_a", "text_b", "label", "labels", "label_values", "header")
 
 
-def load_task(source: str, **settings: Any) -> TaskData:
-    """Reads a task.
+def load_task(settings: TaskSettings, **options: Any) -> TaskData:
+    """Reads the task that a recipe names, whole: its limits are left to the caller.
 
     Args:
-        source: "reviews" for the corpus of the quickstart, "files" for the user's own files, or
-            "tfds:NAME" for a dataset of TensorFlow Datasets.
-        **settings: the arguments of `reviews.reviews_task`, `tables.table_task` or
-            `tfds_task.tfds_task`.
+        settings: the recipe's section.
+        **options: further arguments of the source's function, such as `path` of
+            `reviews.reviews_task` or `data_dir` of `tfds_task.tfds_task`.
 
     Raises:
-        UserError: no such source, or what the source's function raises.
+        UserError: no such source, a setting that it has no use for, or what its function raises.
     """
+    source = settings.source
+    if settings.folder and not _glue_name(settings):
+        raise UserError(
+            f"task.folder is for the GLUE tasks, such as glue/sst2, not for {source!r}: name the "
+            "files with task.source 'files', task.train and task.dev."
+        )
     if source == "reviews":
-        return reviews.reviews_task(**settings)
-    if source == "files":
-        return tables.table_task(**settings)
-    if source.startswith(_TFDS):
-        return tfds_task.tfds_task(source.removeprefix(_TFDS), **settings)
-    raise UserError(
-        f"No task source {source!r}: it is 'reviews', 'files' or 'tfds:NAME', such as "
-        "'tfds:glue/sst2'."
-    )
+        task = reviews.reviews_task(**options)
+    elif source == "files":
+        _require_files(settings)
+        task = _own_files(settings)
+    elif source == "squad":
+        _refuse(settings, *_COLUMNS)
+        _require_files(settings)
+        task = squad.squad_task(settings.train, settings.dev)
+    elif source == "made_up_questions":
+        texts = reviews.reviews_task(**options)
+        task = squad.made_up_task(texts.train.text_a, texts.dev.text_a)
+    elif source.startswith(_TFDS + "squad"):
+        _refuse(settings, *_COLUMNS, "train", "dev")
+        task = squad.tfds_squad_task(source.removeprefix(_TFDS), **options)
+    elif _glue_name(settings):
+        _refuse(settings, *_COLUMNS, "train", "dev")
+        task = glue.glue_task(_glue_name(settings), folder=settings.folder, **options)
+    elif source.startswith(_TFDS):
+        columns = {
+            "text_a": settings.text_a,
+            "text_b": settings.text_b or None,
+            "label": settings.label,
+            "labels": settings.labels,
+        }
+        task = tfds_task.tfds_task(source.removeprefix(_TFDS), **columns, **options)
+    else:
+        raise UserError(
+            f"No task source {source!r}: it is 'reviews', 'files', 'squad', a task of GLUE such as "
+            "'glue/sst2', or 'tfds:NAME'."
+        )
+    return dataclasses.replace(task, metrics=settings.metrics or task.metrics)
 
 
 def load_unlabelled_text(
-    source: str, *, side: Literal["train", "dev"] = "train", **settings: Any
+    settings: TaskSettings, *, side: Literal["train", "dev"] = "train", **options: Any
 ) -> list[list[str]]:
     """Reads one side of a task as text for masked language modelling.
 
     Args:
-        source: as for `load_task`.
+        settings: as for `load_task`; the same ones, or the sides do not match.
         side: "train" to learn from, "dev" only to measure the loss on.
-        **settings: as for `load_task`; the same ones, or the sides do not match.
+        **options: as for `load_task`.
 
     Returns:
         Documents, each a list of passages that belong together.
     """
-    if source == "reviews":
-        return reviews.unlabelled_text(side=side, **settings)
-    task = load_task(source, **settings)
+    if settings.source == "reviews":
+        return reviews.unlabelled_text(side=side, **options)
+    task = load_task(settings, **options)
     return {"train": task.train, "dev": task.dev}[side].documents()
+
+
+def task_files(settings: TaskSettings) -> list[Path]:
+    """The files that the task is read from, as far as the recipe names them."""
+    if settings.folder:
+        return glue.glue_files(_glue_name(settings), settings.folder)
+    return [Path(file) for file in (settings.train, settings.dev) if file]
+
+
+def _glue_name(settings: TaskSettings) -> str:
+    """The task of GLUE that is meant, or "".
+
+    "tfds:glue/sst2" means the same as "glue/sst2", unless it names columns of its own.
+    """
+    source = settings.source.removeprefix(_TFDS)
+    if not source.startswith(_GLUE):
+        return ""
+    is_plain = settings.text_a == TaskSettings.text_a
+    return source.removeprefix(_GLUE) if is_plain or source == settings.source else ""
+
+
+def _refuse(settings: TaskSettings, *names: str) -> None:
+    changed = [n for n in names if getattr(settings, n) != getattr(TaskSettings, n)]
+    if changed:
+        raise UserError(
+            f"The task {settings.source} knows its own columns and labels: leave out "
+            f"{', '.join('task.' + name for name in changed)}."
+        )
+
+
+def _require_files(settings: TaskSettings) -> None:
+    if not settings.train or not settings.dev:
+        raise UserError(
+            f"task.source is {settings.source!r}: name the files with task.train and task.dev"
+        )
+
+
+def _own_files(settings: TaskSettings) -> TaskData:
+    return tables.table_task(
+        Path(settings.train).stem,
+        train=settings.train,
+        dev=settings.dev,
+        text_a=settings.text_a,
+        text_b=settings.text_b or None,
+        label=settings.label,
+        labels=settings.labels,
+        label_values=settings.label_values,
+        header=settings.header,
+    )

@@ -1,7 +1,7 @@
 """Tasks from TensorFlow Datasets."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ def tfds_task(
     labels: Sequence[str] = (),
     train: str = "train",
     dev: str = "validation",
+    metrics: Sequence[str] = (),
+    more_dev: Mapping[str, str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = True,
 ) -> TaskData:
@@ -33,6 +35,8 @@ def tfds_task(
             plain integer or a text.
         train: split to learn from; slices such as "train[:10%]" work.
         dev: split to judge by.
+        metrics: see `TaskData`.
+        more_dev: further splits to judge by, by name.
         data_dir: where prepared datasets are; by default TFDS's own folder.
         download: False uses only what is prepared already.
 
@@ -40,7 +44,9 @@ def tfds_task(
         UserError: no such dataset, split or feature; a download that fails; an example without a
             known label, as the test splits of GLUE have.
     """
-    loaded, info = _load(dataset, [train, dev], data_dir, download)
+    others = dict(more_dev or {})
+    names_of_splits = [train, dev, *others.values()]
+    loaded, info = load_splits(dataset, names_of_splits, data_dir, download)
     columns = [text_a, label] if text_b is None else [text_a, text_b, label]
     for column in columns:
         if column not in info.features:
@@ -68,14 +74,20 @@ def tfds_task(
         )
     splits = [
         _split(examples, columns, labels, names or labels, f"tfds:{dataset}, {split}")
-        for split, examples in zip([train, dev], loaded, strict=True)
+        for split, examples in zip(names_of_splits, loaded, strict=True)
     ]
-    return TaskData(dataset, labels, *splits)
+    more = dict(zip(others, splits[2:], strict=True))
+    return TaskData(dataset, labels, splits[0], splits[1], tuple(metrics), more)
 
 
-def _load(
+def load_splits(
     dataset: str, splits: list[str], data_dir: str | os.PathLike[str] | None, download: bool
 ) -> tuple[list[list[dict[str, Any]]], Any]:
+    """The examples of each split as dictionaries of plain values, and what TFDS knows of the set.
+
+    Raises:
+        UserError: no such dataset or split, a download that fails, or a split without examples.
+    """
     try:
         import tensorflow_datasets as tfds
     except ImportError:
@@ -88,7 +100,7 @@ def _load(
         loaded, info = tfds.load(
             dataset, split=splits, data_dir=folder, download=download, with_info=True
         )
-        return [list(tfds.as_numpy(one)) for one in loaded], info
+        examples = [list(tfds.as_numpy(one)) for one in loaded]
     # What TFDS raises for a wrong name or split, no network, a full disk or a broken file has no
     # common class; its message says which it was.
     except Exception as error:
@@ -98,6 +110,10 @@ def _load(
             f"TensorFlow Datasets cannot give {dataset!r} with splits {' and '.join(splits)}: "
             f"{type(error).__name__}: {reason}"
         ) from error
+    for split, found in zip(splits, examples, strict=True):
+        if not found:
+            raise UserError(f"tfds:{dataset}: the split {split} has no examples. Name another one.")
+    return examples, info
 
 
 def _split(

@@ -5,6 +5,7 @@ it does 28,000 texts a second and loads in 0.02 s; keras-nlp 0.32's BertTokenize
 loads in 3 s. By default that one also leaves accents on lower-cased text, so that "cliché" becomes
 [UNK]: 1.4 % of those sentences get other ids for it. With its `strip_accents=True` the two differ
 in 0.3 %, where keras-nlp folds compatibility characters ("…" becomes "...") and BERT did not.
+Given texts that BERT's clean-up has gone over, both have the same ids (tests/data, 5,000 texts).
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ _SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _UNUSED_TOKEN = re.compile(r"\[unused\d+\]")
 # Where a Hugging Face folder and a keras-nlp preset keep the vocabulary.
 _VOCAB_NAMES = ("vocab.txt", "assets/tokenizer/vocabulary.txt")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _TEXTS_PER_CALL = 4096
 
 
@@ -133,6 +135,23 @@ class WordPiece:
             for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
                 ids.append(np.array(encoding.ids, np.int32))
         return ids
+
+    def tokenize_with_offsets(
+        self, texts: Sequence[str]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """As `tokenize`, and where each token stands in its text.
+
+        Returns:
+            ids, int32 [T] for each text; first and last (exclusive) character of each token in the
+            text as it was given, int32 [T, 2].
+        """
+        ids, offsets = [], []
+        for start in range(0, len(texts), _TEXTS_PER_CALL):
+            chunk = [_without_surrogates(text) for text in texts[start : start + _TEXTS_PER_CALL]]
+            for encoding in self._tokenizer.encode_batch(chunk, add_special_tokens=False):
+                ids.append(np.array(encoding.ids, np.int32))
+                offsets.append(np.array(encoding.offsets, np.int32).reshape(-1, 2))
+        return ids, offsets
 
     def encode(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int
@@ -281,9 +300,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _without_surrogates(text: str) -> str:
-    """Drops half surrogate pairs, which JSON escapes can smuggle in and UTF-8 cannot hold."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "ignore").decode("utf-8")
-    return text
+    """Hides half surrogate pairs, which JSON escapes can smuggle in and UTF-8 cannot hold.
+
+    U+FFFD in their place, which BERT's clean-up drops, keeps the other characters where they are.
+    """
+    return _SURROGATE.sub("\ufffd", text)

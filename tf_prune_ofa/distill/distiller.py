@@ -27,6 +27,8 @@ class Target:
         kind: "classes" (softmax) or "value" (regression).
         share: of this output in the total loss; 0.5 each for the two ends of an answer span.
         suffix: appended to "loss_hard" and "loss_soft" in the metrics.
+        positions: where the classes are positions of the sequence: key of the inputs' mask [B, S]
+            of those that count. Padding takes no part in the softmax.
     """
 
     output: str
@@ -36,20 +38,31 @@ class Target:
     kind: Literal["classes", "value"] = "classes"
     share: float = 1.0
     suffix: str = ""
+    positions: str = ""
 
 
 TEACHER_PREFIX = "teacher/"  # key of cached teacher logits in the targets: prefix + output name
+# Of the model's outputs, one for each layer; see `models.bert.build_model`.
+HIDDEN_PREFIX, ATTENTION_PREFIX = "hidden_states/", "attention_scores/"
+# Losses of inner layers by their name in `LossSettings`: the outputs that they compare, and the
+# function of the student's, the teacher's and the mask.
+LAYER_TERMS: dict[str, tuple[str, Callable[..., tf.Tensor]]] = {
+    "hidden": (HIDDEN_PREFIX, losses.hidden_loss),
+    "attention": (ATTENTION_PREFIX, losses.attention_loss),
+    "layerwise": (HIDDEN_PREFIX, losses.layerwise_loss),
+}
 
 
 class Distiller(keras.Model):
     """Trains `student` on labels and on a frozen teacher's logits.
 
-    Loss: sum over targets of share · (hard · L_hard + soft · L_soft), plus hidden · L_hidden and
-    attention · L_attention; see `distill.losses`.
+    Loss: sum over targets of share · (hard · L_hard + soft · L_soft), plus hidden · L_hidden,
+    attention · L_attention and layerwise · L_layerwise; see `distill.losses`.
 
     The teacher is held behind a function, so it is neither trained nor saved with the student, and
-    it always runs without dropout. Where the batch's targets carry cached teacher logits
-    (`TEACHER_PREFIX` + output name), the teacher does not run at all.
+    it always runs without dropout. It may be of another size where only logits are compared. Where
+    the batch's targets carry cached teacher logits (`TEACHER_PREFIX` + output name), it does not
+    run at all.
     """
 
     def __init__(
@@ -81,18 +94,18 @@ class Distiller(keras.Model):
         self.loss_settings = loss
         self.clip_norm = clip_norm
         self._lock = lock
-        self._teacher = None if teacher is None else lambda x: teacher(x, training=False)
+        self._teacher = None if teacher is None else _frozen(teacher)
         self.trained_variables = [v for v in student.trainable_variables if trainable(v)]
 
     def call(self, inputs: Tensors, training: bool | None = None) -> Tensors:
         """Return the student's outputs."""
-        return self.student(inputs, training=training)
+        return self.student(_inputs_of(self.student, inputs), training=training)
 
     def train_step(self, data: tuple[Tensors, Tensors]) -> Tensors:
         """Take one optimizer step on (inputs, targets); return each loss term of this batch."""
         inputs, targets = data
         with tf.GradientTape() as tape:
-            outputs = self.student(inputs, training=True)
+            outputs = self.call(inputs, training=True)
             terms = self.loss_terms(inputs, targets, outputs)
             total = self.total_loss(terms)
         gradients = tape.gradient(total, self.trained_variables)
@@ -110,7 +123,8 @@ class Distiller(keras.Model):
         terms = {}
         teacher_outputs = self._teacher_outputs(inputs, targets)
         for target in self.targets:
-            logits = outputs[target.output]
+            positions = inputs.get(target.positions)
+            logits = losses.only_at(outputs[target.output], positions)
             weights = targets.get(target.weights)
             soft_weights = targets.get(target.soft_weights or target.weights)
             is_value = target.kind == "value"
@@ -118,21 +132,30 @@ class Distiller(keras.Model):
                 hard = losses.regression_loss if is_value else losses.hard_loss
                 terms["loss_hard" + target.suffix] = hard(logits, targets[target.labels], weights)
             if self.loss_settings.soft:
-                teacher_logits = teacher_outputs[target.output]
-                if is_value:
+                teacher_logits = losses.only_at(teacher_outputs[target.output], positions)
+                if is_value and self.loss_settings.regression == "labels":
+                    soft = losses.regression_loss(logits, targets[target.labels], weights)
+                elif is_value:
                     soft = losses.soft_regression_loss(logits, teacher_logits, soft_weights)
                 else:
                     temperature = self.loss_settings.temperature
                     soft = losses.soft_loss(logits, teacher_logits, temperature, soft_weights)
                 terms["loss_soft" + target.suffix] = soft
-        for name, prefix, loss in (
-            ("hidden", "hidden_states/", losses.hidden_loss),
-            ("attention", "attention_scores/", losses.attention_loss),
-        ):
+        return terms | self._layer_terms(outputs, teacher_outputs, inputs.get("input_mask"))
+
+    def _layer_terms(
+        self, outputs: Tensors, teacher_outputs: Tensors, mask: tf.Tensor | None
+    ) -> Tensors:
+        terms = {}
+        for name, (prefix, loss) in LAYER_TERMS.items():
             if getattr(self.loss_settings, name):
-                keys = sorted(key for key in outputs if key.startswith(prefix))
-                student, teacher = ([of[key] for key in keys] for of in (outputs, teacher_outputs))
-                terms[f"loss_{name}"] = loss(student, teacher, inputs["input_mask"])
+                student, teacher = (
+                    [of[key] for key in sorted(of) if key.startswith(prefix)]
+                    for of in (outputs, teacher_outputs)
+                )
+                layers = self.loss_settings.teacher_layers
+                options = {"teacher_layers": layers} if name == "layerwise" else {}
+                terms[f"loss_{name}"] = loss(student, teacher, mask, **options)
         return terms
 
     def total_loss(self, terms: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -143,7 +166,7 @@ class Distiller(keras.Model):
                 term = terms.get(f"loss_{name}{target.suffix}")
                 if term is not None:
                     total += target.share * getattr(self.loss_settings, name) * term
-        for name in ("hidden", "attention"):
+        for name in LAYER_TERMS:
             if f"loss_{name}" in terms:
                 total += getattr(self.loss_settings, name) * terms[f"loss_{name}"]
         return total
@@ -161,3 +184,14 @@ class Distiller(keras.Model):
     def get_config(self) -> dict[str, Any]:
         """Refuse: a distiller is built by its stage; only its student is saved."""
         raise NotImplementedError("save the student, not the distiller")
+
+
+def _inputs_of(model: keras.Model, inputs: Tensors) -> Tensors:
+    """Return those of the inputs that a model has; student and teacher may differ in them."""
+    known = getattr(model, "input_names", inputs)
+    return {name: inputs[name] for name in inputs if name in known}
+
+
+def _frozen(teacher: keras.Model) -> Callable[[Tensors], Tensors]:
+    """Return the teacher as a function, for `Distiller` not to track it as a part of its own."""
+    return lambda inputs: teacher(_inputs_of(teacher, inputs), training=False)

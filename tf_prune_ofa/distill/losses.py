@@ -5,6 +5,10 @@ Legend: ... any leading shape (examples, or examples x positions) · C classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from tf_prune_ofa.keras_compat import tf
 
 
@@ -14,6 +18,16 @@ def weighted_mean(values: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Ten
         return tf.reduce_mean(values)
     weights = tf.cast(weights, values.dtype)
     return tf.math.divide_no_nan(tf.reduce_sum(values * weights), tf.reduce_sum(weights))
+
+
+def only_at(logits: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """Return logits [B, S] over positions with those where `mask` [B, S] is 0 out of the softmax.
+
+    None keeps them all. (The published code of Prune OFA lets the padding take part.)
+    """
+    if mask is None:
+        return logits
+    return tf.where(mask > 0, tf.cast(logits, tf.float32), -1e9)
 
 
 def hard_loss(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
@@ -86,7 +100,7 @@ def hidden_loss(
     """
     return tf.add_n(
         [
-            weighted_mean(tf.reduce_mean(tf.math.squared_difference(student, teacher), -1), mask)
+            _token_error(student, teacher, mask)
             for student, teacher in zip(student_states, teacher_states, strict=True)
         ]
     )
@@ -110,3 +124,67 @@ def attention_loss(
             for student, teacher in zip(student_scores, teacher_scores, strict=True)
         ]
     )
+
+
+def layerwise_loss(
+    student_states: list[tf.Tensor],
+    teacher_states: list[tf.Tensor],
+    mask: tf.Tensor,
+    teacher_layers: Sequence[int] = (),
+) -> tf.Tensor:
+    """Error of chosen teacher layers against the student layers that are nearest to them.
+
+    CoFi (Xia et al. 2022, section 2; L_layer): which student layer learns from which teacher layer
+    is decided anew in every step, see `match_layers`. The linear map that CoFi puts between the
+    two is left out: it begins as the identity, and both are of one width here.
+
+    Args:
+        student_states: [B, S, H] of the embeddings and of each layer.
+        teacher_states: the same of the teacher, which may have another number of layers.
+        mask: [B, S], 1 token, 0 padding. (The published code counts padding in.)
+        teacher_layers: which teacher layers, 1 is the first; empty as `default_teacher_layers`.
+    """
+    chosen = teacher_layers or default_teacher_layers(len(teacher_states) - 1)
+    errors = tf.stack(
+        [
+            tf.stack([_token_error(one, teacher_states[i], mask) for one in student_states[1:]])
+            for i in chosen
+        ]
+    )
+    matched = match_layers(tf.stop_gradient(errors))
+    return tf.reduce_sum(tf.gather(errors, matched, batch_dims=1))
+
+
+def match_layers(errors: tf.Tensor) -> tf.Tensor:
+    """Return for each teacher layer the student layer, from 0, that learns from it, int32 [K].
+
+    From the last teacher layer down, each takes the student layer of least error among those below
+    the one taken before, so that the order of layers is kept. As many student layers are left as
+    there are teacher layers still to come; CoFi's code takes a layer twice where they run out.
+
+    Args:
+        errors: [K, L], of K chosen teacher layers and L >= K student layers.
+    """
+    count, layers = errors.shape
+    index = tf.range(layers)
+    taken = tf.constant(layers)
+    matched = []
+    for teacher in reversed(range(count)):
+        is_allowed = (index < taken) & (index >= teacher)
+        taken = tf.argmin(tf.where(is_allowed, errors[teacher], np.inf), output_type=tf.int32)
+        matched.append(taken)
+    return tf.stack(matched[::-1])
+
+
+def default_teacher_layers(count: int) -> tuple[int, ...]:
+    """Return about every third of `count` layers, 1 is the first, and the last among them.
+
+    >>> default_teacher_layers(12), default_teacher_layers(6), default_teacher_layers(2)
+    ((3, 6, 9, 12), (3, 6), (2,))
+    """
+    return tuple(range(count, 0, -3))[::-1]
+
+
+def _token_error(student: tf.Tensor, teacher: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Return the mean squared error of states [B, S, H] over tokens that are not padding."""
+    return weighted_mean(tf.reduce_mean(tf.math.squared_difference(student, teacher), -1), mask)

@@ -42,17 +42,21 @@ UNARY = (
 BINARY = ("ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "POW", "SUB")
 # [tokens, heads, size] to [heads, tokens, size], and back.
 _HEADS_FIRST = [0, 2, 1, 3]
+# [tokens, heads, size] to [heads, size, tokens]: the values of INT8 attention.
+_HEADS_TRANSPOSED = [0, 2, 3, 1]
 # Operators that leave numbers as they are.
 _MOVERS = ("RESHAPE", "TRANSPOSE")
 # What may be left out where nothing reads its result; other operators may have effects.
 _PURE = (
     *UNARY,
     *BINARY,
+    "BATCH_MATMUL",
     "CONCATENATION",
     "CONV_2D",
     "FULLY_CONNECTED",
     "RESHAPE",
     "SLICE",
+    "SOFTMAX",
     "TRANSPOSE",
 )
 
@@ -103,8 +107,8 @@ class Layouts:
         is_int8 = len(operator.outputs) and self.graph.dtype(int(operator.outputs[0])) == np.int8
         if name == "RESHAPE" and is_int8:
             self._follow_reshape(int(operator.inputs[0]), int(operator.outputs[0]))
-        elif name == "TRANSPOSE" and is_int8 and self._is_heads_first(operator):
-            self._follow_transpose(int(operator.inputs[0]), int(operator.outputs[0]))
+        elif name == "TRANSPOSE" and is_int8:
+            self._follow_transpose(operator)
         elif name in UNARY or name in BINARY:
             self._follow_elementwise(operator)
 
@@ -119,14 +123,22 @@ class Layouts:
             # ... and back.
             self._same[result] = self._heads_last[source][0]
 
-    def _follow_transpose(self, source: int, result: int) -> None:
-        if source in self._heads_last:
+    def _follow_transpose(self, operator: Any) -> None:
+        source, order, result = (int(t) for t in (*operator.inputs, *operator.outputs))
+        if not self.graph.is_constant(order) or self.graph.shape(source)[0] != 1:
+            return
+        axes = self.graph.constant(order).tolist()
+        if source in self._heads_last and axes in (_HEADS_FIRST, _HEADS_TRANSPOSED):
             base, size = self._heads_last[source]
             readers = {self.graph.op_name(op) for op in self.graph.consumers(result)}
             is_free = not ("DEQUANTIZE" in readers and _is_symmetric(self.graph, result))
             if self._twins.get(base) and result not in self._outputs and is_free:
-                self._replaced[result] = self.twin(base, size)
-        else:
+                heads = self.twin(base, size)
+                is_first = axes == _HEADS_FIRST
+                self._replaced[result] = (
+                    heads if is_first else self.writer.transpose(heads, [0, 1, 3, 2])
+                )
+        elif axes == _HEADS_FIRST:
             # [1, heads, tokens, size] -> [1, tokens, heads, size]; no tensor of rows exists yet.
             self._heads_last[result] = (result, self.graph.shape(source)[3])
             self._twins[result] = {self.graph.shape(source)[3]: source}
@@ -155,14 +167,6 @@ class Layouts:
             name, options = self.graph.op_name(operator), operator.builtinOptions
             self.writer.keep(self.graph.new_operator(name, read, [twin], options, version))
             self.learn(result, width, twin)
-
-    def _is_heads_first(self, operator: Any) -> bool:
-        source, order = int(operator.inputs[0]), int(operator.inputs[1])
-        return (
-            self.graph.is_constant(order)
-            and self.graph.constant(order).tolist() == _HEADS_FIRST
-            and self.graph.shape(source)[0] == 1
-        )
 
     def _base(self, tensor: int) -> int:
         """Return the tensor of rows that another shape of it stands for."""

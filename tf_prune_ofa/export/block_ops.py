@@ -12,6 +12,7 @@ import numpy as np
 
 from tf_prune_ofa.export.block_cost import MAX_JOINED
 from tf_prune_ofa.export.block_layers import LayerNumbers
+from tf_prune_ofa.export.dense_layers import ROWS_PREFIX
 from tf_prune_ofa.export.graph import Graph, quantization, schema
 
 # Versions of the operators' definitions that know INT8.
@@ -90,7 +91,7 @@ class Writer:
             INT8 [1, 1, tokens, rows].
         """
         _, places, tokens, width = self.graph.shape(source)
-        name = f"{layer.name}/rows_{rows.start}"
+        name = f"{layer.name}{ROWS_PREFIX}{rows.start}"
         scales = layer.weight_scales[rows]
         weights = self.graph.add_constant(
             name, kernel.reshape(len(kernel), places, 1, width), quantization(scales)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import dense_layers, guard
+from tf_prune_ofa.export import dense_layers, guard, layer_norm
 from tf_prune_ofa.export.dense_layers import KerasDense
 from tf_prune_ofa.export.graph import Graph
 from tf_prune_ofa.keras_compat import keras, tf
@@ -20,7 +20,8 @@ EMBEDDINGS_SUFFIX = "/embeddings"
 def to_float32(model: keras.Model) -> bytes:
     """Convert a model to a float32 .tflite file.
 
-    The file has builtin operators only and no dynamic tensors. Tensors of inputs and outputs are
+    The file has builtin operators only and no dynamic tensors; LayerNorms are in the form that
+    `layer_norm` explains. Tensors of inputs and outputs are
     named as in the Keras model; kernels, biases and embedding tables `<layer>/kernel`, `/bias` and
     `/embeddings`.
 
@@ -36,7 +37,7 @@ def to_float32(model: keras.Model) -> bytes:
     _name_inputs_and_outputs(graph)
     dense_layers.stamp(graph, keras_dense_layers(model))
     _name_embeddings(graph, model)
-    content = graph.to_bytes()
+    content = layer_norm.centre_first(graph.to_bytes())
     guard.check(content)
     return content
 

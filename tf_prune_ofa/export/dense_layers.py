@@ -20,6 +20,8 @@ from tf_prune_ofa.export.graph import Graph
 
 METADATA_NAME = "tf_prune_ofa.dense_layers"
 KERNEL_SUFFIX = "/kernel"
+# Some rows of a kernel, where a layer is computed in groups, are named "<layer>/kernel/rows_<n>".
+ROWS_PREFIX = "/rows_"
 # A factor that the converter multiplied into a kernel rounds each product once: half a unit in the
 # last place of float32, 2**-24 relative. Four times that allows for the factor's own rounding.
 FACTOR_TOLERANCE = 2.0**-22
@@ -123,6 +125,21 @@ def layer_of(graph: Graph, operator: Any, stamps: Mapping[str, DenseLayer]) -> D
         return None
     name = graph.name(operator.inputs[1]).removesuffix(KERNEL_SUFFIX)
     return stamps.get(name)
+
+
+def layer_of_kernel(tensor_name: str) -> str | None:
+    """Return the layer whose kernel, or some of its rows, a constant is, by the constant's name.
+
+    >>> layer_of_kernel("pooler/kernel"), layer_of_kernel("pooler/kernel/rows_64")
+    ('pooler', 'pooler')
+    >>> layer_of_kernel("pooler/kernel/rows_64/bias") is None
+    True
+    """
+    whole, _, first_row = tensor_name.partition(KERNEL_SUFFIX + ROWS_PREFIX)
+    if first_row:
+        return whole if first_row.isdecimal() else None
+    is_kernel = tensor_name.endswith(KERNEL_SUFFIX)
+    return tensor_name.removesuffix(KERNEL_SUFFIX) if is_kernel else None
 
 
 def _recognise(

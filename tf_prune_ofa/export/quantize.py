@@ -1,21 +1,23 @@
 """INT8 files from a float32 file: passes over the file, without TensorFlow.
 
 `dense_int8` is static: fully-connected layers compute INT8 x INT8 -> INT8 with ranges fixed by
-training or calibration. `dynamic_int8` stores INT8 weights and lets the runtime choose the range of
-each input when it runs. Softmax, LayerNorm, GELU and residual sums stay float32 in both: XNNPACK
-has no INT8 kernels for most of them, and they are a small part of the time.
+training or calibration, and so do the products inside attention where there is a range of the
+scores. `dynamic_int8` stores INT8 weights and lets the runtime choose the range of each input when
+it runs. Softmax, LayerNorm, GELU and residual sums stay float32 in both: XNNPACK has no INT8
+kernels for most of them, and they are a small part of the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import dense_layers, embeddings, guard, integers
+from tf_prune_ofa.export import attention, dense_layers, embeddings, guard, integers
+from tf_prune_ofa.export.attention import Attention
 from tf_prune_ofa.export.dense_layers import DenseLayer
 from tf_prune_ofa.export.graph import Graph, quantization, schema
 from tf_prune_ofa.runtime import flatbuffer
@@ -47,6 +49,8 @@ def dense_int8(
         float32_file: from `convert.to_float32`.
         ranges: Keras layer name -> (min, max). A Dense's own name gives the range of its output
             (with bias, before any activation), the name of the layer in front that of its input.
+            An attention's `<prefix>/scores` gives the range of its scores before the mask, and
+            makes it compute in INT8 (see `attention`).
         factors: by Dense name, a divisor of each output channel, a power of two. The layer computes
             the divided output, for which its range is meant, and a MUL behind it multiplies it
             back; so a few outlying channels do not set the step of all.
@@ -56,7 +60,13 @@ def dense_int8(
     """
     graph = Graph(float32_file)
     layers = dense_layers.read_stamps(graph)
-    _check_ranges(ranges, layers)
+    attentions = attention.find(graph, layers)
+    _check_ranges(ranges, layers, attentions)
+    attentions = [found for found in attentions if _is_int8(found, layers, ranges)]
+    for found in attentions:
+        ranges = dict(ranges) | {
+            name: attention.symmetric(ranges[name]) for name in (found.key, found.value)
+        }
     operators: list[Any] = []
     quantized_inputs: dict[tuple[int, float, int], int] = {}
     for operator in graph.operators:
@@ -73,6 +83,7 @@ def dense_int8(
         divisors = (factors or {}).get(layer.name)
         operators += _static_layer(graph, operator, layer, quantized_inputs[key], ranges, divisors)
     graph.set_operators(operators)
+    attention.quantize(graph, attentions, ranges)
     embeddings.quantize(graph)
     return _checked(graph)
 
@@ -242,13 +253,25 @@ def _int8_copy(graph: Graph, tensor: int, parameters: tuple[float, int]) -> int:
     return graph.add_tensor(name, graph.shape(tensor), np.int8, quantization(scale, zero_point))
 
 
-def _check_ranges(ranges: Ranges, layers: Mapping[str, DenseLayer]) -> None:
+def _is_int8(found: Attention, layers: Mapping[str, DenseLayer], ranges: Ranges) -> bool:
+    """Return whether an attention can be INT8: so are the layers around, and there is a range."""
+    prefix = found.query.rpartition("/")[0]
+    around = (found.query, found.key, found.value, f"{prefix}/output")
+    return found.scores_name in ranges and all(
+        name in layers and why_float(layers[name], ranges) is None for name in around
+    )
+
+
+def _check_ranges(
+    ranges: Ranges, layers: Mapping[str, DenseLayer], attentions: Sequence[Attention]
+) -> None:
     known = {name for layer in layers.values() for name in (layer.name, layer.input_name)}
+    known |= {found.scores_name for found in attentions}
     unknown = sorted(set(ranges) - known)
     if unknown:
         raise UserError(
-            f"ranges name {len(unknown)} layers that are neither a Dense nor in front of one: "
-            f"{', '.join(unknown)}. Give the ranges of this model."
+            f"ranges name {len(unknown)} layers that are neither a Dense, nor in front of one, nor "
+            f"an attention's scores: {', '.join(unknown)}. Give the ranges of this model."
         )
     if all(why_float(layer, ranges) is not None for layer in layers.values()):
         raise UserError(

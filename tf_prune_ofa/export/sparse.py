@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tf_prune_ofa.export import guard
-from tf_prune_ofa.export.dense_layers import KERNEL_SUFFIX
+from tf_prune_ofa.export.dense_layers import KERNEL_SUFFIX, layer_of_kernel
 from tf_prune_ofa.export.graph import Graph, quantization, schema
 
 # DENSIFY, two RESHAPEs, and the tensors between: what the file grows by for one layer, measured.
@@ -83,14 +83,19 @@ def sparse_int8(dense_int8_file: bytes) -> bytes:
 
 
 def stored_layers(file: bytes) -> dict[str, tuple[int, bool]]:
-    """Return (bytes stored, is sparse) of each Dense layer's kernel, by layer name."""
+    """Return (bytes stored, is sparse) of each Dense layer's kernel, by layer name.
+
+    Sparse is a kernel without its zeros, or one of which only the live blocks are in the file.
+    """
     graph = Graph(file)
-    found = {}
+    found: dict[str, tuple[int, bool]] = {}
     for tensor, entry in enumerate(graph.tensors):
         name = graph.name(tensor)
-        if name.endswith(KERNEL_SUFFIX) and graph.is_constant(tensor):
-            layer = name.removesuffix(KERNEL_SUFFIX)
-            found[layer] = (graph.stored_bytes(tensor), entry.sparsity is not None)
+        layer = layer_of_kernel(name)
+        if layer is not None and graph.is_constant(tensor):
+            size, _ = found.get(layer, (0, False))
+            is_sparse = entry.sparsity is not None or not name.endswith(KERNEL_SUFFIX)
+            found[layer] = (size + graph.stored_bytes(tensor), is_sparse)
     return found
 
 

@@ -12,12 +12,19 @@ import numpy as np
 
 from tf_prune_ofa import files
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import convert, metadata, quantize, sparse
+from tf_prune_ofa.export import block_sparse, convert, metadata, quantize, sparse
+from tf_prune_ofa.export.block_cost import DEFAULT_TABLE, CostTable
+from tf_prune_ofa.export.block_sparse import LayerChoice
+from tf_prune_ofa.export.dense_layers import layer_of_kernel
 from tf_prune_ofa.export.graph import Graph
 from tf_prune_ofa.export.quantize import Ranges
 from tf_prune_ofa.keras_compat import keras
 
-VARIANTS = ("float32", "dense_int8", "dynamic_int8", "sparse_int8")
+# What is written where nothing is asked for; block_sparse_int8 pays only for large blocks of zeros.
+DEFAULT_VARIANTS = ("float32", "dense_int8", "dynamic_int8", "sparse_int8")
+VARIANTS = (*DEFAULT_VARIANTS, "block_sparse_int8")
+# Those that compute INT8 x INT8 -> INT8 with fixed ranges.
+STATIC_VARIANTS = ("dense_int8", "sparse_int8", "block_sparse_int8")
 MANIFEST = "manifest.json"
 # Level 6 of 9: a tenth of the time of 9 on INT8 weights, for half a percent of the size.
 _GZIP_LEVEL = 6
@@ -27,12 +34,13 @@ def write_variants(
     model: keras.Model,
     ranges: Ranges | None,
     out_dir: str | os.PathLike[str],
-    variants: Sequence[str] = VARIANTS,
+    variants: Sequence[str] = DEFAULT_VARIANTS,
     *,
     vocab: Sequence[str],
     labels: Sequence[str] | None = None,
     pruned_layers: Iterable[str] = (),
     factors: Mapping[str, np.ndarray] | None = None,
+    costs: CostTable = DEFAULT_TABLE,
     on_file: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
     """Write `<variant>_s<S>.tflite` for each variant, and manifest.json.
@@ -40,14 +48,17 @@ def write_variants(
     Args:
         model: functional float32 model with fixed shapes [1, S]; pruned weights are 0.
         ranges: Keras layer name -> (min, max), from training or `calibrate.measure_ranges`; needed
-            for dense_int8 and sparse_int8.
+            for `STATIC_VARIANTS`.
         out_dir: folder for the files; created if missing.
-        variants: which of `VARIANTS` to write.
+        variants: which of `VARIANTS` to write. block_sparse_int8 computes layers from their live
+            blocks where the cost table says that this is faster, and stores the zeros of the others
+            as sparse_int8 does; so without large blocks it is sparse_int8 by another name.
         vocab: word pieces; the position is the id.
         labels: class names in the order of the logits, or None.
         pruned_layers: names of the Dense layers in masks.npz; the manifest sums up their bytes.
         factors: divisors [channels] of dense outputs in the static variants, by layer name; see
             `quantize.dense_int8`.
+        costs: of the machine that block_sparse_int8 is for.
         on_file: called with the name of each file before it is made, for progress.
 
     Returns:
@@ -55,7 +66,8 @@ def write_variants(
         float32 in the static variants, with the reason), and `files`, a list of `variant`, `file`,
         `size_bytes`, `gzip_bytes`, `sha256`, `layers` (stored bytes of each Dense kernel by name),
         `sparse_layers` (those stored without their zeros), `pruned_bytes` (the sum over
-        `pruned_layers`).
+        `pruned_layers`); of block_sparse_int8 also `blocks`: what became of each layer, by name:
+        the size of its `block`, the `live` share of its blocks, or the `reason` why it has none.
 
     Raises:
         UserError: an unknown variant, missing ranges, a pruned layer that the model does not have,
@@ -69,21 +81,16 @@ def write_variants(
     inputs, outputs = graph.signature()
     sequence_length = graph.shape(inputs["input_word_ids"])[-1]
     dense_int8 = b""
-    if {"dense_int8", "sparse_int8"} & set(variants):
+    if set(STATIC_VARIANTS) & set(variants):
         dense_int8 = quantize.dense_int8(float32, ranges, factors)
-    make = {
-        "float32": lambda: float32,
-        "dense_int8": lambda: dense_int8,
-        "dynamic_int8": lambda: quantize.dynamic_int8(float32),
-        "sparse_int8": lambda: sparse.sparse_int8(dense_int8),
-    }
     entries = []
     for variant in variants:
         name = f"{variant}_s{sequence_length}.tflite"
         on_file(name)
-        content = metadata.attach(make[variant](), vocab, labels)
+        content, said = _make(variant, float32, dense_int8, costs)
+        content = metadata.attach(content, vocab, labels)
         files.write_bytes(out_dir / name, content)
-        entries.append({"variant": variant, "file": name} | _measure(content, pruned))
+        entries.append({"variant": variant, "file": name} | _measure(content, pruned) | said)
     manifest = {
         "sequence_length": sequence_length,
         # Of a written file: metadata gives DistilBERT's files a third input.
@@ -96,13 +103,39 @@ def write_variants(
     return manifest
 
 
+def _make(
+    variant: str, float32: bytes, dense_int8: bytes, costs: CostTable
+) -> tuple[bytes, dict[str, Any]]:
+    """Return a variant's file, and what there is to say of it in the manifest."""
+    if variant == "float32":
+        return float32, {}
+    if variant == "dynamic_int8":
+        return quantize.dynamic_int8(float32), {}
+    if variant == "dense_int8":
+        return dense_int8, {}
+    if variant == "sparse_int8":
+        return sparse.sparse_int8(dense_int8), {}
+    content, choices = block_sparse.block_sparse(dense_int8, table=costs, compact=True)
+    return content, {"blocks": {_layer(choice.name): _chosen(choice) for choice in choices}}
+
+
+def _layer(kernel_name: str) -> str:
+    return layer_of_kernel(kernel_name) or kernel_name
+
+
+def _chosen(choice: LayerChoice) -> dict[str, Any]:
+    if choice.block is None:
+        return {"reason": choice.reason}
+    return {"block": str(choice.block), "live": round(choice.live, 4)}
+
+
 def _check(variants: Sequence[str], ranges: Ranges | None) -> None:
     unknown = [variant for variant in variants if variant not in VARIANTS]
     if unknown or not variants:
         raise UserError(
             f"{', '.join(unknown) or 'nothing'} is no variant; choose from {', '.join(VARIANTS)}."
         )
-    static = [variant for variant in variants if variant in ("dense_int8", "sparse_int8")]
+    static = [variant for variant in variants if variant in STATIC_VARIANTS]
     if static and not ranges:
         raise UserError(
             f"{' and '.join(static)} need activation ranges. Run the quantize stage first, or "

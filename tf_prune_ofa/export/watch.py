@@ -5,17 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import dense_layers
+from tf_prune_ofa.export import attention, dense_layers
 from tf_prune_ofa.export.graph import Graph
 
 
-def watch_dense_layers(float32_file: bytes) -> tuple[bytes, dict[str, tuple[str, float]]]:
+def watch_dense_layers(
+    float32_file: bytes, *, scores: bool = False
+) -> tuple[bytes, dict[str, tuple[str, float]]]:
     """Make inputs and outputs of Dense layers the outputs of a float32 file.
+
+    Args:
+        float32_file: from `convert.to_float32`.
+        scores: watch those of attention, too.
 
     Returns:
         The file, and by Keras layer name (of the layer in front of a Dense: its input; of the
         Dense: its output) the name of the file's output and the factor by which that is larger than
-            in Keras.
+        in Keras.
     """
     graph = Graph(float32_file)
     layers = dense_layers.read_stamps(graph)
@@ -25,13 +31,15 @@ def watch_dense_layers(float32_file: bytes) -> tuple[bytes, dict[str, tuple[str,
         if layer is not None:
             watched[layer.input_name] = (int(operator.inputs[0]), 1.0)
             watched[layer.name] = (int(operator.outputs[0]), layer.factor)
+    for found in attention.find(graph, layers) if scores else ():
+        watched[found.scores_name] = (int(found.scores.outputs[0]), 1.0)
     names = _set_outputs(graph, [tensor for tensor, _ in watched.values()])
     outputs = {layer: (names[tensor], factor) for layer, (tensor, factor) in watched.items()}
     return graph.to_bytes(), outputs
 
 
 def watch_int8_layers(file: bytes) -> bytes:
-    """Make the INT8 results of all static INT8 layers the outputs of a file.
+    """Make the results of static INT8 layers and products that become float the outputs of a file.
 
     The outputs of a dense_int8 file and of the sparse_int8 file made from it have the same names.
 

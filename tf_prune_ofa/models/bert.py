@@ -102,8 +102,9 @@ def build_model(
         head: task head, or None for `sequence_output` [B, S, H] and, for BERT, `pooled_output`
             [B, H].
         wrap: called with every layer that has weights and with every point where a quantization
-            range can sit (named `.../input`, `.../context`, `.../activation`); returns the layer,
-            or its pruning or quantization wrapper.
+            range can sit (named `.../input`, `.../context`, `.../activation`, and attention's
+            `.../scores` and `.../softmax`); returns the layer, or its pruning or quantization
+            wrapper.
         sequence_length: fixed S for export; None leaves it open.
         batch_size: fixed B for export; None leaves it open.
         hidden_states: also output `hidden_states/00` (embeddings) to `hidden_states/NN`, each
@@ -244,10 +245,10 @@ class _Graph:
         query = self.dense(hidden, f"{name}/attention/query")(shared)
         key = self.dense(hidden, f"{name}/attention/key")(shared)
         value = self.dense(hidden, f"{name}/attention/value")(shared)
-        scores = layers.AttentionScores(config.num_heads, name=f"{name}/attention/scores")(
-            [query, key]
-        )
-        probabilities = layers.MaskedSoftmax(name=f"{name}/attention/softmax")([scores, mask])
+        products = layers.AttentionScores(config.num_heads, name=f"{name}/attention/scores")
+        scores = self.wrap(products)([query, key])
+        softmax = layers.MaskedSoftmax(name=f"{name}/attention/softmax")
+        probabilities = self.wrap(softmax)([scores, mask])
         probabilities = self.dropout(
             probabilities, f"{name}/attention/probability_dropout", config.attention_dropout
         )

@@ -94,12 +94,44 @@ class MovingRange(Quantizer):
         """Return the rounded activations; in training, move the range first."""
         low, high, momentum = weights["min"], weights["max"], weights["momentum"]
         if training:
-            # 0 must be in the range: it is padding, and TFLite demands it.
-            batch_low = tf.minimum(tf.reduce_min(inputs), 0.0)
-            batch_high = tf.maximum(tf.reduce_max(inputs), 0.0)
+            batch_low, batch_high = self.range_of(inputs)
             low = low.assign(momentum * low + (1.0 - momentum) * batch_low)
             high = high.assign(momentum * high + (1.0 - momentum) * batch_high)
         return tf.quantization.fake_quant_with_min_max_vars(inputs, low, high, num_bits=8)
+
+    def range_of(self, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the ends of a batch's range."""
+        # 0 must be in the range: it is padding, and TFLite demands it.
+        return tf.minimum(tf.reduce_min(batch), 0.0), tf.maximum(tf.reduce_max(batch), 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """No settings."""
+        return {}
+
+
+@keras.utils.register_keras_serializable("tf_prune_ofa")
+class SymmetricMovingRange(MovingRange):
+    """`MovingRange` whose zero point is 0: keys and values, second operands of INT8 products."""
+
+    def range_of(self, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return ends 128 steps below and 127 steps above 0."""
+        largest = tf.reduce_max(tf.abs(batch))
+        return -largest * (WEIGHT_LEVELS + 1) / WEIGHT_LEVELS, largest
+
+
+@keras.utils.register_keras_serializable("tf_prune_ofa")
+class UnitRange(Quantizer):
+    """INT8 probabilities: 255 steps from 0 to 1."""
+
+    def build(self, tensor_shape: Any, name: str, layer: keras.layers.Layer) -> dict[str, Any]:
+        """Nothing to keep."""
+        return {}
+
+    def __call__(
+        self, inputs: tf.Tensor, training: bool, weights: dict[str, Any], **kwargs: Any
+    ) -> tf.Tensor:
+        """Return the rounded probabilities."""
+        return tf.quantization.fake_quant_with_min_max_args(inputs, 0.0, 1.0, num_bits=8)
 
     def get_config(self) -> dict[str, Any]:
         """No settings."""

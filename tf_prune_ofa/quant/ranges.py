@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ Factors = dict[str, np.ndarray]
 # A channel is outlying if its largest value is so many times that of the median channel. Below,
 # a power of two would win less than the clipping of later values could lose.
 OUTLYING = 4.0
+# How the names of the layers end whose outputs are added to the residual stream.
+_RESIDUAL = "/output"
 
 
 def set_momentum(model: keras.Model, momentum: float) -> None:
@@ -63,8 +65,20 @@ def channel_factors(model: keras.Model, batches: Iterable[Any]) -> Factors:
         for name, value in watched(inputs, training=False).items():
             seen = np.abs(value.numpy()).max(axis=(0, 1))
             largest[name] = np.maximum(seen, largest.get(name, 0.0))
+    return outlying_factors(largest)
+
+
+def outlying_factors(largest: Mapping[str, np.ndarray]) -> Factors:
+    """Return channel factors of those layers that have an outlying channel.
+
+    Args:
+        largest: largest magnitude of each channel [channels] by layer name; only layers that feed
+            the residual stream get factors.
+    """
     found = {}
     for name, size in largest.items():
+        if not name.endswith(_RESIDUAL):
+            continue
         excess = size / max(OUTLYING * float(np.median(size)), np.finfo(np.float32).tiny)
         factors = np.exp2(np.ceil(np.log2(np.maximum(excess, 1.0)))).astype(np.float32)
         if np.any(factors > 1):
@@ -74,7 +88,7 @@ def channel_factors(model: keras.Model, batches: Iterable[Any]) -> Factors:
 
 def feeds_residual(layer: keras.layers.Layer) -> bool:
     """Return whether a Dense layer's output is added to the residual stream."""
-    return layer.name.endswith("/output")
+    return layer.name.endswith(_RESIDUAL)
 
 
 def assign_factors(model: keras.Model, factors: Factors) -> None:

@@ -25,6 +25,8 @@ from tf_prune_ofa.quant.quantizers import (
     EmbeddingRows,
     MovingRange,
     ScaledMovingRange,
+    SymmetricMovingRange,
+    UnitRange,
 )
 from tf_prune_ofa.quant.ranges import feeds_residual
 
@@ -69,8 +71,26 @@ class DenseInt8(_Config):
 
 
 @keras.utils.register_keras_serializable("tf_prune_ofa")
+class OperandInt8(DenseInt8):
+    """As `DenseInt8`, with zero point 0: keys and values of INT8 attention."""
+
+    def get_output_quantizers(self, layer: keras.layers.Layer) -> list[Any]:
+        """Return the output's quantizer."""
+        return [SymmetricMovingRange()]
+
+
+@keras.utils.register_keras_serializable("tf_prune_ofa")
+class ProbabilitiesInt8(_Config):
+    """INT8 attention probabilities, in steps of 1/255."""
+
+    def get_output_quantizers(self, layer: keras.layers.Layer) -> list[Any]:
+        """Return the output's quantizer."""
+        return [UnitRange()]
+
+
+@keras.utils.register_keras_serializable("tf_prune_ofa")
 class RangeOnly(_Config):
-    """An INT8 tensor with a trained range: the input of dense layers."""
+    """An INT8 tensor with a trained range: the input of dense layers, attention scores."""
 
     def get_output_quantizers(self, layer: keras.layers.Layer) -> list[Any]:
         """Return the output's quantizer."""
@@ -125,6 +145,9 @@ class PlannedLayer:
     reason: str
 
 
+# Attention is INT8 where these are.
+_AROUND = ("query", "key", "value", "output")
+
 _FLOAT_REASONS: dict[type, str] = {
     keras.layers.LayerNormalization: "float: means and variances need more than 8 bits",
     model_layers.MaskedSoftmax: "float: XNNPACK has no INT8 softmax",
@@ -137,12 +160,15 @@ _FLOAT_REASONS: dict[type, str] = {
 }
 
 
-def plan(model: keras.Model, float_layers: Iterable[str] = ()) -> list[PlannedLayer]:
+def plan(
+    model: keras.Model, float_layers: Iterable[str] = (), *, int8_attention: bool = False
+) -> list[PlannedLayer]:
     """Say for each layer of a float model what it becomes, or why it stays float.
 
     Args:
         model: built by `models.bert.build_model`, not wrapped.
         float_layers: patterns of Dense layers to leave float.
+        int8_attention: as of `apply`.
 
     Raises:
         UserError: a pattern matches no Dense layer.
@@ -150,8 +176,14 @@ def plan(model: keras.Model, float_layers: Iterable[str] = ()) -> list[PlannedLa
     kept_float = _float_dense_layers(model, float_layers)
     rows = []
     for layer in model.layers:
-        config = _config_of(layer, kept_float)
-        if isinstance(config, DenseInt8):
+        config = _config_of(layer, kept_float, int8_attention)
+        if isinstance(config, OperandInt8):
+            becomes, reason = "INT8", "kernel INT8 per channel, output INT8 with symmetric range"
+        elif isinstance(layer, model_layers.AttentionScores) and config:
+            becomes, reason = "INT8", "products of INT8, with trained range"
+        elif isinstance(config, ProbabilitiesInt8):
+            becomes, reason = "float", "float: XNNPACK has no INT8 softmax; rounded to INT8 behind"
+        elif isinstance(config, DenseInt8):
             becomes, reason = "INT8", "kernel INT8 per channel, output INT8 with trained range"
         elif isinstance(config, RangeOnly):
             becomes, reason = "INT8", "input of dense layers, with trained range"
@@ -174,6 +206,8 @@ def apply(
     head: bert.Head,
     weights: keras.Model,
     float_layers: Iterable[str] = (),
+    *,
+    int8_attention: bool = False,
     **outputs: bool,
 ) -> keras.Model:
     """Return a model that emulates INT8, with the weights of a float model.
@@ -183,17 +217,19 @@ def apply(
         head: the task head.
         weights: float model of the same encoder and head.
         float_layers: patterns of Dense layers to leave float.
+        int8_attention: round what the products inside attention read and write, wherever the dense
+            layers around are INT8.
         **outputs: `hidden_states` and `attention_scores` of `models.bert.build_model`.
     """
     kept_float = _float_dense_layers(weights, float_layers)
 
     def wrap(layer: keras.layers.Layer) -> keras.layers.Layer:
-        quantize_config = _config_of(layer, kept_float)
+        quantize_config = _config_of(layer, kept_float, int8_attention)
         return quantize_annotate_layer(layer, quantize_config) if quantize_config else layer
 
     annotated = bert.build_model(config, head, wrap=wrap, **outputs)
     bert.copy_parameters(weights, annotated)
-    configs = (DenseInt8, RangeOnly, EmbeddingInt8)
+    configs = (DenseInt8, OperandInt8, RangeOnly, ProbabilitiesInt8, EmbeddingInt8)
     with quantize_scope({cls.__name__: cls for cls in configs}):
         return quantize_apply(annotated, scheme=Int8Scheme())
 
@@ -203,9 +239,19 @@ def _float_dense_layers(model: keras.Model, patterns: Iterable[str]) -> set[str]
     return {name for matched in match_layers(patterns, names).values() for name in matched}
 
 
-def _config_of(layer: keras.layers.Layer, kept_float: set[str]) -> _Config | None:
+def _config_of(
+    layer: keras.layers.Layer, kept_float: set[str], int8_attention: bool
+) -> _Config | None:
+    prefix, _, kind = layer.name.rpartition("/")
+    is_int8 = int8_attention and not kept_float & {f"{prefix}/{name}" for name in _AROUND}
     if isinstance(layer, keras.layers.Dense):
-        return None if layer.name in kept_float else DenseInt8()
+        if layer.name in kept_float:
+            return None
+        return OperandInt8() if is_int8 and kind in ("key", "value") else DenseInt8()
+    if isinstance(layer, model_layers.AttentionScores):
+        return RangeOnly() if is_int8 else None
+    if isinstance(layer, model_layers.MaskedSoftmax):
+        return ProbabilitiesInt8() if is_int8 else None
     if isinstance(layer, keras.layers.Embedding | model_layers.PositionEmbedding):
         return EmbeddingInt8()
     if is_range_point(layer) and not _all_consumers_float(layer, kept_float):

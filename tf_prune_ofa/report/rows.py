@@ -7,11 +7,16 @@ from typing import Any
 from tf_prune_ofa.report.collect import Run
 from tf_prune_ofa.text_table import megabytes
 
-# How good a model is on held-out examples: the first of these that a run has.
+# How good a model is on held-out examples. A run says which one is its task's main score; an older
+# one is judged by the first of these that it has.
 SCORES = {
     "accuracy": "share of held-out examples with the right label",
-    "f1": "mean overlap of the found answers with the right ones, on held-out examples",
+    "f1": "F1 of the second label on held-out examples, or mean F1 of the answers' words",
+    "f1_macro": "mean over the labels of their F1 on held-out examples",
+    "matthews": "Matthews correlation of predicted and right labels, on held-out examples",
     "pearson": "Pearson correlation of the outputs with the labels, on held-out examples",
+    "spearman": "Spearman rank correlation of the outputs with the labels, on held-out examples",
+    "exact_match": "share of held-out questions with exactly a right answer",
 }
 
 VARIANT_LABELS = {
@@ -19,6 +24,7 @@ VARIANT_LABELS = {
     "dynamic_int8": "dynamic-range INT8 file",
     "dense_int8": "dense INT8 file",
     "sparse_int8": "sparse INT8 file",
+    "block_sparse_int8": "block-sparse INT8 file",
 }
 
 
@@ -59,6 +65,9 @@ class Column:
 def score_name(run: Run) -> str:
     """Which of `SCORES` the run is judged by; `accuracy` while nothing was judged."""
     figures = [stage.figures for stage in run.stages]
+    stated = [f["main_metric"] for f in figures if f.get("main_metric") in SCORES]
+    if stated:
+        return stated[-1]
     return next((name for name in SCORES if any(name in f for f in figures)), "accuracy")
 
 

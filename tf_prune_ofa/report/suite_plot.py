@@ -13,9 +13,11 @@ def plot(result: Mapping[str, Any]) -> drawing.Plot:
     """Return the plot of a result of `bench.suite.measure`, for its first number of threads."""
     run = result["runs"][0]
     threads = run["runtime"]["threads"]
+    # One thread never waits for another, so its processor time is its latency on a quiet machine.
+    figure_of, what = ("cpu_ratio", "processor times") if threads == 1 else ("ratio", "latencies")
     series: dict[str, list[tuple[float, float]]] = {}
     for file in run["files"]:
-        point = (100 * file["sparsity"], file["ratio"]["ratio"])
+        point = (100 * file["sparsity"], file[figure_of]["ratio"])
         series.setdefault(file["series"], []).append(point)
     lines = {name: sorted(points) for name, points in series.items() if len(points) > 1}
     with drawing.style():
@@ -39,7 +41,7 @@ def plot(result: Mapping[str, Any]) -> drawing.Plot:
             figure,
             f"suite_{result['suite']}",
             f"{result['suite']}: latency against sparsity",
-            f"Ratio of median latencies to {REFERENCE}, {threads} thread"
+            f"Ratio of median {what} to {REFERENCE}, {threads} thread"
             f"{'s' if threads > 1 else ''}, {run['runtime']['name']} {run['runtime']['version']} "
             f"on {run['machine']['cpu']}; all files measured in turns.",
         )

@@ -42,6 +42,8 @@ class FileRun:
     delegated: int = 0
     partitions: int = 0
     outputs: Mapping[str, np.ndarray] | None = None
+    sparse: int = 0
+    sparse_partitions: int = 0
 
 
 def make_python(folder: str | os.PathLike[str], requirements: Sequence[str]) -> Path:
@@ -81,6 +83,7 @@ def run_file(
     path: str | os.PathLike[str],
     examples: Mapping[str, np.ndarray],
     runtime: str = "auto",
+    delegate: str | os.PathLike[str] | None = None,
 ) -> FileRun:
     """Run one file on examples, with the runtime that another Python has.
 
@@ -90,6 +93,7 @@ def run_file(
         path: the .tflite file.
         examples: inputs by name, int [N, S] each.
         runtime: as in `Interpreter`.
+        delegate: likewise.
     """
     # The package itself is not installed there; of it, only light modules are used.
     package_root = Path(tf_prune_ofa.__file__).parents[1]
@@ -97,7 +101,13 @@ def run_file(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.savez(folder / "examples.npz", **examples)
-        command = [str(python), "-m", __name__, str(Path(path).absolute()), runtime, str(folder)]
+        job = {
+            "path": str(Path(path).absolute()),
+            "runtime": runtime,
+            "delegate": None if delegate is None else os.fspath(delegate),
+        }
+        write_json(folder / "job.json", job)
+        command = [str(python), "-m", __name__, str(folder)]
         finished = subprocess.run(command, capture_output=True, text=True, env=environment)
         answer = folder / "answer.json"
         if finished.returncode < 0:
@@ -111,12 +121,12 @@ def run_file(
             return FileRun(**result, outputs=dict(stored))
 
 
-def _answer(path: str, runtime: str, folder: Path) -> None:
+def _answer(folder: Path) -> None:
     """The other side of `run_file`."""
     with np.load(folder / "examples.npz") as stored:
         examples = dict(stored)
     try:
-        interpreter = Interpreter(path, runtime=runtime)
+        interpreter = Interpreter(**json.loads((folder / "job.json").read_text()))
         rows = []
         for row in zip(*examples.values(), strict=True):
             interpreter.set_inputs(dict(zip(examples, row, strict=True)))
@@ -135,6 +145,8 @@ def _answer(path: str, runtime: str, folder: Path) -> None:
         "operators": interpreter.node_count,
         "delegated": interpreter.delegated_count,
         "partitions": interpreter.partition_count,
+        "sparse": interpreter.sparse_count,
+        "sparse_partitions": interpreter.sparse_partition_count,
     }
     write_json(folder / "answer.json", answer)
 
@@ -144,4 +156,4 @@ def _last_lines(text: str, count: int = 15) -> str:
 
 
 if __name__ == "__main__":
-    _answer(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    _answer(Path(sys.argv[1]))

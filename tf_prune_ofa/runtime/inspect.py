@@ -1,4 +1,4 @@
-"""What is in a `.tflite` file, and how much of it XNNPACK takes over.
+"""What is in a `.tflite` file, and how much of it XNNPACK and the sparse delegate take over.
 
 Everything but `loaded` comes from the file alone, so it can be read even of a file that no runtime
 accepts.
@@ -17,6 +17,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tf_prune_ofa.runtime import flatbuffer
+from tf_prune_ofa.runtime.delegate import DelegateReport
 from tf_prune_ofa.runtime.interpreter import Interpreter, Runtime
 
 
@@ -86,13 +87,27 @@ class WeightSummary:
 
 @dataclass(frozen=True)
 class LoadSummary:
-    """What a runtime does with the file: `delegated` of its `operators` run in XNNPACK."""
+    """What a runtime does with the file.
+
+    Attributes:
+        runtime: its name.
+        version: its version.
+        operators: how many the file has.
+        delegated: how many of them run in XNNPACK.
+        partitions: in how many pieces.
+        sparse: how many run in the sparse INT8 delegate, if it was loaded.
+        sparse_partitions: in how many pieces.
+        sparse_report: what that delegate says of each INT8 layer; None if it was not loaded.
+    """
 
     runtime: str
     version: str
     operators: int
     delegated: int
     partitions: int
+    sparse: int = 0
+    sparse_partitions: int = 0
+    sparse_report: DelegateReport | None = None
 
 
 @dataclass(frozen=True)
@@ -175,12 +190,17 @@ def inspect(path: str | os.PathLike[str]) -> FileSummary:
     )
 
 
-def load(summary: FileSummary, runtime: Runtime = "auto") -> FileSummary:
+def load(
+    summary: FileSummary,
+    runtime: Runtime = "auto",
+    delegate: str | os.PathLike[str] | None = None,
+) -> FileSummary:
     """Adds what a runtime does with the file to its summary.
 
     Args:
         summary: what `inspect` gave.
         runtime: which runtime; see `interpreter.Interpreter`.
+        delegate: the sparse INT8 delegate; see there.
 
     Returns:
         The summary with `loaded`.
@@ -188,13 +208,16 @@ def load(summary: FileSummary, runtime: Runtime = "auto") -> FileSummary:
     Raises:
         UserError: the runtime is not installed, or refuses the file.
     """
-    opened = Interpreter(summary.path, threads=1, runtime=runtime)
+    opened = Interpreter(summary.path, threads=1, runtime=runtime, delegate=delegate)
     loaded = LoadSummary(
         runtime=opened.runtime_name,
         version=opened.runtime_version,
         operators=opened.node_count,
         delegated=opened.delegated_count,
         partitions=opened.partition_count,
+        sparse=opened.sparse_count,
+        sparse_partitions=opened.sparse_partition_count,
+        sparse_report=opened.delegate_report,
     )
     return replace(summary, loaded=loaded)
 

@@ -40,11 +40,32 @@ def describe(summary: FileSummary) -> str:
 
 
 def describe_load(loaded: LoadSummary) -> str:
-    """One line on what a runtime does with the file."""
-    return (
+    """What a runtime does with the file: one line, and one for each layer of a sparse delegate."""
+    lines = [
         f"{loaded.runtime} {loaded.version} loads it: XNNPACK runs {loaded.delegated} of "
         f"{loaded.operators} operators, in {loaded.partitions} partitions"
-    )
+    ]
+    report = loaded.sparse_report
+    if report is not None:
+        taken = sum(layer.is_taken for layer in report.layers)
+        lines += [
+            f"The sparse delegate ({report.kernels}) runs {loaded.sparse}, in "
+            f"{loaded.sparse_partitions} partitions: {taken} of {len(report.layers)} INT8 layers",
+            text_table(
+                ["layer", "node", "where", "why"],
+                [
+                    [
+                        layer.name,
+                        str(layer.node),
+                        "sparse delegate" if layer.is_taken else "left",
+                        layer.reason,
+                    ]
+                    for layer in report.layers
+                ],
+                left=(0, 2, 3),
+            ),
+        ]
+    return "\n\n".join(lines)
 
 
 def _described_weights(weights: tuple[WeightSummary, ...]) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -16,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.runtime import delegate as sparse_delegate
 from tf_prune_ofa.runtime import flatbuffer
 
 Runtime = Literal["auto", "litert", "tflite_runtime", "tensorflow"]
@@ -26,6 +28,26 @@ _RUNTIMES = {
     "tflite_runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
     "tensorflow": ("tensorflow.lite.python.interpreter", "tensorflow"),
 }
+
+# Who runs an operator. The last stands for the runtime's own kernels.
+SPARSE, XNNPACK, BUILTIN = "sparse delegate", "XNNPACK", "runtime"
+
+
+@dataclass(frozen=True)
+class PlacedNode:
+    """An operator of a loaded file, and where it runs.
+
+    Attributes:
+        index: of the operator.
+        operator: its name, such as `FULLY_CONNECTED`.
+        output: name of its first output.
+        place: `SPARSE`, `XNNPACK` or `BUILTIN`.
+    """
+
+    index: int
+    operator: str
+    output: str
+    place: str
 
 
 class Interpreter:
@@ -41,6 +63,9 @@ class Interpreter:
         node_count: operators in the file.
         delegated_count: how many of them XNNPACK runs.
         partition_count: into how many pieces these fall; each border costs time.
+        sparse_count: how many operators the sparse INT8 delegate runs.
+        sparse_partition_count: into how many pieces these fall.
+        delegate_report: what the delegate says of every INT8 layer; None if none was loaded.
     """
 
     def __init__(
@@ -51,6 +76,8 @@ class Interpreter:
         xnnpack: bool = True,
         check: bool = True,
         keep_tensors: bool = False,
+        delegate: str | os.PathLike[str] | None = None,
+        delegate_options: Mapping[str, str] | None = None,
     ) -> None:
         """Load a file and allocate its tensors.
 
@@ -65,10 +92,14 @@ class Interpreter:
                 loading, of a file that was checked before, leaves this out.
             keep_tensors: keep every tensor of a run for `tensor`; for inspection, with
                 `xnnpack` off, as what XNNPACK computes inside is never written out.
+            delegate: the sparse INT8 delegate: None for none, "auto" for the package's own (where
+                it is missing the file runs without it, after one line in the log), or the path of
+                a library.
+            delegate_options: options of the delegate; see docs/delegate.md.
 
         Raises:
             UserError: no such file, not a whole .tflite file, no such runtime installed, or the
-                runtime refuses the file.
+                runtime refuses the file, or a delegate that was named or its options.
         """
         self.path = Path(path)
         if check:
@@ -79,13 +110,20 @@ class Interpreter:
         resolver = module.OpResolverType.AUTO
         if not xnnpack:
             resolver = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        loaded = None
+        if delegate is not None:
+            loaded = sparse_delegate.load(module, delegate, delegate_options)
         try:
             self._interpreter = module.Interpreter(
                 str(self.path),
                 num_threads=threads,
                 experimental_op_resolver_type=resolver,
                 experimental_preserve_all_tensors=keep_tensors,
+                experimental_delegates=[] if loaded is None else [loaded],
             )
+            # Delegates that were given take their operators at once, XNNPACK when tensors are
+            # allocated: those that are there by now are not XNNPACK's.
+            nodes_before_xnnpack = self._interpreter._interpreter.NumNodes()
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise UserError(
@@ -99,14 +137,33 @@ class Interpreter:
         self.input_names = list(self._inputs)
         self.output_names = list(self._outputs)
         self.sequence_length = int(inputs[0]["shape"][-1])
-        self.node_count, self.delegated_count, self.partition_count = _count_nodes(
-            self._interpreter._get_ops_details()
+        self._places, pieces = _find_places(
+            self._interpreter._get_ops_details(), nodes_before_xnnpack
         )
+        places = list(self._places.values())
+        self.node_count = len(places)
+        self.delegated_count, self.partition_count = places.count(XNNPACK), pieces.count(XNNPACK)
+        self.sparse_count, self.sparse_partition_count = places.count(SPARSE), pieces.count(SPARSE)
+        self.delegate_report = None if loaded is None else sparse_delegate.report(loaded)
 
     @property
     def delegated_share(self) -> float:
         """Share of the file's operators that XNNPACK runs, in [0, 1]."""
         return self.delegated_count / self.node_count if self.node_count else 0.0
+
+    def nodes(self) -> list[PlacedNode]:
+        """Return every operator of the file, and where it runs."""
+        names = {d["index"]: d["name"] for d in self._interpreter.get_tensor_details()}
+        return [
+            PlacedNode(
+                index=node["index"],
+                operator=node["op_name"],
+                output=names[int(node["outputs"][0])] if len(node["outputs"]) else "",
+                place=self._places[node["index"]],
+            )
+            for node in self._interpreter._get_ops_details()
+            if node["index"] in self._places
+        ]
 
     def run(
         self, ids: np.ndarray, mask: np.ndarray, type_ids: np.ndarray | None = None
@@ -211,18 +268,24 @@ def plain_name(name: str) -> str:
     return name.removeprefix("serving_default_").removesuffix(":0")
 
 
-def _count_nodes(nodes: list[dict]) -> tuple[int, int, int]:
-    """Return how many operators there are, how many are delegated, and into how many pieces.
+def _find_places(nodes: Sequence[dict], before_xnnpack: int) -> tuple[dict[int, str], list[str]]:
+    """Return where each operator runs, and whose each delegated piece is.
 
     A runtime keeps delegated operators in its list and appends a DELEGATE that stands for them,
     without saying for which. What it stands for is what lies between its inputs and its outputs.
+
+    Args:
+        nodes: what the runtime lists.
+        before_xnnpack: how many of them there were before XNNPACK had its turn.
     """
     delegates = [node for node in nodes if node["op_name"] == "DELEGATE"]
     operators = [node for node in nodes if node["op_name"] != "DELEGATE"]
     producer = {int(tensor): node["index"] for node in operators for tensor in node["outputs"]}
     inputs_of = {node["index"]: [int(t) for t in node["inputs"]] for node in operators}
-    delegated: set[int] = set()
+    places = dict.fromkeys(inputs_of, BUILTIN)
+    pieces = []
     for delegate in delegates:
+        pieces.append(SPARSE if delegate["index"] < before_xnnpack else XNNPACK)
         seen = {int(tensor) for tensor in delegate["inputs"]}
         waiting = [int(tensor) for tensor in delegate["outputs"]]
         while waiting:
@@ -230,6 +293,6 @@ def _count_nodes(nodes: list[dict]) -> tuple[int, int, int]:
             if tensor in seen or tensor not in producer:
                 continue
             seen.add(tensor)
-            delegated.add(producer[tensor])
+            places[producer[tensor]] = pieces[-1]
             waiting += inputs_of[producer[tensor]]
-    return len(operators), len(delegated), len(delegates)
+    return places, pieces

@@ -15,6 +15,9 @@ from tf_prune_ofa.text_table import text_table
 
 _NUMPY = "numpy==1.26.4"
 
+# A file, and the sparse delegate that runs it with the rest, if any; see `Interpreter`.
+FileAndDelegate = tuple[str | os.PathLike[str], str | os.PathLike[str] | None]
+
 
 @dataclass(frozen=True)
 class RuntimeSpec:
@@ -47,7 +50,7 @@ RUNTIMES = (
 
 def run_matrix(
     files: Mapping[str, str | os.PathLike[str]],
-    pairs: Mapping[str, tuple[str | os.PathLike[str], str | os.PathLike[str]]],
+    pairs: Mapping[str, tuple[FileAndDelegate, FileAndDelegate]],
     examples: Mapping[str, np.ndarray],
     cache: str | os.PathLike[str],
     on_runtime: Callable[[str], None] = lambda label: None,
@@ -56,7 +59,8 @@ def run_matrix(
 
     Args:
         files: name -> .tflite file.
-        pairs: name of a comparison -> two files whose outputs of one name should be equal.
+        pairs: name of a comparison -> two files, each with a delegate or None, whose outputs of
+            one name should be equal.
         examples: inputs by name, int [N, S] each.
         cache: folder for the runtimes' virtual environments.
         on_runtime: called with the name of each runtime before its turn.
@@ -64,8 +68,8 @@ def run_matrix(
     Returns:
         For each runtime `runtime`, `version`, `files` (by name: `loads`, `error`, `operators`,
         `delegated`, `partitions`) and `pairs` (by name: `is_equal`, `max_steps`, the largest
-        difference of any two numbers, `share_equal` and `compared`, how many numbers there were;
-        None where a file does not load).
+        difference of any two numbers, `share_equal`, `compared`, how many numbers there were, and
+        `sparse`, how many operators the delegate ran; None where a file does not load).
     """
     rows = []
     for spec in RUNTIMES:
@@ -78,7 +82,12 @@ def run_matrix(
                 "version": spec.version,
                 "files": {name: _facts(run) for name, run in runs.items()},
                 "pairs": {
-                    name: compare(*(run_file(python, path, examples, spec.name) for path in pair))
+                    name: compare(
+                        *(
+                            run_file(python, path, examples, spec.name, delegate)
+                            for path, delegate in pair
+                        )
+                    )
                     for name, pair in pairs.items()
                 },
             }
@@ -102,6 +111,7 @@ def compare(first: FileRun, second: FileRun) -> dict[str, Any] | None:
         "max_steps": float(differences.max()),
         "share_equal": float(np.mean(differences == 0)),
         "compared": len(differences),
+        "sparse": max(first.sparse, second.sparse),
     }
 
 
@@ -146,4 +156,5 @@ def _load_text(facts: Mapping[str, Any]) -> str:
 def _pair_text(pair: Mapping[str, Any] | None) -> str:
     if pair is None:
         return "-"
-    return "bit-equal" if pair["is_equal"] else f"differ by up to {pair['max_steps']:g} steps"
+    text = "bit-equal" if pair["is_equal"] else f"differ by up to {pair['max_steps']:g} steps"
+    return text + (f", {pair['sparse']} in the delegate" if pair["sparse"] else "")

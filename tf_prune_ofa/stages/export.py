@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tf_prune_ofa.config import VARIANTS, ExportSettings
+from tf_prune_ofa.config import DEFAULT_VARIANTS, ExportSettings
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.data.wordpiece import WordPiece
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export.calibrate import measure_ranges
+from tf_prune_ofa.export import calibrate
 from tf_prune_ofa.export.convert import to_float32
 from tf_prune_ofa.export.quantize import Ranges
 from tf_prune_ofa.export.variants import write_variants
@@ -18,7 +18,7 @@ from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks
-from tf_prune_ofa.quant.ranges import Factors, load_factors, load_ranges
+from tf_prune_ofa.quant.ranges import Factors, load_factors, load_ranges, outlying_factors
 from tf_prune_ofa.stages.context import FACTORS_FILE, RANGES_FILE, Context
 
 
@@ -43,10 +43,11 @@ def export_folder(
     out_dir: Path,
     *,
     sequence_length: int,
-    variants: Sequence[str] = VARIANTS,
+    variants: Sequence[str] = DEFAULT_VARIANTS,
     ranges: Ranges | None = None,
     factors: Factors | None = None,
     calibration_texts: Sequence[str] = (),
+    int8_attention: bool = True,
     masks: Masks | None = None,
 ) -> dict[str, Any]:
     """Export a task model from its Hugging Face folder; return the manifest.
@@ -58,7 +59,8 @@ def export_folder(
         variants: which files to write.
         ranges: of a quantize stage; needed for the static variants, unless there are
         factors: of outlying channels, from the same stage.
-        calibration_texts: texts to measure ranges on (post-training quantization).
+        calibration_texts: texts to measure ranges and factors on (post-training quantization).
+        int8_attention: whether those ranges are to make the products inside attention INT8, too.
         masks: the pattern, checked before anything is written.
 
     Raises:
@@ -80,7 +82,9 @@ def export_folder(
             )
             for ids, type_ids in zip(tokens.ids, tokens.type_ids, strict=True)
         )
-        ranges = measure_ranges(to_float32(model), examples)
+        measured = calibrate.measure(to_float32(model), examples, scores=int8_attention)
+        factors = outlying_factors(measured.largest())
+        ranges = measured.ranges(factors)
     return write_variants(
         model,
         ranges,
@@ -95,7 +99,7 @@ def export_folder(
 
 
 def task_model(folder: Path, *, sequence_length: int | None = None) -> keras.Model:
-    """Return a classification or regression model without dropout from its Hugging Face folder.
+    """Return a task model without dropout from its Hugging Face folder.
 
     Args:
         folder: the model.
@@ -104,20 +108,26 @@ def task_model(folder: Path, *, sequence_length: int | None = None) -> keras.Mod
     Raises:
         UserError: the folder has no task head, or does not fit its own description.
     """
-    weights = huggingface.read_weights(folder)
-    if "classifier/bias" not in weights:
-        raise UserError(
-            f"{folder} holds no classification or regression head; export the model of a "
-            "transfer or quantize stage"
-        )
     model = bert.build_model(
         huggingface.read_config(folder).without_dropout(),
-        bert.Classification(num_labels=len(weights["classifier/bias"])),
+        _head_in(folder),
         sequence_length=sequence_length,
         batch_size=None if sequence_length is None else 1,
     )
     huggingface.load_weights(model, folder)
     return model
+
+
+def _head_in(folder: Path) -> bert.Head:
+    weights = huggingface.read_weights(folder)
+    if "classifier/bias" in weights:
+        return bert.Classification(num_labels=len(weights["classifier/bias"]))
+    if "span/bias" in weights:
+        return bert.SpanQA()
+    raise UserError(
+        f"{folder} holds no head for classes, a score or answers; export the model of a transfer "
+        "or quantize stage"
+    )
 
 
 def channel_factors(folder: Path) -> Factors:

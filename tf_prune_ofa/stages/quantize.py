@@ -31,7 +31,10 @@ def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
     assert_zeros(
         dense_kernels(dense), masks, where=f"the weights that '{context.name}' starts from"
     )
-    print_plan(scheme.plan(dense, settings.float_layers))
+    # With a single head the converter writes attention in a form that the export does not look for.
+    has_heads = job.workspace.encoder.num_heads > 1
+    int8_attention = settings.attention == "int8" and has_heads
+    print_plan(scheme.plan(dense, settings.float_layers, int8_attention=int8_attention))
 
     config = job.workspace.encoder.without_dropout()
     student = scheme.apply(
@@ -39,7 +42,8 @@ def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
         job.head,
         dense,
         settings.float_layers,
-        hidden_states=settings.loss.hidden > 0,
+        int8_attention=int8_attention,
+        hidden_states=settings.loss.needs_hidden_states,
         attention_scores=settings.loss.attention > 0,
     )
     examples = job.calibration_inputs(settings.calibration_batches)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import importlib
 import importlib.metadata
 import json
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tf_prune_ofa.config import Recipe, StageSettings, digest, to_dict, truncate
+from tf_prune_ofa.config import Recipe, StageSettings, digest, references, to_dict, truncate
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import require_writable_dir, write_json
 from tf_prune_ofa.keras_compat import tf
@@ -144,7 +145,10 @@ def _run_stage(settings: StageSettings, context: Context, stage_digest: str) -> 
 
 
 def _stage_folder(run_dir: Path, number: int, name: str, stage_digest: str) -> Path:
-    return run_dir / f"{number:02d}_{name}-{stage_digest[:8]}"
+    """Return the stage's folder; recipes that share a run folder share it, whatever its number."""
+    label = f"{name}-{stage_digest[:8]}"
+    there = sorted(run_dir.glob(f"[0-9][0-9]_{glob.escape(label)}"))
+    return there[0] if there else run_dir / f"{number:02d}_{label}"
 
 
 def _stage_digest(
@@ -154,9 +158,17 @@ def _stage_digest(
     if settings.kind == "report":
         inputs = [result.digest for result in results.values()]
     else:
-        names = (getattr(settings, key, "") for key in ("start", "teacher"))
-        inputs = [results[name].digest if name in results else name for name in names]
-    return digest([to_dict(settings), workspace.digest, inputs])
+        inputs = [_input_digest(name, workspace, results) for name in references(settings).values()]
+    is_mlm = getattr(settings, "objective", "") == "mlm"
+    learns_from_files = is_mlm and bool(workspace.recipe.task.corpus)
+    data = workspace.corpus_digest if learns_from_files else workspace.digest
+    return digest([to_dict(settings), data, inputs])
+
+
+def _input_digest(name: str, workspace: Workspace, results: dict[str, StageResult]) -> str:
+    if name in results:
+        return results[name].digest
+    return name if name == "model" else workspace.model_digest(name)
 
 
 def package_versions() -> dict[str, str]:
@@ -198,6 +210,7 @@ def _only_process(run_dir: Path) -> Iterator[None]:
 
 def _summary(figures: dict[str, Any]) -> str:
     """Return the figures that a person wants to see at once."""
-    shown = ("accuracy", "pearson", "mlm_accuracy", "mlm_loss", "sparsity", "steps")
+    main = figures.get("main_metric", "accuracy")
+    shown = (main, "mlm_accuracy", "mlm_loss", "sparsity", "steps")
     parts = [f"{key} {figures[key]:.4g}" for key in shown if key in figures]
     return ", ".join(parts) or "done"

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from tf_prune_ofa import __version__
-from tf_prune_ofa.bench.suite import REFERENCE, Suite, SuiteFile
+from tf_prune_ofa.bench.rows import Row
+from tf_prune_ofa.bench.suite import REFERENCE, Suite, SuiteRow
 from tf_prune_ofa.export import calibrate, convert, quantize, sparse
 from tf_prune_ofa.export.block_pattern import Block
 from tf_prune_ofa.export.block_sparse import block_sparse
 from tf_prune_ofa.export.dense_layers import KERNEL_SUFFIX
 from tf_prune_ofa.export.graph import Graph
 from tf_prune_ofa.files import require_writable_dir, write_bytes, write_json
+from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import Classification, EncoderConfig, build_model, parameters
 
 BLOCKS = (Block(64, 32), Block(32, 32))
@@ -34,7 +36,7 @@ def make_files(
     sparsities: Sequence[float] = SPARSITIES,
     seed: int = 0,
     on_file: Callable[[str], None] = lambda name: None,
-) -> list[SuiteFile]:
+) -> list[SuiteRow]:
     """Make a suite's files in a folder, unless the same ones are there already.
 
     Args:
@@ -66,8 +68,8 @@ def make_files(
             return files
     stored.unlink(missing_ok=True)
     on_file("float32")
-    float32 = _float32(suite, seed)
-    dense = quantize.dense_int8(float32, _ranges(suite, float32, seed))
+    float32 = convert.to_float32(random_model(suite, seed))
+    dense = quantize.dense_int8(float32, random_ranges(suite, float32, seed))
     contents = {
         "float32": lambda: float32,
         REFERENCE: lambda: quantize.dynamic_int8(float32),
@@ -117,20 +119,49 @@ def with_zeros(file: bytes, block: Block, sparsity: float, seed: int = 0) -> byt
     return graph.to_bytes()
 
 
-def _names(folder: Path, blocks: Sequence[Block], sparsities: Sequence[float]) -> list[SuiteFile]:
+def other_interfaces(rows: Sequence[SuiteRow]) -> list[SuiteRow]:
+    """Return rows that run some of the same files elsewhere.
+
+    The dense INT8 files and the sparsest of each size of blocks in LiteRT's CompiledModel, and
+    float32, static INT8 and these in tflite-runtime, which does not load dynamic-range files with
+    one scale for each channel.
+    """
+    sparsest = {
+        row.series: row.label for row in rows if row.sparsity and row.series != "sparse_int8"
+    }
+    wanted = {
+        "compiled_model": [REFERENCE, "dense_int8", *sparsest.values()],
+        "tflite_runtime": ["float32", "dense_int8", *sparsest.values()],
+    }
+    by_label = {row.label: row for row in rows}
+    return [
+        SuiteRow(
+            f"{label}, {runtime}",
+            Row(by_label[label].path, runtime),
+            f"{by_label[label].series}, {runtime}",
+            by_label[label].sparsity,
+            same_as=label,
+        )
+        for runtime, labels in wanted.items()
+        for label in labels
+    ]
+
+
+def _names(folder: Path, blocks: Sequence[Block], sparsities: Sequence[float]) -> list[SuiteRow]:
     files = [
-        SuiteFile(name, folder / f"{name}.tflite", name, 0.0)
+        SuiteRow(name, Row(folder / f"{name}.tflite"), name)
         for name in ("float32", REFERENCE, "dense_int8")
     ]
     for series in ("sparse_int8", *map(str, blocks)):
         for sparsity in sparsities:
             label = f"{series} {sparsity:.0%}"
-            name = f"{series}_{round(100 * sparsity)}.tflite"
-            files.append(SuiteFile(label, folder / name, series, sparsity))
+            row = Row(folder / f"{series}_{round(100 * sparsity)}.tflite")
+            files.append(SuiteRow(label, row, series, sparsity))
     return files
 
 
-def _float32(suite: Suite, seed: int) -> bytes:
+def random_model(suite: Suite, seed: int) -> keras.Model:
+    """Build a suite's classifier of two labels with random weights, batch 1."""
     config = EncoderConfig(
         suite.architecture,
         suite.vocab_size,
@@ -150,10 +181,11 @@ def _float32(suite: Suite, seed: int) -> bytes:
     for name, variable in parameters(model).items():
         if name.endswith("/bias"):  # new ones are 0, and the converter would leave them out
             variable.assign(rng.normal(0, 0.02, variable.shape))
-    return convert.to_float32(model)
+    return model
 
 
-def _ranges(suite: Suite, float32: bytes, seed: int) -> quantize.Ranges:
+def random_ranges(suite: Suite, float32: bytes, seed: int) -> quantize.Ranges:
+    """Measure activation ranges on a few random inputs."""
     rng = np.random.default_rng(seed)
     inputs, _ = Graph(float32).signature()
     examples = []
@@ -164,4 +196,4 @@ def _ranges(suite: Suite, float32: bytes, seed: int) -> quantize.Ranges:
             "input_type_ids": np.zeros(suite.sequence_length, np.int32),
         }
         examples.append({name: values[name] for name in inputs})
-    return calibrate.measure_ranges(float32, examples)
+    return calibrate.measure_ranges(float32, examples, scores=True)

@@ -13,23 +13,32 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.config import TrainSettings
+from tf_prune_ofa.config import TrainSettings, is_model_name
 from tf_prune_ofa.data.batches import BatchPlan, model_inputs, to_dataset
 from tf_prune_ofa.data.mlm import MlmExamples, mlm_batch
-from tf_prune_ofa.distill.distiller import TEACHER_PREFIX, Distiller, Target
-from tf_prune_ofa.distill.losses import hard_loss
+from tf_prune_ofa.distill.distiller import HIDDEN_PREFIX, Distiller, Target
+from tf_prune_ofa.distill.losses import default_teacher_layers, hard_loss
 from tf_prune_ofa.distill.teacher_logits import cached_logits
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
-from tf_prune_ofa.models import bert, huggingface
+from tf_prune_ofa.models import bert, huggingface, presets
 from tf_prune_ofa.models.assign import assign_weights
 from tf_prune_ofa.models.tensor_names import HEADS
 from tf_prune_ofa.pruning.lock import PatternLock
 from tf_prune_ofa.pruning.rules import match_layers
 from tf_prune_ofa.schedules import LearningRateSchedule, SparsitySchedule, steps_of
+from tf_prune_ofa.stages.augmentation import augmented_split
 from tf_prune_ofa.stages.context import MODEL_FOLDER, Context
+from tf_prune_ofa.stages.other_models import load_other_model
+from tf_prune_ofa.stages.outputs import (
+    batch_targets,
+    count_of,
+    judge,
+    predict_task,
+    task_head,
+    task_targets,
+)
 from tf_prune_ofa.stages.workspace import EncodedSplit
-from tf_prune_ofa.train.evaluate import metrics_for, predict
 from tf_prune_ofa.train.fit import Run, fit
 
 EVALUATION_BATCH = 64
@@ -61,7 +70,7 @@ class TrainingJob:
         """The head of this stage's objective."""
         if self.is_mlm:
             return bert.MaskedLM(nsp=self.settings.nsp)
-        return bert.Classification(self.workspace.num_labels)
+        return task_head(self.workspace)
 
     def load(
         self, start: str, *, wrap: bert.Wrap | None = None, is_trained: bool = True
@@ -79,7 +88,7 @@ class TrainingJob:
             config if has_dropout else config.without_dropout(),
             self.head,
             wrap=wrap,
-            hidden_states=self.settings.loss.hidden > 0,
+            hidden_states=self.settings.loss.needs_hidden_states,
             attention_scores=self.settings.loss.attention > 0,
             seed=self.seed,
         )
@@ -100,7 +109,21 @@ class TrainingJob:
             self._unused_pooler = {k: v for k, v in weights.items() if k.startswith("pooler/")}
         return model
 
+    def load_teacher(self) -> keras.Model:
+        """Build the teacher, of a stage before or from elsewhere, without dropout."""
+        name = self.settings.teacher
+        if name in self.context.results:
+            return self.load(name, is_trained=False)
+        return load_other_model(name, self.head, self.workspace, self.settings.loss)
+
     # Data
+
+    @cached_property
+    def train(self) -> EncodedSplit:
+        """The task's training examples, with the copies that the recipe asks for."""
+        if not self.settings.augment.model:
+            return self.workspace.train
+        return augmented_split(self.settings.augment, self.context)
 
     @cached_property
     def _corpus(self) -> tuple[MlmExamples, MlmExamples]:
@@ -109,12 +132,17 @@ class TrainingJob:
     @cached_property
     def plan(self) -> BatchPlan:
         """Which examples make up the batch of each step."""
-        lengths = self._corpus[0].lengths if self.is_mlm else self.workspace.train.tokens.lengths
+        lengths = self._corpus[0].lengths if self.is_mlm else self.train.tokens.lengths
         return BatchPlan(lengths, self.settings.batch_size, self.seed)
 
-    @property
+    @cached_property
     def _token_types(self) -> bool:
-        return self.workspace.encoder.architecture == "bert"
+        """Whether the student has token types, or a teacher from elsewhere."""
+        configs = [self.workspace.encoder]
+        teacher = self.settings.teacher
+        if teacher not in self.context.results and is_model_name(teacher):
+            configs.append(presets.open_pretrained(teacher).config)
+        return any(config.architecture == "bert" for config in configs)
 
     def _mlm_batch(self, examples: MlmExamples, indices: Any, epoch: int) -> tuple[Batch, Batch]:
         """Return inputs and targets of masked examples; see `config.TrainSettings.mlm_distil`."""
@@ -124,7 +152,7 @@ class TrainingJob:
             self.workspace.wordpiece,
             seed=self.seed,
             epoch=epoch,
-            max_length=self.context.recipe.task.max_length,
+            max_length=self.workspace.corpus_length,
             rate=self.settings.mlm_share,
             token_types=self._token_types,
         )
@@ -146,11 +174,11 @@ class TrainingJob:
         )
 
     def _task_batch(self, indices: Any, logits: np.ndarray | None) -> tuple[Batch, Batch]:
-        split = self.workspace.train
-        targets = {"labels": split.labels[indices]}
-        if logits is not None:
-            targets[TEACHER_PREFIX + "logits"] = logits[indices]
-        return self._task_inputs(split, indices), targets
+        split = self.train
+        inputs = self._task_inputs(split, indices)
+        taught = None if logits is None else logits[indices]
+        width = inputs["input_word_ids"].shape[1]
+        return inputs, batch_targets(self.workspace, split.labels[indices], taught, width)
 
     def _batch(self, step: int, logits: np.ndarray | None) -> tuple[Batch, Batch]:
         """Return inputs and targets of a step; `logits` are the teacher's, if cached."""
@@ -167,10 +195,13 @@ class TrainingJob:
         )
 
     def predict(self, model: keras.Model, split: EncodedSplit) -> np.ndarray:
-        """Return the logits [N, labels] of a split, in its order."""
+        """Return the logits of a split, in its order: [N, labels], of spans [N, 2, S]."""
         plan, batches = self.evaluation_batches(split)
         order = np.concatenate([plan.indices(step) for step in range(plan.steps_per_epoch)])
-        logits = predict(model, batches)
+        # A teacher may have token types that its student has not.
+        known = ({name: batch[name] for name in model.input_names} for batch in batches)
+        length = self.context.recipe.task.max_length
+        logits = predict_task(self.workspace, model, known, length=length)
         return logits[np.argsort(order)]
 
     # Training
@@ -179,6 +210,9 @@ class TrainingJob:
         """Set up the student's training; the teacher is loaded only where it has to run."""
         settings = self.settings
         runs_teacher = settings.loss.distils and not self._caches_teacher
+        teacher = self.load_teacher() if runs_teacher else None
+        if settings.loss.layerwise:
+            self._check_layers(student, teacher)
         frozen = match_layers(settings.frozen, bert.layer_names(bert.parameters(student)))
         frozen_layers = {name for names in frozen.values() for name in names}
         frozen_variables = {
@@ -190,16 +224,31 @@ class TrainingJob:
             student,
             self._targets(),
             settings.loss,
-            teacher=self.load(settings.teacher, is_trained=False) if runs_teacher else None,
+            teacher=teacher,
             lock=lock,
             trainable=lambda variable: variable.ref() not in frozen_variables,
             clip_norm=settings.clip_norm,
         )
 
+    def _check_layers(self, student: keras.Model, teacher: keras.Model) -> None:
+        chosen = self.settings.loss.teacher_layers
+        ours, theirs = (
+            sum(name.startswith(HIDDEN_PREFIX) for name in model.output) - 1
+            for model in (student, teacher)
+        )
+        where = f"{self.context.name}.loss.teacher_layers is {list(chosen)}"
+        if list(chosen) != sorted(set(chosen)) or max(chosen, default=0) > theirs:
+            raise UserError(
+                f"{where}: name layers of the teacher once each, ascending; it has {theirs}"
+            )
+        if len(chosen or default_teacher_layers(theirs)) > ours:
+            raise UserError(
+                f"{where}, but the student has only {ours} layers to match; choose fewer"
+            )
+
     def _targets(self) -> tuple[Target, ...]:
         if not self.is_mlm:
-            kind = "value" if self.workspace.num_labels == 1 else "classes"
-            return (Target("logits", "labels", kind=kind),)
+            return task_targets(self.workspace)
         soft_weights = "token_weights" if self.settings.mlm_distil == "all" else ""
         mlm = Target("mlm_logits", "mlm_labels", "mlm_weights", soft_weights, suffix="_mlm")
         return (mlm, Target("nsp_logits", "nsp_labels", suffix="_nsp"))[: 1 + self.settings.nsp]
@@ -207,28 +256,34 @@ class TrainingJob:
     @property
     def _caches_teacher(self) -> bool:
         loss = self.settings.loss
-        distils_logits_only = loss.distils and not loss.distils_layers
-        return self.settings.cache_teacher and not self.is_mlm and distils_logits_only
+        if self.is_mlm or not self.settings.cache_teacher:
+            return False
+        # Where no example comes twice, every logit would be computed for one use.
+        comes_twice = self.total_steps > self.plan.steps_per_epoch
+        return loss.distils and not loss.distils_layers and comes_twice
 
     def _teacher_logits(self) -> np.ndarray | None:
         if not self._caches_teacher:
             return None
-        split = self.workspace.train
+        split = self.train
 
         def compute() -> np.ndarray:
-            return self.predict(self.load(self.settings.teacher, is_trained=False), split)
+            return self.predict(self.load_teacher(), split)
 
         return cached_logits(self.context.folder / "teacher_logits.npz", len(split), compute)
 
     def schedule(self, sparsity: SparsitySchedule | None = None) -> LearningRateSchedule:
-        """Return the learning rate of the run, rewound while `sparsity` ramps up, if given."""
+        """Return the learning rate of the run, rewound while sparsity ramps up, if given."""
         settings = self.settings
         rewind = {}
         if sparsity is not None:
+            rewound = settings.sparsity
+            is_cyclic = rewound.rewind == "cycles"
             rewind = {
                 "rewind_begin": sparsity.begin,
-                "rewind_end": sparsity.ramp_end,
-                "rewind_every": sparsity.frequency,
+                "rewind_end": sparsity.last_update if is_cyclic else sparsity.ramp_end,
+                "rewind_every": self.steps(rewound.rewind_every) or sparsity.frequency,
+                "cycle_floor": rewound.cycle_floor if is_cyclic else None,
             }
         return LearningRateSchedule(
             settings.learning_rate, self.total_steps, self.steps(settings.warmup), settings.decay,
@@ -293,14 +348,19 @@ class TrainingJob:
 
     def figures(self, model: keras.Model) -> dict[str, Any]:
         """Return steps, examples and the model's scores on held-out data."""
-        examples = self._corpus[0].ids if self.is_mlm else self.workspace.train.labels
+        examples = self._corpus[0].ids if self.is_mlm else self.train.labels
         counts = {"steps": self.total_steps, "train_examples": len(examples)}
         return counts | (self._mlm_scores(model) if self.is_mlm else self._task_scores(model))
 
     def _task_scores(self, model: keras.Model) -> dict[str, Any]:
-        split = self.workspace.dev
-        metrics = metrics_for(self.workspace.num_labels)
-        return {"dev_examples": len(split), **metrics(self.predict(model, split), split.labels)}
+        """Return all scores on the held-out split, by name, and on further ones as name_split."""
+        workspace = self.workspace
+        found = judge(workspace, self.predict(model, workspace.dev), workspace.dev)
+        for word, split in workspace.more_dev.items():
+            more = judge(workspace, self.predict(model, split), split)
+            found |= {f"{name}_{word}": value for name, value in more.items()}
+        counts = {"dev_examples": count_of(workspace.dev)}
+        return counts | {"main_metric": workspace.metrics[0]} | found
 
     def _mlm_scores(self, model: keras.Model) -> dict[str, Any]:
         """Return the loss (nats a masked token) and accuracy on the corpus's held-out documents."""

@@ -1,7 +1,9 @@
 """Verification: what the exported files hold and compute, against masks and Keras.
 
 Static INT8 files are held against the model that emulates INT8 in Keras, the others against the
-float model. A pruned weight that is not zero in a file is an error; everything else is a figure.
+float model. A pruned weight that is not zero in a file is an error; everything else is a figure. A
+file in blocks holds its integers in pieces, rearranged: of it, every logit must be that of the
+dense file, bit for bit.
 """
 
 from __future__ import annotations
@@ -15,20 +17,30 @@ from tqdm import tqdm
 
 from tf_prune_ofa.config import VerifySettings
 from tf_prune_ofa.data.batches import model_inputs
+from tf_prune_ofa.data.windows import Windows
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.export.quantize import int8_layers
-from tf_prune_ofa.export.variants import MANIFEST
+from tf_prune_ofa.export.variants import MANIFEST, STATIC_VARIANTS
 from tf_prune_ofa.files import write_json
 from tf_prune_ofa.keras_compat import keras
-from tf_prune_ofa.models.bert import Classification, base_layer
+from tf_prune_ofa.models.bert import base_layer
 from tf_prune_ofa.pruning.lock import Masks
 from tf_prune_ofa.quant import ranges, scheme
 from tf_prune_ofa.runtime.interpreter import Interpreter
 from tf_prune_ofa.stages.context import RANGES_FILE, Context
 from tf_prune_ofa.stages.export import channel_factors, pattern, task_model
-from tf_prune_ofa.train.evaluate import metrics_for, predict
+from tf_prune_ofa.stages.outputs import (
+    ENDS,
+    count_of,
+    judge,
+    predict_task,
+    task_head,
+    task_layer,
+)
+from tf_prune_ofa.stages.workspace import EncodedSplit, Workspace
+from tf_prune_ofa.train.evaluate import NOWHERE
 
-STATIC = ("dense_int8", "sparse_int8")
+BLOCKS = "block_sparse_int8"
 LAYER_EXAMPLES = 8  # whose inner tensors are compared; more would change little and cost seconds
 KERAS_BATCH = 32
 Inputs = dict[str, np.ndarray]
@@ -57,77 +69,105 @@ def verify(context: Context, start: str, *, examples_limit: int, threads: int) -
         the static file's INT8 layers, worst first.
 
     Raises:
-        UserError: a pruned weight is not the integer 0 in a file, or a file is damaged.
+        UserError: a pruned weight is not the integer 0 in a file, the file in blocks does not
+            compute what the dense one does, or a file is damaged.
     """
     export = context.results[start]
     manifest = json.loads((export.folder / MANIFEST).read_text(encoding="utf-8"))
-    inputs, labels = examples(context, manifest["sequence_length"], examples_limit)
+    workspace, length = context.workspace, manifest["sequence_length"]
+    inputs, split = examples(context, length, examples_limit)
     masks = pattern(context, export.start)
     references = {"float": task_model(context.results[export.start].model_folder)}
-    if any(entry["variant"] in STATIC for entry in manifest["files"]):
+    if any(entry["variant"] in STATIC_VARIANTS for entry in manifest["files"]):
         references["int8"] = emulated_model(context, export.start, references["float"])
-    expected = {name: _keras_logits(model, inputs) for name, model in references.items()}
-
-    metrics = metrics_for(context.workspace.num_labels)
+    expected = {name: _keras_logits(workspace, model, inputs) for name, model in references.items()}
     logits, entries, layers = {}, [], []
     for entry in manifest["files"]:
         path, variant = export.folder / entry["file"], entry["variant"]
-        is_static = variant in STATIC
+        is_static = variant in STATIC_VARIANTS
         logits[variant] = file_logits(path, inputs, threads)
         reference = expected["int8" if is_static else "float"]
         checked = {
             "file": entry["file"],
             "variant": variant,
-            "examples": len(labels),
-            **metrics(logits[variant], labels),
-            **{f"keras_{name}": value for name, value in metrics(reference, labels).items()},
+            "examples": count_of(split),
+            **judge(workspace, logits[variant], split),
+            **{f"keras_{key}": v for key, v in judge(workspace, reference, split).items()},
             **compare(logits[variant], reference),
         }
-        if is_static:
+        if is_static and variant != BLOCKS:
             content = path.read_bytes()
-            step = int8_layers(content)["classifier"].output_scale
+            step = int8_layers(content)[task_layer(workspace)].output_scale
             checked["max_logit_difference_steps"] = checked["max_logit_difference"] / step
             checked |= assert_integers(content, masks, path)
         if variant == "dense_int8":
             factors = channel_factors(context.results[export.start].folder)
             layers = layer_differences(path, references["int8"], inputs, factors)
         entries.append(checked)
-    if set(STATIC) <= set(logits):
-        is_equal = bool(np.array_equal(logits["dense_int8"], logits["sparse_int8"]))
-        next(e for e in entries if e["variant"] == "sparse_int8")["equals_dense_int8"] = is_equal
+    compare_to_dense(entries, logits)
     return {"files": entries, "layers": layers}
 
 
-def examples(context: Context, length: int, limit: int) -> tuple[Inputs, np.ndarray]:
-    """Return inputs [N, S] and labels [N] of the dev split, padded to a file's sequence length."""
+def compare_to_dense(entries: list[dict[str, Any]], logits: dict[str, np.ndarray]) -> None:
+    """Say in the entries of files that were made from dense_int8 whether they equal it.
+
+    Args:
+        entries: of the files, changed in place.
+        logits: [N, labels] by variant.
+
+    Raises:
+        UserError: the file in blocks differs, or there is no dense file to hold it against.
+    """
+    dense = logits.get("dense_int8")
+    for entry in entries:
+        variant = entry["variant"]
+        if variant == BLOCKS and dense is None:
+            raise UserError(
+                f"{entry['file']} can only be verified beside dense_int8. Add dense_int8 to the "
+                "variants of the export stage."
+            )
+        if variant in ("sparse_int8", BLOCKS) and dense is not None:
+            entry["equals_dense_int8"] = bool(np.array_equal(dense, logits[variant]))
+            if variant == BLOCKS and not entry["equals_dense_int8"]:
+                largest = float(np.abs(dense - logits[variant]).max())
+                raise UserError(
+                    f"{entry['file']} differs from the dense_int8 file by up to {largest:g} in a "
+                    "logit, where every bit should be equal. Leave block_sparse_int8 out of the "
+                    "variants, and please report it."
+                )
+
+
+def examples(context: Context, length: int, limit: int) -> tuple[Inputs, EncodedSplit | Windows]:
+    """Return inputs [N, S] of the dev split, padded to a file's sequence length, and the split."""
     workspace = context.workspace
-    split = workspace.task.dev.take(limit) if limit else workspace.task.dev
-    tokens = workspace.wordpiece.encode(split.text_a, split.text_b, max_length=length)
+    dev = workspace.task.dev.take(limit) if limit else workspace.task.dev
+    split = workspace.encode(dev, length)
     has_types = workspace.encoder.architecture == "bert"
     inputs = model_inputs(
-        tokens.ids,
-        tokens.type_ids if has_types else None,
+        split.tokens.ids,
+        split.tokens.type_ids if has_types else None,
         max_length=length,
         multiple=length,
         pad_id=workspace.wordpiece.pad_id,
     )
-    return inputs, split.label
+    return inputs, split
 
 
 def emulated_model(context: Context, start: str, weights: keras.Model) -> keras.Model:
     """Return the model that emulates INT8, with the ranges that the stage `start` learned."""
     config = context.workspace.encoder.without_dropout()
-    head = Classification(context.workspace.num_labels)
+    head = task_head(context.workspace)
     float_layers = getattr(context.recipe.stages[start], "float_layers", ())
-    model = scheme.apply(config, head, weights, float_layers)
     saved = ranges.load_ranges(context.results[start].folder / RANGES_FILE)
+    int8_attention = any(name.endswith("/scores") for name in saved)
+    model = scheme.apply(config, head, weights, float_layers, int8_attention=int8_attention)
     ranges.assign_ranges(model, saved)
     ranges.assign_factors(model, channel_factors(context.results[start].folder))
     return model
 
 
 def file_logits(path: Path, inputs: Inputs, threads: int) -> np.ndarray:
-    """Return the logits [N, labels] that a file computes, as real numbers."""
+    """Return the logits that a file computes, as real numbers: [N, labels], of spans [N, 2, S]."""
     interpreter = Interpreter(path, threads=threads)
     count = len(inputs["input_word_ids"])
     rows = []
@@ -136,14 +176,24 @@ def file_logits(path: Path, inputs: Inputs, threads: int) -> np.ndarray:
         outputs = interpreter.run(
             inputs["input_word_ids"][index], inputs["input_mask"][index], type_ids
         )
-        rows.append(outputs["logits"][0])
+        rows.append(_logits_of(outputs, inputs["input_mask"][index]))
     return np.stack(rows)
 
 
+def _logits_of(outputs: dict[str, np.ndarray], mask: np.ndarray) -> np.ndarray:
+    if "logits" in outputs:
+        return outputs["logits"][0]
+    ends = np.stack([outputs[f"{end}_logits"][0] for end in ENDS])
+    return np.where(mask > 0, ends, NOWHERE)
+
+
 def compare(logits: np.ndarray, reference: np.ndarray) -> dict[str, float]:
-    """Return how far logits [N, labels] are from the reference's, and how often labels agree."""
+    """Return how far logits are from the reference's, and how often labels agree.
+
+    Both are [N, labels], or [N, 2, S] of spans, where the ends' positions are the labels.
+    """
     agree = np.mean(np.argmax(logits, -1) == np.argmax(reference, -1))
-    difference = np.abs(logits - reference)
+    difference = np.abs(logits - reference)[reference > NOWHERE]
     return {
         "label_agreement": float(agree),
         "max_logit_difference": float(difference.max()),
@@ -211,12 +261,13 @@ def layer_differences(
     return sorted(rows, key=lambda row: -row["mean_steps"])
 
 
-def _keras_logits(model: keras.Model, inputs: Inputs) -> np.ndarray:
-    count = len(inputs["input_word_ids"])
-    return predict(
-        model,
-        (
-            {name: value[start : start + KERAS_BATCH] for name, value in inputs.items()}
-            for start in range(0, count, KERAS_BATCH)
-        ),
+def _keras_logits(workspace: Workspace, model: keras.Model, inputs: Inputs) -> np.ndarray:
+    count, length = inputs["input_word_ids"].shape
+    batches = (
+        {name: value[start : start + KERAS_BATCH] for name, value in inputs.items()}
+        for start in range(0, count, KERAS_BATCH)
     )
+    logits = predict_task(workspace, model, batches, length=length)
+    if workspace.is_span:
+        return np.where(inputs["input_mask"][:, None] > 0, logits, NOWHERE)
+    return logits

@@ -9,16 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.config import ModelSettings, Recipe, TaskSettings, digest, to_dict
+from tf_prune_ofa.config import ModelSettings, Recipe, digest, to_dict
 from tf_prune_ofa.data import mlm
 from tf_prune_ofa.data.documents import tokenize_documents
 from tf_prune_ofa.data.mlm import MlmExamples
-from tf_prune_ofa.data.tasks import Split, TaskData, load_task, load_unlabelled_text
-from tf_prune_ofa.data.wordpiece import Encoded, WordPiece
+from tf_prune_ofa.data.squad import SpanSplit
+from tf_prune_ofa.data.tables import read_text
+from tf_prune_ofa.data.tasks import (
+    Split,
+    TaskData,
+    load_task,
+    load_unlabelled_text,
+    task_files,
+)
+from tf_prune_ofa.data.windows import Windows, encode_windows
+from tf_prune_ofa.data.wordpiece import Encoded, WordPiece, find_vocab
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import read_lines, sha256_of
+from tf_prune_ofa.files import sha256_of
 from tf_prune_ofa.models import presets
 from tf_prune_ofa.models.bert import EncoderConfig
+from tf_prune_ofa.train.evaluate import metric_names, span_metric_names
 
 CORPUS_DEV_SHARE = 0.05  # of the lines of corpus files, as in the reference
 
@@ -57,11 +67,13 @@ class Workspace:
             config = self.source.config
         if settings.activation != "checkpoint":
             config = replace(config, activation=settings.activation)
-        if self.recipe.task.max_length > config.max_positions:
-            raise UserError(
-                f"task.max_length is {self.recipe.task.max_length}, but the encoder has only "
-                f"{config.max_positions} positions; choose at most {config.max_positions}"
-            )
+        for name in ("max_length", "corpus_length"):
+            length = getattr(self.recipe.task, name)
+            if length > config.max_positions:
+                raise UserError(
+                    f"task.{name} is {length}, but the encoder has only {config.max_positions} "
+                    f"positions; choose at most {config.max_positions}"
+                )
         return replace(config, dropout=settings.dropout, attention_dropout=settings.dropout)
 
     @cached_property
@@ -81,35 +93,59 @@ class Workspace:
     def task(self) -> TaskData:
         """The labelled task, limited as the recipe says."""
         settings = self.recipe.task
-        task = load_task(settings.source, **_task_arguments(settings))
-        train, dev = (
-            split.take(limit) if limit else split
-            for split, limit in (
-                (task.train, settings.train_limit),
-                (task.dev, settings.dev_limit),
-            )
+        task = load_task(settings)
+
+        def limited(split: Split | SpanSplit, limit: int) -> Split | SpanSplit:
+            return split.take(limit) if limit else split
+
+        return replace(
+            task,
+            train=limited(task.train, settings.train_limit),
+            dev=limited(task.dev, settings.dev_limit),
+            more_dev={n: limited(s, settings.dev_limit) for n, s in task.more_dev.items()},
         )
-        return replace(task, train=train, dev=dev)
+
+    @property
+    def is_span(self) -> bool:
+        """Whether the task is to find answers in a text."""
+        return isinstance(self.task.train, SpanSplit)
 
     @property
     def num_labels(self) -> int:
         """Outputs of the task's head; 1 is a regression."""
         return max(1, len(self.task.labels))
 
-    @cached_property
-    def train(self) -> EncodedSplit:
-        """The task's training split as ids."""
-        return self._encode(self.task.train)
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the task's scores, the main one first."""
+        if self.is_span:
+            return span_metric_names(self.task.metrics)
+        return metric_names(self.task.metrics, self.num_labels)
 
     @cached_property
-    def dev(self) -> EncodedSplit:
+    def train(self) -> EncodedSplit | Windows:
+        """The task's training split as ids."""
+        return self.encode(self.task.train)
+
+    @cached_property
+    def dev(self) -> EncodedSplit | Windows:
         """The task's held-out split as ids."""
-        return self._encode(self.task.dev)
+        return self.encode(self.task.dev)
+
+    @cached_property
+    def more_dev(self) -> dict[str, EncodedSplit]:
+        """Further held-out splits as ids, by name."""
+        return {name: self.encode(split) for name, split in self.task.more_dev.items()}
+
+    @property
+    def corpus_length(self) -> int:
+        """Tokens of an unlabelled example."""
+        return self.recipe.task.corpus_length or self.recipe.task.max_length
 
     def corpus(self, *, nsp: bool) -> tuple[MlmExamples, MlmExamples]:
         """Return unlabelled examples to learn from, and held-out ones to judge by."""
         make = mlm.segment_pairs if nsp else mlm.windows
-        length = self.recipe.task.max_length
+        length = self.corpus_length
         parts = (
             tokenize_documents(documents, self.wordpiece, sentences=nsp)
             for documents in self._documents
@@ -121,19 +157,33 @@ class Workspace:
     def _documents(self) -> tuple[list[list[str]], list[list[str]]]:
         settings = self.recipe.task
         if settings.corpus:
-            lines = [[line] for path in settings.corpus for line in read_lines(path)]
+            texts = [read_text(Path(path)) for path in settings.corpus]
+            lines = [[line] for text in texts for line in text.splitlines() if line.strip()]
+            if not lines:
+                raise UserError(
+                    f"the corpus {', '.join(settings.corpus)} has no text; give files with a "
+                    "document on each line"
+                )
+            lines = _limited(lines, settings.corpus_limit)
             # By position, so that the same documents stay out whatever the seed.
             period = round(1 / CORPUS_DEV_SHARE)
-            train = [line for number, line in enumerate(lines) if number % period]
-            dev = lines[::period]
-        else:
-            arguments = _task_arguments(settings)
-            train = load_unlabelled_text(settings.source, side="train", **arguments)
-            dev = load_unlabelled_text(settings.source, side="dev", **arguments)
+            return [line for number, line in enumerate(lines) if number % period], lines[::period]
+        train = load_unlabelled_text(settings, side="train")
+        dev = load_unlabelled_text(settings, side="dev")
         return _limited(train, settings.train_limit), _limited(dev, settings.dev_limit)
 
-    def _encode(self, split: Split) -> EncodedSplit:
-        length = self.recipe.task.max_length
+    def encode(self, split: Split | SpanSplit, length: int = 0) -> EncodedSplit | Windows:
+        """Return a split as ids, in sequences of at most `length`; 0 means the recipe's."""
+        task = self.recipe.task
+        length = length or task.max_length
+        if isinstance(split, SpanSplit):
+            return encode_windows(
+                split.questions,
+                self.wordpiece,
+                max_length=length,
+                stride=task.stride,
+                question_length=task.question_length,
+            )
         tokens = self.wordpiece.encode(split.text_a, split.text_b, max_length=length)
         return EncodedSplit(tokens, split.label)
 
@@ -141,14 +191,43 @@ class Workspace:
     def digest(self) -> str:
         """Hash of everything that a stage's result depends on besides its own settings."""
         task = self.recipe.task
-        files = [Path(file) for file in (task.train, task.dev, *task.corpus) if file]
-        files.append(self.source.vocab_path)
+        return self._digest_of(to_dict(task), [*task_files(task), *map(Path, task.corpus)])
+
+    @cached_property
+    def corpus_digest(self) -> str:
+        """The same of a stage that learns from corpus files, whatever the task.
+
+        What it learns serves every task: recipes that share a run folder share such a stage.
+        """
+        task = self.recipe.task
+        settings = {"corpus": task.corpus, "limit": task.corpus_limit, "length": self.corpus_length}
+        return self._digest_of(settings, [Path(file) for file in task.corpus])
+
+    def _digest_of(self, settings: dict[str, Any], files: list[Path]) -> str:
+        content = [_content(files), self._encoder_content]
+        return digest([to_dict(self.recipe.model), settings, self.recipe.seed, content])
+
+    @cached_property
+    def _encoder_content(self) -> list[tuple[str, str]]:
+        files = [self.source.vocab_path]
         if self.recipe.model.weights != "random":
-            kinds = ("config.json", ".safetensors", ".h5")
-            files += [path for path in self.source.folder.iterdir() if path.name.endswith(kinds)]
-        # A list: files of two folders may have the same name.
-        content = [(path.name, sha256_of(path)) for path in sorted(files)]
-        return digest([to_dict(self.recipe.model), to_dict(task), self.recipe.seed, content])
+            files += _model_files(self.source.folder)
+        return _content(files)
+
+    def model_digest(self, name: str) -> str:
+        """Hash of a model that a stage names by folder or handle."""
+        folder = presets.resolve(name)
+        return digest(_content([*_model_files(folder), find_vocab(folder)]))
+
+
+def _model_files(folder: Path) -> list[Path]:
+    kinds = ("config.json", ".safetensors", ".h5")
+    return [path for path in folder.iterdir() if path.name.endswith(kinds)]
+
+
+def _content(files: list[Path]) -> list[tuple[str, str]]:
+    """Return names and hashes of files: a list, since those of two folders may have one name."""
+    return [(path.name, sha256_of(path)) for path in sorted(files)]
 
 
 def _random_encoder(settings: ModelSettings, vocab_size: int) -> EncoderConfig:
@@ -159,24 +238,6 @@ def _random_encoder(settings: ModelSettings, vocab_size: int) -> EncoderConfig:
         raise UserError(
             f"model.sizes {settings.sizes} does not describe an encoder: {error}"
         ) from error
-
-
-def _task_arguments(settings: TaskSettings) -> dict[str, Any]:
-    """Return the keyword arguments of the source's reader (`data.tasks.load_task`)."""
-    if settings.source == "reviews":
-        return {}
-    columns = {
-        "text_a": settings.text_a,
-        "text_b": settings.text_b or None,
-        "label": settings.label,
-        "labels": settings.labels,
-    }
-    if settings.source != "files":
-        return columns
-    if not settings.train or not settings.dev:
-        raise UserError("task.source is 'files': name the files with task.train and task.dev")
-    files = {"train": settings.train, "dev": settings.dev}
-    return {"name": Path(settings.train).stem, **files, **columns}
 
 
 def _limited(items: list[Any], limit: int) -> list[Any]:

@@ -1,0 +1,62 @@
+// Which operators of a graph the delegate takes, and what it has to know of them.
+#ifndef TF_PRUNE_OFA_CLAIM_H_
+#define TF_PRUNE_OFA_CLAIM_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cost.h"
+#include "kernel.h"
+#include "layer.h"
+#include "tf_prune_ofa/tflite_abi.h"
+
+namespace tf_prune_ofa {
+
+struct ClaimSettings {
+  const Kernels* kernels = nullptr;
+  Costs costs = {};
+  // Expected time below which a layer is taken, 1 for dense.
+  double largest_ratio = 0.9;
+  // Take whatever can be computed, for tests.
+  bool is_forced = false;
+};
+
+enum class NodeKind : uint8_t {
+  kLayer,    // FULLY_CONNECTED, or a CONV_2D whose window is the whole input
+  kDensify,  // unpacks a layer's weights; nothing is left to do
+  kReshape,  // other names for the same numbers, in front of such a CONV_2D and behind it
+};
+
+// How a layer's output shape follows from its input's.
+enum class OutputShape : uint8_t { kLastDimension, kMatrix, kColumn };
+
+struct ClaimedNode {
+  NodeKind kind = NodeKind::kLayer;
+  int input = 0, output = 0;
+  int columns = 0;  // K
+  OutputShape output_shape = OutputShape::kLastDimension;
+  std::shared_ptr<const Layer> layer;
+};
+
+// What became of an operator that has INT8 weights.
+struct Verdict {
+  int node;
+  std::string name;    // of the weights
+  bool is_claimed;
+  std::string reason;  // layout and expected ratio, or why it was left
+};
+
+struct Claims {
+  std::map<int, ClaimedNode> nodes;
+  std::vector<Verdict> verdicts;
+};
+
+// Reads the whole graph. Whatever is malformed or unknown is left to others; nothing throws but
+// std::bad_alloc.
+Claims FindClaims(TfLiteContext* context, const ClaimSettings& settings);
+
+}  // namespace tf_prune_ofa
+
+#endif  // TF_PRUNE_OFA_CLAIM_H_

@@ -1,0 +1,30 @@
+// Which kernels this machine runs.
+#include <cstring>
+
+#include "kernel.h"
+
+namespace tf_prune_ofa {
+
+const std::vector<const Kernels*>& AllKernels() {
+  static const std::vector<const Kernels*> all = [] {
+    std::vector<const Kernels*> found;
+#if defined(__x86_64__)
+    found = {Avx512VnniKernels(), AvxVnniKernels(), Avx2Kernels()};
+#elif defined(__aarch64__)
+    found = {NeonI8mmKernels(), NeonDotKernels(), NeonKernels()};
+#endif
+    found.push_back(&kPortableKernels);
+    return found;
+  }();
+  return all;
+}
+
+const Kernels* FindKernels(const char* name) {
+  for (const Kernels* kernels : AllKernels()) {
+    if (name != nullptr && std::strcmp(name, kernels->name) != 0) continue;
+    if (kernels->is_supported()) return kernels;
+  }
+  return nullptr;
+}
+
+}  // namespace tf_prune_ofa

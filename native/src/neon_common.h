@@ -1,0 +1,16 @@
+// What the NEON kernels with and without dot products share. In kernels_neon.cc.
+#ifndef TF_PRUNE_OFA_NEON_COMMON_H_
+#define TF_PRUNE_OFA_NEON_COMMON_H_
+
+#include "kernel.h"
+
+namespace tf_prune_ofa {
+
+RowQuantization QuantizeNeon(const float* values, int columns, int8_t* out);
+// `tokens` = Kernels::tokens, a multiple of 16. Activations are packed signed: no unsigned_offset.
+void FinishFloatNeon(const FinishFloatArgs& args, int tokens, bool multiplies_scales);
+void FinishInt8Neon(const FinishInt8Args& args, int tokens);
+
+}  // namespace tf_prune_ofa
+
+#endif  // TF_PRUNE_OFA_NEON_COMMON_H_

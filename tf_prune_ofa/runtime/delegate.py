@@ -1,0 +1,138 @@
+"""The sparse INT8 delegate: a library that runs fully-connected layers with many zeros.
+
+It is loaded into a runtime beside XNNPACK, takes the layers that it runs faster, and leaves the
+rest. The library is built from native/ when the package is installed and a C++ compiler is there;
+see docs/delegate.md.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tf_prune_ofa.errors import UserError
+
+LIBRARY = Path(__file__).with_name("libtf_prune_ofa_delegate.so")
+AUTO = "auto"
+
+_ABSENT = (
+    "The sparse INT8 delegate is absent: install the package where a C++ compiler (g++ 11 or "
+    "later) is found."
+)
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LayerVerdict:
+    """What became of one INT8 layer.
+
+    Attributes:
+        node: index of the operator.
+        name: of its weights.
+        is_taken: whether the delegate runs it.
+        reason: the layout of its weights and the expected time (1 for dense), or why it was left.
+    """
+
+    node: int
+    name: str
+    is_taken: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class DelegateReport:
+    """What the delegate says of the graph it was given.
+
+    Attributes:
+        kernels: the instruction set whose kernels run, such as "avx512vnni".
+        threads: threads of its own.
+        layers: one entry for each INT8 layer.
+    """
+
+    kernels: str
+    threads: int
+    layers: tuple[LayerVerdict, ...]
+
+
+def require() -> Path:
+    """Return the package's own library.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if not LIBRARY.is_file():
+        raise UserError(f"{_ABSENT} See docs/delegate.md.")
+    return LIBRARY
+
+
+def load(
+    module: ModuleType, delegate: str | os.PathLike[str], options: Mapping[str, str] | None = None
+) -> Any | None:
+    """Load the delegate into a runtime.
+
+    Args:
+        module: the runtime's interpreter module, from `interpreter.find_runtime`.
+        delegate: the library's path, or "auto" for the package's own, which may be missing.
+        options: what docs/delegate.md lists.
+
+    Returns:
+        What the runtime's `experimental_delegates` takes; None if "auto" found nothing that works
+        here, which is logged in one line.
+
+    Raises:
+        UserError: the library that was named, or an option, is refused.
+    """
+    if delegate == AUTO and not LIBRARY.is_file():
+        _LOGGER.warning("%s Running without it; see docs/delegate.md.", _ABSENT)
+        return None
+    path = LIBRARY if delegate == AUTO else Path(delegate).absolute()
+    try:
+        # By itself first: where this fails, the runtime would complain once more, on its own.
+        ctypes.CDLL(str(path))
+        return module.load_delegate(str(path), dict(options or {}))
+    except (OSError, ValueError) as error:
+        # The runtime puts its own words first, the library's reason comes last.
+        reason = " ".join(str(error).split())
+        if delegate == AUTO and not options:
+            _LOGGER.warning("Without the sparse INT8 delegate, %s does not load: %s", path, reason)
+            return None
+        raise UserError(
+            f"cannot load the delegate {path}: {reason}. Install the package anew to build it for "
+            "this machine, or correct the options."
+        ) from error
+
+
+def report(delegate: Any) -> DelegateReport:
+    """Ask a loaded delegate what it made of the last graph that it was given.
+
+    Args:
+        delegate: what `load` returned, of this package's library.
+
+    Raises:
+        UserError: it is another library's.
+    """
+    library = delegate._library
+    try:
+        ask = library.tf_prune_ofa_report
+    except AttributeError as error:
+        raise UserError(
+            "the delegate is not this package's library: it has no report. Leave the path out."
+        ) from error
+    ask.argtypes, ask.restype = [ctypes.c_void_p], ctypes.c_char_p
+    text = ask(delegate._get_native_delegate_pointer()).decode(errors="replace")
+    first, *rest = text.splitlines()
+    kernels, threads = first.removeprefix("kernels ").split(", threads ")
+    return DelegateReport(kernels, int(threads), tuple(_verdict(line) for line in rest))
+
+
+def _verdict(line: str) -> LayerVerdict:
+    """Read a line "taken NODE NAME: REASON" or "left NODE NAME: REASON"."""
+    action, node, rest = line.split(" ", 2)
+    name, _, reason = rest.rpartition(": ")
+    return LayerVerdict(int(node), name, action == "taken", reason)
