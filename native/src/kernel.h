@@ -78,7 +78,7 @@ struct AccumulateArgs {
 // Work of Kernels::finish_float (dynamic range): out[t][n] =
 //   clamp(fma(float(sums[n][t] - (zero_points[t] + unsigned_offset) * row_sum[n]) * input_scales[t],
 //             scales[n], bias[n]))
-// where fma rounds once, as XNNPACK's kernels do. Bit for bit. But see Kernels::multiplies_scales.
+// where fma rounds once, as XNNPACK's kernels do. Bit for bit. But see Kernels::rounds_as_kleidiai.
 struct FinishFloatArgs {
   const int32_t* sums;          // [rows][Kernels::tokens]
   int row_begin, row_end;       // of the layer
@@ -147,9 +147,10 @@ struct Kernels {
   void (*finish_int8)(const FinishInt8Args& args);
   // Whether `accumulate` requantizes each row as it ends: fewer bytes go through the cache.
   bool requantizes_rows = false;
-  // Whether finish_float computes sum * (input_scale * scale) + bias, rounded after each step, as the
-  // KleidiAI kernels do that XNNPACK takes on aarch64 with dot products.
-  bool multiplies_scales = false;
+  // As the KleidiAI kernels do, which XNNPACK takes on aarch64 with dot products: finish_float computes
+  // sum * (input_scale * scale) + bias, rounded after each step, and `quantize` rounds halves away
+  // from zero.
+  bool rounds_as_kleidiai = false;
 };
 
 // Each is in a source file of its own, compiled for its instruction set; null where that is not the

@@ -118,7 +118,10 @@ const Kernels* NeonKernels() {
   return &kernels;
 }
 
-RowQuantization QuantizeNeon(const float* values, int columns, int8_t* out) {
+namespace {
+
+template <bool kAsKleidiAi>
+RowQuantization Quantize(const float* values, int columns, int8_t* out) {
   float32x4_t low = vdupq_n_f32(0), high = vdupq_n_f32(0);
   int column = 0;
   for (; column + 4 <= columns; column += 4) {
@@ -135,13 +138,16 @@ RowQuantization QuantizeNeon(const float* values, int columns, int8_t* out) {
   const RowQuantization result = ChooseQuantization(minimum, maximum, &multiplier);
   const float32x4_t limit = vdupq_n_f32(static_cast<float>(127 - result.zero_point));
   const int16x8_t zero_point = vdupq_n_s16(static_cast<int16_t>(result.zero_point));
-  // FMINNM takes the limit where a value is no number. FCVTNS rounds to nearest even; it, the
-  // narrowing moves and the addition saturate.
+  const auto rounded = [](float32x4_t value) {
+    return kAsKleidiAi ? vcvtaq_s32_f32(value) : vcvtnq_s32_f32(value);
+  };
+  // FMINNM takes the limit where a value is no number. FCVTNS rounds to nearest even, FCVTAS halves
+  // away from zero; they, the narrowing moves and the addition saturate.
   const auto quantized = [&](const float* from) {
     const int32x4_t a =
-        vcvtnq_s32_f32(vminnmq_f32(vmulq_n_f32(vld1q_f32(from), multiplier), limit));
+        rounded(vminnmq_f32(vmulq_n_f32(vld1q_f32(from), multiplier), limit));
     const int32x4_t b =
-        vcvtnq_s32_f32(vminnmq_f32(vmulq_n_f32(vld1q_f32(from + 4), multiplier), limit));
+        rounded(vminnmq_f32(vmulq_n_f32(vld1q_f32(from + 4), multiplier), limit));
     return vqmovn_s16(vqaddq_s16(vcombine_s16(vqmovn_s32(a), vqmovn_s32(b)), zero_point));
   };
   column = 0;
@@ -156,10 +162,8 @@ RowQuantization QuantizeNeon(const float* values, int columns, int8_t* out) {
   return result;
 }
 
-namespace {
-
 // Four tokens of one row, as float results.
-template <bool kMultipliesScales>
+template <bool kAsKleidiAi>
 inline float32x4_t Finished(const FinishFloatArgs& args, const int32_t* sums, int row, int token) {
   const int32x4_t correction =
       vmulq_n_s32(vld1q_s32(args.zero_points + token), args.row_sums[row]);
@@ -168,7 +172,7 @@ inline float32x4_t Finished(const FinishFloatArgs& args, const int32_t* sums, in
   const float32x4_t bias = vdupq_n_f32(args.bias[row]);
   const float scale = args.scales[row];
   const float32x4_t result =
-      kMultipliesScales ? vaddq_f32(vmulq_f32(sum, vmulq_n_f32(input_scale, scale)), bias)
+      kAsKleidiAi ? vaddq_f32(vmulq_f32(sum, vmulq_n_f32(input_scale, scale)), bias)
                         : vfmaq_n_f32(bias, vmulq_f32(sum, input_scale), scale);
   return vminq_f32(vmaxq_f32(result, vdupq_n_f32(args.minimum)), vdupq_n_f32(args.maximum));
 }
@@ -189,7 +193,7 @@ inline int8x16_t Finished(const FinishInt8Args& args, const int32_t* sums, int r
   return vmaxq_s8(vcombine_s8(low, high), vdupq_n_s8(static_cast<int8_t>(args.minimum)));
 }
 
-template <bool kMultipliesScales>
+template <bool kAsKleidiAi>
 void FinishFloatAs(const FinishFloatArgs& args, int tokens) {
   int row = args.row_begin;
   const int32_t* sums = args.sums;
@@ -198,7 +202,7 @@ void FinishFloatAs(const FinishFloatArgs& args, int tokens) {
       // Rows of four tokens -> tokens of four rows.
       float32x4_t r[4];
       for (int i = 0; i < 4; ++i) {
-        r[i] = Finished<kMultipliesScales>(args, sums + i * tokens, row + i, token);
+        r[i] = Finished<kAsKleidiAi>(args, sums + i * tokens, row + i, token);
       }
       const float32x4_t a = vzip1q_f32(r[0], r[2]), b = vzip2q_f32(r[0], r[2]);
       const float32x4_t c = vzip1q_f32(r[1], r[3]), d = vzip2q_f32(r[1], r[3]);
@@ -212,7 +216,7 @@ void FinishFloatAs(const FinishFloatArgs& args, int tokens) {
   for (; row < args.row_end; ++row, sums += tokens) {
     for (int token = 0; token < args.tokens; token += 4) {
       float results[4];
-      vst1q_f32(results, Finished<kMultipliesScales>(args, sums, row, token));
+      vst1q_f32(results, Finished<kAsKleidiAi>(args, sums, row, token));
       for (int i = 0; i < 4 && token + i < args.tokens; ++i) {
         args.out[(token + i) * args.out_stride + row] = results[i];
       }
@@ -222,8 +226,16 @@ void FinishFloatAs(const FinishFloatArgs& args, int tokens) {
 
 }  // namespace
 
-void FinishFloatNeon(const FinishFloatArgs& args, int tokens, bool multiplies_scales) {
-  if (multiplies_scales) {
+RowQuantization QuantizeNeon(const float* values, int columns, int8_t* out) {
+  return Quantize<false>(values, columns, out);
+}
+
+RowQuantization QuantizeNeonAsKleidiAi(const float* values, int columns, int8_t* out) {
+  return Quantize<true>(values, columns, out);
+}
+
+void FinishFloatNeon(const FinishFloatArgs& args, int tokens, bool rounds_as_kleidiai) {
+  if (rounds_as_kleidiai) {
     FinishFloatAs<true>(args, tokens);
   } else {
     FinishFloatAs<false>(args, tokens);

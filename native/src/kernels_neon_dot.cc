@@ -191,8 +191,8 @@ void FinishInt8(const FinishInt8Args& args) { FinishInt8Neon(args, kTokens); }
 const Kernels* NeonDotKernels() {
   static constexpr Kernels kernels = {
       "neondot",    kTokens, /*sample_bytes=*/1, /*unsigned_offset=*/0, /*has_columns=*/true,
-      kTileColumns, HasDot,  QuantizeNeon,       Pack,                  Accumulate,
-      FinishFloat,  FinishInt8, /*requantizes_rows=*/false, /*multiplies_scales=*/true};
+      kTileColumns, HasDot,  QuantizeNeonAsKleidiAi, Pack, Accumulate, FinishFloat, FinishInt8,
+      /*requantizes_rows=*/false, /*rounds_as_kleidiai=*/true};
   return &kernels;
 }
 
@@ -202,8 +202,8 @@ const Kernels* NeonDotKernels() {
 const Kernels* NeonI8mmKernels() {
   static constexpr Kernels kernels = {
       "i8mm",       kTokens, /*sample_bytes=*/1, /*unsigned_offset=*/0, /*has_columns=*/true,
-      kTileColumns, HasI8mm, QuantizeNeon,       Pack,                  Accumulate,
-      FinishFloat,  FinishInt8, /*requantizes_rows=*/false, /*multiplies_scales=*/true};
+      kTileColumns, HasI8mm, QuantizeNeonAsKleidiAi, Pack, Accumulate, FinishFloat, FinishInt8,
+      /*requantizes_rows=*/false, /*rounds_as_kleidiai=*/true};
   return &kernels;
 }
 

@@ -7,8 +7,10 @@
 namespace tf_prune_ofa {
 
 RowQuantization QuantizeNeon(const float* values, int columns, int8_t* out);
+// As Kernels::rounds_as_kleidiai says.
+RowQuantization QuantizeNeonAsKleidiAi(const float* values, int columns, int8_t* out);
 // `tokens` = Kernels::tokens, a multiple of 16. Activations are packed signed: no unsigned_offset.
-void FinishFloatNeon(const FinishFloatArgs& args, int tokens, bool multiplies_scales);
+void FinishFloatNeon(const FinishFloatArgs& args, int tokens, bool rounds_as_kleidiai);
 void FinishInt8Neon(const FinishInt8Args& args, int tokens);
 
 }  // namespace tf_prune_ofa

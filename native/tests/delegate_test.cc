@@ -62,7 +62,7 @@ void CheckOutput(const LayerGraph& graph, const RandomLayer& layer, const char* 
     CHECK(output.bytes == expected.size(), "%zu", output.bytes);
     CHECK(std::memcmp(output.data.data, expected.data(), output.bytes) == 0, "%s", form);
   } else {
-    const std::vector<float> expected = ExpectedFloats(layer, FindKernels(nullptr)->multiplies_scales);
+    const std::vector<float> expected = ExpectedFloats(layer, FindKernels(nullptr)->rounds_as_kleidiai);
     CHECK(output.bytes == 4 * expected.size(), "%zu", output.bytes);
     CHECK(std::memcmp(output.data.data, expected.data(), output.bytes) == 0, "%s", form);
   }

@@ -67,7 +67,7 @@ void TestLayers(int count, int seed) {
           Compare(bytes, Run<int8_t>(layer, *kernels, layout, tile_columns, pool), layer, *kernels,
                   layout, i);
         } else {
-          Compare(ExpectedFloats(layer, kernels->multiplies_scales),
+          Compare(ExpectedFloats(layer, kernels->rounds_as_kleidiai),
                   Run<float>(layer, *kernels, layout, tile_columns, pool), layer, *kernels, layout,
                   i);
         }

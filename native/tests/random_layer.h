@@ -97,8 +97,8 @@ inline RandomLayer MakeLayer(Random* random) {
 }
 
 // As XNNPACK's qd8: see RowQuantization. Kept apart from the code that is tested.
-inline void QuantizeRow(const float* x, int columns, std::vector<int>* q, int* zero_point,
-                        float* scale) {
+inline void QuantizeRow(const float* x, int columns, bool rounds_as_kleidiai, std::vector<int>* q,
+                        int* zero_point, float* scale) {
   const float low = std::min(0.0f, *std::min_element(x, x + columns));
   const float high = std::max(0.0f, *std::max_element(x, x + columns));
   const float multiplier = low == high ? 1.0f : 255.0f / (high - low);
@@ -109,22 +109,22 @@ inline void QuantizeRow(const float* x, int columns, std::vector<int>* q, int* z
   q->clear();
   for (int k = 0; k < columns; ++k) {
     const float scaled = x[k] * multiplier;
-    const int rounded = static_cast<int>(
-        std::rint(std::min(scaled, static_cast<float>(127 - *zero_point))));
+    const float held = std::min(scaled, static_cast<float>(127 - *zero_point));
+    const int rounded = static_cast<int>(rounds_as_kleidiai ? std::round(held) : std::rint(held));
     q->push_back(std::max(-128, std::min(127, rounded + *zero_point)));
   }
 }
 
-// `multiplies_scales`: as in Kernels.
-inline std::vector<float> ExpectedFloats(const RandomLayer& layer, bool multiplies_scales) {
+// `rounds_as_kleidiai`: as in Kernels.
+inline std::vector<float> ExpectedFloats(const RandomLayer& layer, bool rounds_as_kleidiai) {
   const LayerParameters& p = layer.parameters;
   std::vector<float> out;
   std::vector<int> q;
   for (int t = 0; t < layer.tokens; ++t) {
     int zero_point;
     float scale;
-    QuantizeRow(layer.floats.data() + static_cast<size_t>(t) * layer.columns, layer.columns, &q,
-                &zero_point, &scale);
+    QuantizeRow(layer.floats.data() + static_cast<size_t>(t) * layer.columns, layer.columns,
+                rounds_as_kleidiai, &q, &zero_point, &scale);
     for (int n = 0; n < layer.rows; ++n) {
       int32_t sum = 0;
       for (int k = 0; k < layer.columns; ++k) {
@@ -132,7 +132,7 @@ inline std::vector<float> ExpectedFloats(const RandomLayer& layer, bool multipli
       }
       const float scaled = static_cast<float>(sum) * scale;
       const float product = static_cast<float>(sum) * (scale * p.weight_scales[n]);
-      const float value = multiplies_scales ? product + p.float_bias[n]
+      const float value = rounds_as_kleidiai ? product + p.float_bias[n]
                                             : std::fma(scaled, p.weight_scales[n], p.float_bias[n]);
       out.push_back(std::min(std::max(value, p.minimum), p.maximum));
     }
