@@ -94,6 +94,7 @@ def benchmark(
             run, or the delegate was asked for and is not there.
     """
     settings = settings or BenchSettings()
+    _check_settings(settings)
     paths = _distinct_paths(files, reference)
     rows = [Row(path, settings.runtime) for path in paths]
     same_as = {}
