@@ -18,6 +18,8 @@ from tf_prune_ofa.report.collect import Run
 from tf_prune_ofa.report.rows import by_file, model_sparsity, score_name
 
 DENSE = "dense"
+# Patterns whose block_sparse_int8 file does on the stock runtime what the delegate would do.
+_LARGE_UNITS = re.compile(r"dense|heads|neurons|\d{2,}x\d{2,}")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def candidates(
         folder: of the run.
         variants: which exported files to take.
         delegate: options that open a file with the sparse delegate; None for the stock runtime
-            alone. With them the dense file is taken once more, run by the delegate.
+            alone. With them the sparse file of a fine pattern is taken once more, run by it.
 
     Raises:
         UserError: the run has no verified files of these variants.
@@ -105,7 +107,8 @@ def candidates(
             entry["gzip_bytes"],
         )
         found.append(plain)
-        if delegate is not None and pattern != DENSE and entry["variant"] == "sparse_int8":
+        has_blocks = bool(_LARGE_UNITS.match(pattern))
+        if delegate is not None and entry["variant"] == "sparse_int8" and not has_blocks:
             series = f"{pattern}, delegate"
             found.append(Candidate(**{**_fields(plain), "series": series, "options": delegate}))
     if not found:

@@ -26,7 +26,7 @@ def plots(result: Mapping[str, Any]) -> list[drawing.Plot]:
 
 
 def _plot(result: Mapping[str, Any], key: str, x_label: str, ending: str) -> drawing.Plot:
-    points = [{**p, "size_mb": p["size_bytes"] / 1e6} for p in result["points"]]
+    points = [{**p, "size_mb": p["size_bytes"] / 1e6} for p in _fastest(result["points"])]
     series = list(dict.fromkeys(point["series"] for point in points))
     teacher = result["teacher_score"]
     with drawing.style():
@@ -57,7 +57,7 @@ def _plot(result: Mapping[str, Any], key: str, x_label: str, ending: str) -> dra
         axes.set_xlim(left=0)
         axes.set_xlabel(x_label)
         axes.set_ylabel(result["score_name"])
-        drawing.legend_above(axes)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=10)
         return drawing.finish(
             figure,
             f"frontier_{result['task']}_{ending}",
@@ -65,3 +65,13 @@ def _plot(result: Mapping[str, Any], key: str, x_label: str, ending: str) -> dra
             "Numbers beside the points: zeros in the encoder's kernels, %. Dotted: the dense float "
             "teacher; grey: up to one point below it.",
         )
+
+
+def _fastest(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return of each model the file that is fastest in each series: one form of it is meant."""
+    best: dict[tuple[str, float, float], dict[str, Any]] = {}
+    for point in points:
+        key = (point["series"], point["sparsity"], point["score"])
+        if key not in best or point["ratio"] < best[key]["ratio"]:
+            best[key] = point
+    return list(best.values())
