@@ -31,6 +31,7 @@ class Stage:
         result: content of result.json; empty while the stage has not finished.
         metrics: lines of metrics.jsonl with rising `step`.
         details: `manifest`, `bench` and `verify`, where the stage wrote them.
+        folder: where it wrote them.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Stage:
     result: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+    folder: Path = Path()
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -144,6 +146,7 @@ def _read_stage(name: str, folder: Path) -> Stage:
             for key, file in _DETAILS.items()
             if (folder / file).is_file()
         },
+        folder=folder,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +89,15 @@ def candidates(
     """
     name, pattern, sparsity = score_name(run), pattern_of(run), model_sparsity(run) or 0.0
     verified = by_file((run.detail("verify") or {}).get("files"))
+    # Of several exports in one folder, the one whose manifest and scores were read.
+    exported = next((s.folder for s in reversed(run.stages) if "manifest" in s.details), folder)
     found = []
     for entry in run.exported:
         checked = verified.get(entry["file"], {})
         if entry["variant"] not in variants or name not in checked:
             continue
-        path = next(iter(sorted(folder.glob(f"*_export-*/{entry['file']}"))), None)
-        if path is None:
+        path = exported / entry["file"]
+        if not path.is_file():
             raise UserError(f"{folder} has no file {entry['file']}, which its manifest names")
         plain = Candidate(
             path,
@@ -110,7 +112,7 @@ def candidates(
         has_blocks = bool(_LARGE_UNITS.match(pattern))
         if delegate is not None and entry["variant"] == "sparse_int8" and not has_blocks:
             series = f"{pattern}, delegate"
-            found.append(Candidate(**{**_fields(plain), "series": series, "options": delegate}))
+            found.append(replace(plain, series=series, options=delegate))
     if not found:
         raise UserError(
             f"{folder} has no verified file of {', '.join(variants)}; run its recipe to the end"
@@ -147,7 +149,3 @@ def best_within(
 def file_stem(task: str) -> str:
     """Return a task's name as part of a file name."""
     return re.sub(r"\W+", "_", task).strip("_")
-
-
-def _fields(one: Candidate) -> dict[str, Any]:
-    return {key: getattr(one, key) for key in one.__dataclass_fields__}
