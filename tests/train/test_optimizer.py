@@ -60,3 +60,22 @@ def test_a_rate_of_zero_changes_nothing():
     assert variable.numpy().tolist() == [[1, -2]]
     optimizer.apply_gradients([(tf.constant([[3.0, 4.0]]), variable)])
     assert np.all(variable.numpy() != [[1, -2]])
+
+
+def test_rows_that_have_no_gradient_are_treated_as_keras_does():
+    """Embeddings have gradients of some rows only; the moments of the others fade."""
+    rng = np.random.default_rng(0)
+    start = rng.normal(0, 1, [6, 3]).astype(np.float32)
+    dense, sparse = (tf.Variable(start, name="word/embeddings") for _ in range(2))
+    optimizers = [
+        adamw(LearningRateSchedule(0.1, 4), [variable], weight_decay=0.01)
+        for variable in (dense, sparse)
+    ]
+    for step in range(3):
+        rows = np.array([step, 5])
+        values = rng.normal(0, 1, [2, 3]).astype(np.float32)
+        full = np.zeros_like(start)
+        full[rows] = values
+        optimizers[0].apply_gradients([(tf.constant(full), dense)])
+        optimizers[1].apply_gradients([(tf.IndexedSlices(values, rows, start.shape), sparse)])
+    np.testing.assert_allclose(sparse.numpy(), dense.numpy(), rtol=0, atol=5e-6)
