@@ -262,6 +262,9 @@ class TrainSettings:
         teacher: the distillation teacher: a stage, or a folder or `hf://` handle of a model that
             is trained on the same task and has the same vocabulary, of any size where only logits
             are compared; "" for none.
+        head: "start" for the start's own head, a new one where it has none; "teacher" for that of
+            the teacher, a stage of the same objective: where inner layers are distilled, it fits
+            from the first step.
         objective: "mlm" (masked language model) or "task".
         length: of the run.
         warmup: of the learning rate.
@@ -282,6 +285,7 @@ class TrainSettings:
     kind: str = ""
     start: str = "model"
     teacher: str = ""
+    head: Literal["start", "teacher"] = "start"
     objective: Literal["mlm", "task"] = "task"
     length: Duration = "3 epochs"
     batch_size: int = 32
@@ -311,6 +315,38 @@ class PruneSettings(TrainSettings):
     """Training that prunes."""
 
     sparsity: SparsitySettings = field(default_factory=SparsitySettings)
+
+
+@dataclass(frozen=True)
+class ReconstructSettings:
+    """Pruning without training, layer by layer, from a few examples; see `stages.reconstruct`.
+
+    Attributes:
+        start: the dense model whose layers are to give the same outputs: a stage, or "model".
+        pattern_of: stage whose sparsity pattern is kept, with new values of its weights; "" for a
+            pattern of its own.
+        objective: whose text the examples are: "mlm" (the corpus) or "task".
+        examples: how many.
+        batch_size: examples that are computed at a time.
+        rules: as `SparsitySettings.rules`, of layers inside the encoder.
+        pattern: as `SparsitySettings.pattern`, of one layer by itself.
+        rounds: in which the sparsity is reached; what a weight costs is computed anew in each.
+        power: of the rounds' sparsities; 3 is cubic.
+        damping: how much weights are held at their dense values, as a share of the mean square of
+            a layer's inputs.
+    """
+
+    kind: str = ""
+    start: str = "model"
+    pattern_of: str = ""
+    objective: Literal["mlm", "task"] = "task"
+    examples: int = 1024
+    batch_size: int = 32
+    rules: dict[str, float | RuleSettings] = field(default_factory=lambda: {"encoder_.*": 0.9})
+    pattern: str = "unstructured"
+    rounds: int = 4
+    power: float = 3.0
+    damping: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -385,6 +421,7 @@ class ReportSettings:
 StageSettings = (
     TeacherSettings
     | PruneSettings
+    | ReconstructSettings
     | TransferSettings
     | QuantizeSettings
     | ExportSettings
@@ -396,6 +433,7 @@ StageSettings = (
 STAGE_KINDS: dict[str, type] = {
     "teacher": TeacherSettings,
     "prune": PruneSettings,
+    "reconstruct": ReconstructSettings,
     "transfer": TransferSettings,
     "quantize": QuantizeSettings,
     "export": ExportSettings,
@@ -415,7 +453,8 @@ _LIMITS: dict[str, _Limit] = {
     **dict.fromkeys(("seed", "train_limit", "dev_limit", "examples"), _FROM_0),
     **dict.fromkeys(("corpus_limit", "corpus_length"), _FROM_0),
     **dict.fromkeys(("hard", "soft", "hidden", "attention", "layerwise"), _FROM_0),
-    **dict.fromkeys(("learning_rate", "weight_decay", "clip_norm"), _FROM_0),
+    **dict.fromkeys(("learning_rate", "weight_decay", "clip_norm", "damping"), _FROM_0),
+    **dict.fromkeys(("rounds",), _FROM_1),
     **dict.fromkeys(("batch_size", "max_length", "calibration_batches"), _FROM_1),
     **dict.fromkeys(("sequence_length", "threads", "runs"), _FROM_1),
     **dict.fromkeys(("stride", "question_length", "answer_length", "n_best"), _FROM_1),
@@ -634,6 +673,10 @@ def shrink(recipe: Recipe) -> Recipe:
                 share = parse_duration(relative["begin"])[0] / 100
                 relative["begin"] = relative["begin"] if share * TINY_STEPS >= 1 else 1
             stage = replace(stage, sparsity=replace(_tiny_sparsity(stage.sparsity), **relative))
+        if isinstance(stage, ReconstructSettings):
+            pattern = _small_pattern(stage.pattern)
+            rules = {key: _small_rule(rule) for key, rule in stage.rules.items()}
+            stage = replace(stage, examples=32, batch_size=8, rules=rules, pattern=pattern)
         if isinstance(stage, QuantizeSettings):
             stage = replace(stage, calibration_batches=2)
         if isinstance(stage, ExportSettings):
@@ -659,21 +702,24 @@ def shrink(recipe: Recipe) -> Recipe:
 
 
 def _tiny_sparsity(sparsity: SparsitySettings) -> SparsitySettings:
-    """Return the sparsity with blocks so small that they divide the tiny encoder's kernels."""
-
-    def small(pattern: str) -> str:
-        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", pattern):
-            return pattern
-        # Powers of two up to 8 divide its sizes, 32 and 64.
-        return "x".join(str(min(8, 2 ** (int(n).bit_length() - 1))) for n in pattern.split("x"))
-
-    rules = {
-        key: replace(rule, pattern=small(rule.pattern)) if isinstance(rule, RuleSettings) else rule
-        for key, rule in sparsity.rules.items()
-    }
+    rules = {key: _small_rule(rule) for key, rule in sparsity.rules.items()}
     # One gradient: there is but one training step before the first weights go.
     fisher = replace(sparsity.fisher, gradients=1)
-    return replace(sparsity, rules=rules, pattern=small(sparsity.pattern), fisher=fisher)
+    return replace(sparsity, rules=rules, pattern=_small_pattern(sparsity.pattern), fisher=fisher)
+
+
+def _small_rule(rule: float | RuleSettings) -> float | RuleSettings:
+    if isinstance(rule, RuleSettings):
+        return replace(rule, pattern=_small_pattern(rule.pattern))
+    return rule
+
+
+def _small_pattern(pattern: str) -> str:
+    """Return a pattern with blocks so small that they divide the tiny encoder's kernels."""
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", pattern):
+        return pattern
+    # Powers of two up to 8 divide its sizes, 32 and 64.
+    return "x".join(str(min(8, 2 ** (int(n).bit_length() - 1))) for n in pattern.split("x"))
 
 
 def _tiny_task(task: TaskSettings) -> TaskSettings:
@@ -827,7 +873,7 @@ def _set(data: dict[str, Any], override: str) -> None:
 def references(stage: StageSettings) -> dict[str, str]:
     """Return what a stage reads besides its data, by setting: names of stages, or of models."""
     augment = getattr(stage, "augment", None)
-    names = {key: getattr(stage, key, "") for key in ("start", "teacher")}
+    names = {key: getattr(stage, key, "") for key in ("start", "teacher", "pattern_of")}
     names["augment.model"] = augment.model if augment else ""
     return {key: name for key, name in names.items() if name}
 
@@ -843,7 +889,7 @@ def _check_references(recipe: Recipe) -> None:
     for name, stage in recipe.stages.items():
         for key, other in references(stage).items():
             if other not in before and not (key == "start" and other == "model"):
-                if key != "start" and is_model_name(other):
+                if key not in ("start", "pattern_of") and is_model_name(other):
                     continue
                 raise UserError(
                     f"{name}.{key} refers to '{other}', which is not a stage before it"

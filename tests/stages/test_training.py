@@ -221,6 +221,41 @@ def test_the_pooler_of_a_masked_language_model_is_its_start_s(finished, inputs, 
     np.testing.assert_array_equal(saved["pooler/kernel"], started["pooler/kernel"])
 
 
+@pytest.mark.parametrize("head", ["start", "teacher"])
+def test_the_head_is_the_start_s_or_the_teacher_s(finished, inputs, tmp_path, head):
+    _, run_dir = finished
+    results = results_of(run_dir, "prune", "task_teacher")
+    job = job_of(recipe(inputs, transfer={"head": head}), "transfer", tmp_path, results)
+    found = {name: value.numpy() for name, value in parameters(job.load("prune")).items()}
+    taught = huggingface.read_weights(results["task_teacher"].model_folder)
+    started = huggingface.read_weights(results["prune"].model_folder)
+    of_head = {"pooler/kernel", "pooler/bias", "classifier/kernel", "classifier/bias"}
+    assert of_head < set(found)
+    for name, value in found.items():
+        is_taught = np.array_equal(value, taught[name])
+        if name in of_head:
+            assert is_taught == (head == "teacher"), name
+        else:
+            np.testing.assert_array_equal(value, started[name])
+
+
+def test_a_head_of_a_teacher_from_elsewhere_is_refused(inputs, tmp_path):
+    changes = {"head": "teacher", "teacher": str(inputs / "encoder"), "start": "model"}
+    job = job_of(recipe(inputs, **only("transfer"), transfer=changes), "transfer", tmp_path)
+    with pytest.raises(UserError, match="transfer.head is 'teacher', but transfer.teacher is"):
+        job.load("model")
+
+
+def test_a_new_regression_head_begins_at_the_mean_label(inputs, tmp_path):
+    path = tmp_path / "scores.tsv"
+    path.write_text("text\tlabel\n" + "the film is good\t4.5\nthe plot is dull\t1.0\n" * 5)
+    task = {"train": str(path), "dev": str(path), "labels": []}
+    job = job_of(recipe(inputs, task=task), "task_teacher", tmp_path)
+    found = parameters(job.load("model"))
+    assert found["classifier/bias"].numpy().tolist() == [2.75]
+    assert np.any(found["classifier/kernel"].numpy() != 0)
+
+
 # Figures
 
 

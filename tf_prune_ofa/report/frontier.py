@@ -47,11 +47,14 @@ class Candidate:
 
 
 def pattern_of(run: Run) -> str:
-    """Return the pattern of a run's zeros as its prune stage was told it; `DENSE` without one."""
-    stages = run.of_kind("prune")
-    if not stages:
+    """Return the pattern of a run's zeros as the stage that pruned was told; `DENSE` without."""
+    told = [stage.config["stage"] for stage in run.of_kind("prune", "reconstruct")]
+    told = [
+        settings.get("sparsity", settings) for settings in told if not settings.get("pattern_of")
+    ]
+    if not told:
         return DENSE
-    sparsity = stages[-1].config["stage"]["sparsity"]
+    sparsity = told[-1]
     own = [rule.get("pattern", "") for rule in sparsity["rules"].values() if isinstance(rule, dict)]
     return " + ".join(dict.fromkeys(own)) or sparsity["pattern"]
 

@@ -175,7 +175,7 @@ def score_plot(run: Run) -> Plot | None:
 
 def layer_sparsity_plot(run: Run) -> Plot | None:
     """Sparsity of each pruned kernel: a panel for each kind of kernel, a bar for each layer."""
-    stages = run.of_kind("prune", "transfer", "quantize")
+    stages = run.of_kind("prune", "reconstruct", "transfer", "quantize")
     found = [s.figures["layers"] for s in stages if s.figures.get("layers")]
     if not found:
         return None

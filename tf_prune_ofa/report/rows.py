@@ -77,7 +77,7 @@ def model_rows(run: Run) -> list[ModelRow]:
     rows = []
     for label, kinds, zeros in (
         ("dense teacher (Keras)", ("teacher",), 0.0),
-        ("sparse model, float (Keras)", ("prune", "transfer"), sparsity),
+        ("sparse model, float (Keras)", ("prune", "reconstruct", "transfer"), sparsity),
     ):
         scores = [s.figures[score] for s in run.of_kind(*kinds) if score in s.figures]
         if scores:
@@ -105,7 +105,7 @@ def model_rows(run: Run) -> list[ModelRow]:
 
 def model_sparsity(run: Run) -> float | None:
     """Share of zeros that the last stage which measured it found, in [0, 1]."""
-    stages = run.of_kind("prune", "transfer", "quantize")
+    stages = run.of_kind("prune", "reconstruct", "transfer", "quantize")
     found = [stage.figures["sparsity"] for stage in stages if "sparsity" in stage.figures]
     return found[-1] if found else None
 

@@ -6,7 +6,7 @@ Legend: B batch · S sequence · P predicted positions.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface, presets
 from tf_prune_ofa.models.assign import assign_weights
-from tf_prune_ofa.models.tensor_names import HEADS
+from tf_prune_ofa.models.tensor_names import HEADS, head_of
 from tf_prune_ofa.pruning.lock import PatternLock
 from tf_prune_ofa.pruning.rules import match_layers
 from tf_prune_ofa.schedules import LearningRateSchedule, SparsitySchedule, steps_of
@@ -100,7 +100,13 @@ class TrainingJob:
             weights = self.workspace.source.read_weights()
         else:
             return model
+        if is_trained and self.settings.head == "teacher":
+            weights = self._with_head_of_teacher(weights)
         report = assign_weights(model, weights, folder, new_heads=HEADS)
+        if "classifier" in report.new and self.workspace.num_labels == 1:
+            # From zero, hundreds of small steps would go into learning the mean.
+            mean = np.mean(self.train.labels, dtype=np.float64)
+            bert.parameters(model)["classifier/bias"].assign([mean])
         if report.new:
             print(f"  new, not from '{start}': {', '.join(report.new)}", flush=True)
         if "pooler" in report.unused_heads and not self._unused_pooler:
@@ -108,6 +114,19 @@ class TrainingJob:
             # loaded first is the start; a teacher's pooler is not the student's.
             self._unused_pooler = {k: v for k, v in weights.items() if k.startswith("pooler/")}
         return model
+
+    def _with_head_of_teacher(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the weights with the heads of the teacher, which must be a stage of the recipe."""
+        name = self.settings.teacher
+        if name not in self.context.results:
+            raise UserError(
+                f"{self.context.name}.head is 'teacher', but {self.context.name}.teacher is "
+                f"{name!r}; name a stage of the recipe, or leave head out"
+            )
+        taught = huggingface.read_weights(self.context.results[name].model_folder)
+        return {key: value for key, value in weights.items() if head_of(key) is None} | {
+            key: value for key, value in taught.items() if head_of(key) is not None
+        }
 
     def load_teacher(self) -> keras.Model:
         """Build the teacher, of a stage before or from elsewhere, without dropout."""

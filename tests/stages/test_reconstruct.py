@@ -1,0 +1,196 @@
+"""Pruning without training: pattern, weights, and what the stages after it make of them."""
+
+import json
+
+import numpy as np
+import pytest
+from small_runs import only, recipe, run, run_well, stage_folder
+
+from tf_prune_ofa.config import load_recipe, recipe_from_dict, shrink
+from tf_prune_ofa.keras_compat import keras
+from tf_prune_ofa.models import bert, huggingface
+from tf_prune_ofa.models.tensor_names import head_of
+from tf_prune_ofa.pruning.lock import load_masks
+from tf_prune_ofa.pruning.reconstruction import Moments
+from tf_prune_ofa.stages import reconstruct
+from tf_prune_ofa.stages.context import Context
+from tf_prune_ofa.stages.workspace import Workspace
+
+SETTINGS = {"kind": "reconstruct", "examples": 40, "batch_size": 8}
+LAYERS = {
+    f"encoder_00/{name}"
+    for _, names in reconstruct.POINTS
+    for name in names
+}  # fmt: skip
+
+
+def reconstruction(inputs, **changes):
+    """General text once, then a task's teacher, the pattern taken over, and a task pruned alone."""
+    data = recipe(inputs, **only("task_teacher", "transfer"))
+    stages = {
+        "prune": {**SETTINGS, "objective": "mlm", "rules": {"encoder_.*": 0.75}},
+        "task_teacher": data["stages"]["task_teacher"],
+        "take_over": {**SETTINGS, "start": "task_teacher", "pattern_of": "prune"},
+        "alone": {**SETTINGS, "start": "task_teacher", "rules": {"encoder_.*": 0.5}},
+        "transfer": {**data["stages"]["transfer"], "start": "take_over", "head": "teacher"},
+    }
+    for name, change in changes.items():
+        stages[name] = {**stages[name], **change}
+    return {**data, "stages": stages}
+
+
+@pytest.fixture(scope="module")
+def reconstructed(inputs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reconstructed")
+    results = run_well(reconstruction(inputs), folder)
+    return folder, results
+
+
+def weights_of(folder, name):
+    return huggingface.read_weights(stage_folder(folder, name) / "model")
+
+
+def masks_of(folder, name):
+    return load_masks(stage_folder(folder, name) / "masks.npz")
+
+
+@pytest.mark.parametrize(("stage", "sparsity"), [("prune", 0.75), ("alone", 0.5)])
+def test_every_layer_has_its_sparsity(reconstructed, stage, sparsity):
+    folder, results = reconstructed
+    masks, weights = masks_of(folder, stage), weights_of(folder, stage)
+    assert set(masks) == LAYERS
+    for name, mask in masks.items():
+        assert np.count_nonzero(~mask) == round(sparsity * mask.size), name
+        assert np.all(weights[f"{name}/kernel"][~mask] == 0)
+    figures = results[stage]["figures"]
+    assert figures["sparsity"] == pytest.approx(sparsity) and figures["examples"] == 40
+    assert set(figures["reconstruction_errors"]) == LAYERS
+    assert all(0 <= error < 1 for error in figures["reconstruction_errors"].values())
+
+
+def test_a_pattern_that_is_taken_over_is_the_same_with_other_weights(reconstructed):
+    folder, results = reconstructed
+    once, taken = masks_of(folder, "prune"), masks_of(folder, "take_over")
+    assert set(once) == set(taken)
+    assert all(np.array_equal(once[name], taken[name]) for name in once)
+    for name, mask in once.items():
+        before, after = (weights_of(folder, s)[f"{name}/kernel"] for s in ("prune", "take_over"))
+        assert np.any(before != after) and np.all(after[~mask] == 0)
+    # The stage after it finds the pattern, and keeps it.
+    final = weights_of(folder, "transfer")
+    assert all(np.all(final[f"{name}/kernel"][~mask] == 0) for name, mask in taken.items())
+    assert results["transfer"]["figures"]["sparsity"] == pytest.approx(0.75)
+
+
+def test_all_but_the_pruned_layers_are_the_dense_model_s(reconstructed):
+    folder, _ = reconstructed
+    dense, sparse = weights_of(folder, "task_teacher"), weights_of(folder, "alone")
+    assert set(sparse) == set(dense)
+    for name, value in dense.items():
+        if name.rpartition("/")[0] not in LAYERS:
+            np.testing.assert_array_equal(sparse[name], value, err_msg=name)
+
+
+def test_a_task_s_head_is_kept_and_judged_and_none_is_made_up(reconstructed):
+    folder, results = reconstructed
+    assert {head_of(name) for name in weights_of(folder, "alone")} == {None, "pooler", "classifier"}
+    assert {head_of(name) for name in weights_of(folder, "prune")} == {None, "pooler"}
+    assert 0 <= results["alone"]["figures"]["accuracy"] <= 1
+    assert "main_metric" not in results["prune"]["figures"]
+
+
+def test_few_zeros_change_little(inputs, tmp_path):
+    """What is pruned is made good by what is left: the same answers at 30 %."""
+    data = recipe(inputs, **only("task_teacher"))
+    stages = {
+        "task_teacher": data["stages"]["task_teacher"],
+        "prune": {**SETTINGS, "start": "task_teacher", "rules": {"encoder_.*": 0.3}},
+    }
+    results = run_well({**data, "stages": stages}, tmp_path / "run")
+    figures = results["prune"]["figures"]
+    assert max(figures["reconstruction_errors"].values()) < 0.05
+    assert abs(figures["accuracy"] - results["task_teacher"]["figures"]["accuracy"]) < 0.1
+
+
+@pytest.mark.parametrize(("pattern", "sparsity"), [("2:4", 0.5), ("4x4", 0.75), ("1x4", 0.75)])
+def test_patterns(inputs, tmp_path, pattern, sparsity):
+    data = recipe(inputs, **only())
+    rules = {"encoder_.*": {"sparsity": sparsity, "pattern": pattern}}
+    data["stages"] = {"prune": {**SETTINGS, "objective": "mlm", "rules": rules}}
+    run_well(data, tmp_path / "run")
+    for mask in masks_of(tmp_path / "run", "prune").values():
+        kept = mask.T  # [out, in]
+        if pattern == "2:4":
+            assert np.all(kept.reshape(len(kept), -1, 4).sum(-1) == 2)
+        else:
+            rows, columns = (int(n) for n in pattern.split("x"))
+            blocks = kept.reshape(len(kept) // rows, rows, -1, columns).sum((1, 3))
+            assert set(np.unique(blocks)) == {0, rows * columns}
+            assert np.mean(blocks == 0) == pytest.approx(sparsity, abs=0.5 / blocks.size)
+
+
+def test_inputs_of_layers_are_those_inside_the_whole_model(inputs):
+    """Computed here from the model's inputs in one go; there, layer by layer on hidden states."""
+    settings = recipe_from_dict(reconstruction(inputs), name="small")
+    context = Context("prune", inputs, settings, {}, Workspace(settings))
+    job = reconstruct._Job(settings.stages["prune"], context)
+    dense, sparse = (job.load("model", is_trained=False) for _ in range(2))
+    for kernel in bert.dense_kernels(sparse).values():
+        kernel.assign(kernel * 0.9)
+    batches = job.calibration_inputs(3)
+    found = list(reconstruct._layer_inputs(dense, sparse, 1, batches))
+    assert [names for names, _ in found] == [
+        [f"encoder_00/{name}" for name in names] for _, names in reconstruct.POINTS
+    ]
+    for (point, _), (_, moments) in zip(reconstruct.POINTS, found, strict=True):
+        expected = Moments(len(moments.sparse) - 1)
+        parts = [
+            keras.Model(model.input, model.get_layer(f"encoder_00/{point}").output)
+            for model in (sparse, dense)
+        ]
+        for batch in batches:
+            known = {name: batch[name] for name in dense.input_names}
+            is_token = batch["input_mask"] > 0
+            expected.add(*(part(known).numpy()[is_token] for part in parts))
+        assert moments.tokens == expected.tokens == sum(b["input_mask"].sum() for b in batches)
+        for name in ("sparse", "cross", "dense"):
+            ours, theirs = getattr(moments, name), getattr(expected, name)
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"alone": {"pattern": "heads", "rules": {"encoder_.*/attention/.*": 0.5}}},
+            "a reconstruction prunes one layer at a time",
+        ),
+        ({"alone": {"rules": {"pooler": 0.5}}}, "layers of the encoder only, not pooler"),
+        ({"alone": {"rules": {"encoder_9.*": 0.5}}}, "matches no layer"),
+        ({"take_over": {"pattern_of": "task_teacher"}}, "which is not sparse"),
+    ],
+)
+def test_mistakes(inputs, tmp_path, changes, message):
+    data = reconstruction(inputs, **changes)
+    [stage] = changes
+    wanted = ["task_teacher", stage]
+    data["stages"] = {name: data["stages"][name] for name in wanted}
+    data["stages"]["task_teacher"]["length"] = "1 steps"
+    code, output = run(data, tmp_path / "run")
+    assert code == 1 and message in output and "Traceback" not in output
+    folder = stage_folder(tmp_path / "run", stage)
+    assert folder is None or not (folder / "model").exists()
+
+
+def test_a_pattern_of_an_unknown_stage_is_refused(inputs):
+    from tf_prune_ofa.errors import UserError
+
+    with pytest.raises(UserError, match="take_over.pattern_of refers to 'prun'"):
+        recipe_from_dict(reconstruction(inputs, take_over={"pattern_of": "prun"}), name="small")
+
+
+def test_the_recipes_shrink(tmp_path):
+    for name in ("reconstruct_minilm", "prune_ofa_reconstruct_minilm"):
+        small = shrink(load_recipe(name)).stages["prune"]
+        assert small.examples == 32 and small.kind == "reconstruct"
+        assert json.dumps(small.rules) == '{"encoder_.*": 0.9}'
