@@ -1,7 +1,7 @@
 """Compare methods: run a plan of methods x tasks x sparsities x seeds, and write its table.
 
     compare_methods.py --plan=configs/comparisons/methods.yaml --out=DIR
-    [--markdown=docs/results.md] [--only=PATTERN]... [--list] [--table] [--tiny]
+    [--markdown=docs/results.md] [--only=PATTERN]... [--seeds_at_once=2] [--list] [--table] [--tiny]
 
 The same command again skips what is done, resumes what was killed and tries again what failed.
 Stages that recipes have in common are run once.
@@ -22,6 +22,9 @@ _MARKDOWN = flags.DEFINE_string(
 )
 _ONLY = flags.DEFINE_multi_string(
     "only", [], "run only what is named like this, e.g. 'gmp-*-0.9-*'; may be repeated"
+)
+_SEEDS_AT_ONCE = flags.DEFINE_integer(
+    "seeds_at_once", 1, "run so many seeds side by side, each with its share of the cores", 1
 )
 _LIST = flags.DEFINE_boolean("list", False, "only list the names of the runs")
 _TABLE = flags.DEFINE_boolean("table", False, "only write the table of what is done")
@@ -61,7 +64,7 @@ def main(argv: list[str]) -> None:
             write_between_markers(Path(_MARKDOWN.value), path.stem, table)
 
     if not _TABLE.value:
-        run_experiments(chosen, out, after=write_table)
+        run_experiments(chosen, out, seeds_at_once=_SEEDS_AT_ONCE.value, after=write_table)
     write_table()
     print(f"\n{(out / 'results.md').read_text(encoding='utf-8')}\nTable: {out / 'results.md'}")
 

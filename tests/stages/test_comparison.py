@@ -107,7 +107,7 @@ def folders(compared, method):
     out, runs, _ = compared[method]
     run = next(run for run in runs if run.method == method)
     found = {}
-    for path in (out / "runs").glob("*/result.json"):
+    for path in (out / "runs").glob("seed1/*/result.json"):
         result = json.loads(path.read_text())
         stage = run.recipe.stages.get(result["stage"])
         if stage and result["config"]["stage"] == json.loads(json.dumps(to_dict(stage))):
@@ -156,7 +156,7 @@ def test_sparsebert_learns_from_copies_and_inner_layers(compared):
     lines = metrics(stages["prune"])
     assert {"loss_soft", "loss_hidden", "loss_attention"} <= set(lines[0])
     assert "loss_hard" not in lines[0]
-    assert {line["learning_rate"] for line in lines} == {2e-4}
+    assert {line["learning_rate"] for line in lines} == {5e-4}
     figures = json.loads((stages["prune"] / "result.json").read_text())["figures"]
     assert figures["train_examples"] == 90 * 3  # each example has a word to replace
     assert len(list(stages["prune"].parent.glob("augmented-*.npz"))) == 1
@@ -178,21 +178,37 @@ def test_stages_in_common_are_run_once(compared, method):
     pruning = [run for run in runs if "prune" in run.recipe.stages]
     counts = {"task_teacher": 1, "prune": len(pruning), "[0-9]_teacher": int(method != "gmp")}
     for stage, count in counts.items():
-        assert len(list((out / "runs").glob(f"*{stage}-*"))) == count, stage
+        assert len(list((out / "runs" / "seed1").glob(f"*{stage}-*"))) == count, stage
     assert len(pruning) >= 4
 
 
 def test_a_second_time_nothing_is_run(compared):
     out, runs, outcomes = compared["gmp"]
-    before = {path: path.stat().st_mtime_ns for path in (out / "runs").glob("*/result.json")}
+    before = {path: path.stat().st_mtime_ns for path in (out / "runs").glob("seed1/*/result.json")}
     again = run_experiments(runs[:2], out)
     assert again == [outcomes[run.method] for run in runs[:2]]
-    after = {path: path.stat().st_mtime_ns for path in (out / "runs").glob("*/result.json")}
+    after = {path: path.stat().st_mtime_ns for path in (out / "runs").glob("seed1/*/result.json")}
     assert before == after
     assert known_outcomes(runs, out) == list(outcomes.values())
     # An outcome of other settings does not count.
     changed = [replace(run, recipe=with_sparsity(run.recipe, 0.5)) for run in runs[1:]]
     assert {outcome.value for outcome in known_outcomes(changed, out)} == {None}
+
+
+def test_seeds_are_run_side_by_side(compared, inputs, tmp_path, capsys):
+    """With the outcomes in the order of the runs, whichever ends first."""
+    path = write_plan(tmp_path / "plan.yaml", inputs, ["dense", "one_shot"], seeds=[1, 2])
+    runs = experiments(load_plan(path), tmp_path)
+    outcomes = run_experiments(runs, tmp_path / "out", seeds_at_once=2)
+    assert [(o.method, o.seed) for o in outcomes] == [(run.method, run.seed) for run in runs]
+    assert not any(outcome.error for outcome in outcomes)
+    # A seed's figures do not depend on what runs beside it.
+    assert outcomes[0].value == compared["dense"][2]["dense"].value
+    for seed in (1, 2):
+        assert len(list((tmp_path / "out" / "runs" / f"seed{seed}").glob("*/result.json"))) == 2
+    assert [line.split("]")[0] for line in capsys.readouterr().out.splitlines()] == [
+        f"[{number}/4" for number in range(1, 5)
+    ]
 
 
 def test_what_is_learned_from_corpus_files_serves_all_tasks(inputs, tmp_path):

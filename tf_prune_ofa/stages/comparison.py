@@ -1,9 +1,9 @@
 """Comparison: methods x tasks x sparsities x seeds, each a recipe, with shared stages run once.
 
-All runs of a comparison share one run folder, where a stage of equal settings and inputs is found
-again whatever recipe asks for it (`runner`): a task's dense teacher is trained once for all
-methods, and what is learned from corpus files once for all tasks. Running a plan again skips what
-is done and resumes what was killed.
+All runs of a seed share one run folder, where a stage of equal settings and inputs is found again
+whatever recipe asks for it (`runner`): a task's dense teacher is trained once for all methods, and
+what is learned from corpus files once for all tasks. Seeds have no stage in common, so several can
+be run at a time. Running a plan again skips what is done and resumes what was killed.
 
 Each run is a process of its own, so that one that fails, or is killed for its memory, does not take
 the others with it.
@@ -19,6 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ import yaml
 from tf_prune_ofa.config import (
     PruneSettings,
     Recipe,
+    ReconstructSettings,
     RuleSettings,
     digest,
     load_recipe,
@@ -184,6 +186,9 @@ def with_sparsity(recipe: Recipe, sparsity: float) -> Recipe:
 
     stages = {}
     for name, stage in recipe.stages.items():
+        if isinstance(stage, ReconstructSettings):
+            rules = {key: changed(rule) for key, rule in stage.rules.items()}
+            stage = replace(stage, rules=rules)
         if isinstance(stage, PruneSettings):
             rules = {key: changed(rule) for key, rule in stage.sparsity.rules.items()}
             initial = min(stage.sparsity.initial, sparsity)
@@ -196,27 +201,51 @@ def run_experiments(
     chosen: Sequence[Experiment],
     folder: Path,
     *,
+    seeds_at_once: int = 1,
     after: Callable[[list[Outcome]], None] = lambda outcomes: None,
 ) -> list[Outcome]:
-    """Run them one after the other; return what each came to.
+    """Run them, those of a seed one after the other; return what each came to, in their order.
 
     Args:
         chosen: the runs.
-        folder: for the shared run folder, a log and an outcome of each run.
+        folder: for a run folder of each seed, a log and an outcome of each run.
+        seeds_at_once: how many seeds are run side by side, each with its share of the cores. Small
+            batches use one core better than two.
         after: called after each run with the outcomes so far.
     """
     for name in (RUNS_FOLDER, LOGS_FOLDER, OUTCOMES_FOLDER):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    outcomes = []
-    for number, one in enumerate(chosen, start=1):
-        began = time.perf_counter()
-        outcome = _run(one, folder)
-        outcomes.append(outcome)
-        result = outcome.error or f"{outcome.metric} {outcome.value:.4f}"
-        seconds = time.perf_counter() - began
-        print(f"[{number}/{len(chosen)}] {one.name}: {result} ({seconds:.0f} s)", flush=True)
-        after(outcomes)
-    return outcomes
+    seeds = list(dict.fromkeys(one.seed for one in chosen))
+    at_once = min(seeds_at_once, len(seeds))
+    # Left to TensorFlow where one seed has the machine to itself.
+    threads = max(1, len(os.sched_getaffinity(0)) // at_once) if at_once > 1 else 0
+    outcomes: dict[str, Outcome] = {}
+    lock, stop = threading.Lock(), threading.Event()
+
+    def run_seed(seed: int) -> None:
+        for one in (one for one in chosen if one.seed == seed):
+            if stop.is_set():
+                return
+            began = time.perf_counter()
+            outcome = _run(one, folder, threads, stop)
+            if outcome is None:
+                return
+            seconds = time.perf_counter() - began
+            result = outcome.error or f"{outcome.metric} {outcome.value:.4f}"
+            with lock:
+                outcomes[one.name] = outcome
+                count = f"[{len(outcomes)}/{len(chosen)}]"
+                print(f"{count} {one.name}: {result} ({seconds:.0f} s)", flush=True)
+                after(list(outcomes.values()))
+
+    with ThreadPoolExecutor(max(1, at_once)) as pool:
+        running = [pool.submit(run_seed, seed) for seed in seeds]
+        try:
+            for done in as_completed(running):
+                done.result()
+        finally:  # of a comparison that is interrupted; otherwise all have ended
+            stop.set()
+    return [outcomes[one.name] for one in chosen]
 
 
 def known_outcomes(all_experiments: Sequence[Experiment], folder: Path) -> list[Outcome]:
@@ -253,7 +282,8 @@ def _recipe(
 def _at_sparsities(
     recipe: Recipe, sparsities: Sequence[float]
 ) -> Iterator[tuple[float | None, Recipe]]:
-    if not any(isinstance(stage, PruneSettings) for stage in recipe.stages.values()):
+    prunes = (PruneSettings, ReconstructSettings)
+    if not any(isinstance(stage, prunes) for stage in recipe.stages.values()):
         yield None, recipe
         return
     for sparsity in sparsities:
@@ -280,18 +310,22 @@ def _read_outcome(experiment: Experiment, folder: Path) -> Outcome | None:
     return outcome if outcome.recipe == digest(experiment.recipe) else None
 
 
-def _run(experiment: Experiment, folder: Path) -> Outcome:
+def _run(
+    experiment: Experiment, folder: Path, threads: int, stop: threading.Event
+) -> Outcome | None:
+    """Run in a process of its own; return None if it was stopped before its end."""
     path = _outcome_file(experiment, folder)
     path.unlink(missing_ok=True)
     # From a server that has imported TensorFlow: a run starts at once, in a process of its own.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([f"{__package__}.runner", f"{__package__}.prune"])
-    process = context.Process(target=_main, args=(experiment, folder))
+    process = context.Process(target=_main, args=(experiment, folder, threads))
     process.start()
-    try:
-        process.join()
-    finally:
-        process.kill()  # of a comparison that is interrupted; otherwise it has ended
+    while process.is_alive() and not stop.is_set():
+        process.join(timeout=1.0)
+    if process.is_alive():
+        process.kill()
+        return None
     outcome = _read_outcome(experiment, folder)
     if outcome is None:
         log = folder / LOGS_FOLDER / f"{experiment.name}.log"
@@ -301,15 +335,18 @@ def _run(experiment: Experiment, folder: Path) -> Outcome:
     return outcome
 
 
-def _main(experiment: Experiment, folder: Path) -> None:
-    """Run in a process of its own: write the log and the outcome."""
+def _main(experiment: Experiment, folder: Path, threads: int) -> None:
+    """Run in a process of its own, with so many threads (0: TensorFlow's choice).
+
+    Writes the log and the outcome.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     log = folder / LOGS_FOLDER / f"{experiment.name}.log"
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     try:
-        outcome = _run_here(experiment, folder)
+        outcome = _run_here(experiment, folder, threads)
     except UserError as error:
         outcome = _outcome_of(experiment, error=str(error))
     except Exception as error:
@@ -319,10 +356,15 @@ def _main(experiment: Experiment, folder: Path) -> None:
     write_json(_outcome_file(experiment, folder), asdict(outcome))
 
 
-def _run_here(experiment: Experiment, folder: Path) -> Outcome:
+def _run_here(experiment: Experiment, folder: Path, threads: int) -> Outcome:
+    from tf_prune_ofa.keras_compat import tf
     from tf_prune_ofa.stages.runner import run_recipe
 
-    results = run_recipe(experiment.recipe, folder / RUNS_FOLDER)
+    if threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    run_dir = folder / RUNS_FOLDER / f"seed{experiment.seed}"
+    results = run_recipe(experiment.recipe, run_dir)
     trained = [result for result in results.values() if "main_metric" in result.figures]
     if not trained:
         raise UserError(f"{experiment.name}: the recipe ends without a model of the task")
