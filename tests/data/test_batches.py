@@ -181,3 +181,10 @@ def test_batches_are_made_while_the_step_runs():
     while len(made) < 8 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert len(made) >= 8
+
+
+def test_no_tuning_thread_holds_up_the_end_of_a_run():
+    """Where it runs, deleting the iterator waits until it wakes up: up to a minute."""
+    dataset = to_dataset(lambda step: {"x": np.full([2], step)}, 0, 3)
+    assert dataset.options().autotune.enabled is False
+    assert [batch["x"].numpy().tolist() for batch in dataset] == [[0, 0], [1, 1], [2, 2]]

@@ -301,6 +301,12 @@ def test_names_and_order(inputs, tmp_path):
     prune = runs[1].recipe.stages["prune"]
     assert isinstance(prune, PruneSettings) and prune.sparsity.rules == {"encoder_.*": 0.5}
     assert runs[1].recipe.seed == 0 and prune.length == f"{STEPS} steps"
+    data = yaml.safe_load(path.read_text())
+    data["methods"]["gmp"]["last"] = "task_teacher"
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    cut = experiments(load_plan(path), tmp_path)[1]
+    # Nothing is left that prunes.
+    assert list(cut.recipe.stages) == ["task_teacher"] and cut.sparsity is None
 
 
 @pytest.mark.parametrize(

@@ -193,4 +193,9 @@ def to_dataset(
 
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     steps = max(total_steps - start_step, 0)
-    return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(prefetch)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(prefetch)
+    # There is nothing to tune, and the tuning thread sleeps up to a minute before it sees that the
+    # run has ended, which the end of the run waits for.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)

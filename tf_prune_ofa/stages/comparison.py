@@ -34,6 +34,7 @@ from tf_prune_ofa.config import (
     digest,
     load_recipe,
     settings_of,
+    truncate,
 )
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
@@ -51,10 +52,12 @@ class MethodChoice:
         set: overrides, as for `config.load_recipe`.
         sparsities: instead of the plan's.
         tasks: of the plan's, those that it is run on; empty means all.
+        last: stage that the recipe is cut off after; "" for all of it.
     """
 
     recipe: str
     set: tuple[str, ...] = ()
+    last: str = ""
     sparsities: tuple[float, ...] = ()
     tasks: tuple[str, ...] = ()
 
@@ -276,7 +279,8 @@ def _recipe(
         *chosen_task.set,
         *method.set,
     ]
-    return load_recipe(find(method.recipe), overrides, tiny=tiny)
+    recipe = load_recipe(find(method.recipe), overrides, tiny=tiny)
+    return truncate(recipe, method.last) if method.last else recipe
 
 
 def _at_sparsities(
