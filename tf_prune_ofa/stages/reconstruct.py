@@ -109,6 +109,7 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     )
     job.save(sparse)
     figures = job.figures(sparse) if job.has_task_head else {}
+    figures.pop("steps", None)  # nothing was trained
     return (
         figures
         | {"examples": job.batches * settings.batch_size, "reconstruction_errors": errors}
