@@ -239,6 +239,16 @@ def test_the_head_is_the_start_s_or_the_teacher_s(finished, inputs, tmp_path, he
             np.testing.assert_array_equal(value, started[name])
 
 
+def test_quantization_takes_the_head_of_its_teacher_too(finished, inputs, tmp_path):
+    """It loads its start as a model that is not trained; the setting counts all the same."""
+    _, run_dir = finished
+    results = results_of(run_dir, "transfer", "task_teacher")
+    job = job_of(recipe(inputs, quantize={"head": "teacher"}), "quantize", tmp_path, results)
+    found = parameters(job.load("transfer", is_trained=False))
+    taught = huggingface.read_weights(results["task_teacher"].model_folder)
+    np.testing.assert_array_equal(found["classifier/kernel"], taught["classifier/kernel"])
+
+
 def test_a_head_of_a_teacher_from_elsewhere_is_refused(inputs, tmp_path):
     changes = {"head": "teacher", "teacher": str(inputs / "encoder"), "start": "model"}
     job = job_of(recipe(inputs, **only("transfer"), transfer=changes), "transfer", tmp_path)

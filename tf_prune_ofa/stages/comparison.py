@@ -40,6 +40,7 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
 from tf_prune_ofa.report.comparison import Outcome
 
+Rules = dict[str, float | RuleSettings]
 RUNS_FOLDER, LOGS_FOLDER, OUTCOMES_FOLDER = "runs", "logs", "outcomes"
 
 
@@ -187,13 +188,15 @@ def with_sparsity(recipe: Recipe, sparsity: float) -> Recipe:
             return replace(rule, sparsity=changed(rule.sparsity))
         return sparsity if rule > 0 else rule
 
+    def changed_all(rules: Rules) -> Rules:
+        return {key: changed(rule) for key, rule in rules.items()}
+
     stages = {}
     for name, stage in recipe.stages.items():
         if isinstance(stage, ReconstructSettings):
-            rules = {key: changed(rule) for key, rule in stage.rules.items()}
-            stage = replace(stage, rules=rules)
+            stage = replace(stage, rules=changed_all(stage.rules))
         if isinstance(stage, PruneSettings):
-            rules = {key: changed(rule) for key, rule in stage.sparsity.rules.items()}
+            rules = changed_all(stage.sparsity.rules)
             initial = min(stage.sparsity.initial, sparsity)
             stage = replace(stage, sparsity=replace(stage.sparsity, rules=rules, initial=initial))
         stages[name] = stage

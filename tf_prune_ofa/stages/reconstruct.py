@@ -18,8 +18,7 @@ from tqdm import tqdm
 from tf_prune_ofa.config import ReconstructSettings, TrainSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras, tf
-from tf_prune_ofa.models import bert, huggingface
-from tf_prune_ofa.models.tensor_names import head_of
+from tf_prune_ofa.models import bert
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks, save_masks
 from tf_prune_ofa.pruning.plan import Pool, plan_pools
 from tf_prune_ofa.pruning.reconstruction import Choose, Moments, reconstruct
@@ -59,9 +58,9 @@ class _Job(TrainingJob):
         )
         self.batches = batches
         result = context.results.get(settings.start)
-        names = huggingface.read_weights(result.model_folder) if result else ()
-        self.has_task_head = not self.is_mlm and bool(
-            {head_of(name) for name in names} & {"classifier", "span"}
+        # What was judged on the task has its head.
+        self.has_task_head = (
+            not self.is_mlm and result is not None and "main_metric" in result.figures
         )
 
     @property
@@ -75,7 +74,7 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     job = _Job(settings, context)
     dense = job.load(settings.start, is_trained=False)
     sparse = job.load(settings.start, is_trained=False)
-    pools: tuple[Pool, ...] = ()
+    pools: dict[str, Pool] = {}
     masks: Masks = {}
     if settings.pattern_of:
         masks = _masks_of(settings, context)
@@ -84,10 +83,12 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     errors = {}
     batches = job.calibration_inputs(job.batches)
     layers = job.workspace.encoder.num_layers
-    progress = tqdm(_layer_inputs(dense, sparse, layers, batches), context.name, 4 * layers)
+    progress = tqdm(
+        _layer_inputs(dense, sparse, layers, batches), context.name, len(POINTS) * layers
+    )
     for names, moments in progress:
         for name in names:
-            pool = next((pool for pool in pools if name in pool.layers), None)
+            pool = pools.get(name)
             if pool is None and name not in masks:
                 continue
             weights = [bert.parameters(dense)[f"{name}/{part}"] for part in ("kernel", "bias")]
@@ -131,8 +132,8 @@ def _masks_of(settings: ReconstructSettings, context: Context) -> Masks:
     return masks
 
 
-def _pools(settings: ReconstructSettings, model: keras.Model, heads: int) -> tuple[Pool, ...]:
-    """Return what is pruned; a step of its schedules is a round.
+def _pools(settings: ReconstructSettings, model: keras.Model, heads: int) -> dict[str, Pool]:
+    """Return what is pruned by layer name; a step of the schedules is a round.
 
     Raises:
         UserError: a layer outside the encoder, or a pattern that joins layers.
@@ -154,7 +155,7 @@ def _pools(settings: ReconstructSettings, model: keras.Model, heads: int) -> tup
                 f"a reconstruction prunes layers of the encoder only, not {pool.layers[0]}; change "
                 "the rules"
             )
-    return pools
+    return {pool.layers[0]: pool for pool in pools}
 
 
 def _chooser(pool: Pool, name: str) -> Choose:

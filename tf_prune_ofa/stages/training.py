@@ -100,7 +100,8 @@ class TrainingJob:
             weights = self.workspace.source.read_weights()
         else:
             return model
-        if is_trained and self.settings.head == "teacher":
+        # Where start and teacher are one stage, so are their heads.
+        if self.settings.head == "teacher" and start == self.settings.start:
             weights = self._with_head_of_teacher(weights)
         report = assign_weights(model, weights, folder, new_heads=HEADS)
         if "classifier" in report.new and self.workspace.num_labels == 1:
