@@ -330,6 +330,7 @@ class ReconstructSettings:
         batch_size: examples that are computed at a time.
         rules: as `SparsitySettings.rules`, of layers inside the encoder.
         pattern: as `SparsitySettings.pattern`, of one layer by itself.
+        plugins: as `SparsitySettings.plugins`.
         rounds: in which the sparsity is reached; what a weight costs is computed anew in each.
         power: of the rounds' sparsities; 3 is cubic.
         damping: how much weights are held at their dense values, as a share of the mean square of
@@ -344,6 +345,7 @@ class ReconstructSettings:
     batch_size: int = 32
     rules: dict[str, float | RuleSettings] = field(default_factory=lambda: {"encoder_.*": 0.9})
     pattern: str = "unstructured"
+    plugins: tuple[str, ...] = ()
     rounds: int = 4
     power: float = 3.0
     damping: float = 0.01
@@ -876,6 +878,11 @@ def references(stage: StageSettings) -> dict[str, str]:
     names = {key: getattr(stage, key, "") for key in ("start", "teacher", "pattern_of")}
     names["augment.model"] = augment.model if augment else ""
     return {key: name for key, name in names.items() if name}
+
+
+def plugins_of(stage: StageSettings) -> tuple[str, ...]:
+    """Return the names of the plugins that a stage loads."""
+    return getattr(getattr(stage, "sparsity", stage), "plugins", ())
 
 
 def is_model_name(name: str) -> bool:

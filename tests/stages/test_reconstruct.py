@@ -1,10 +1,21 @@
 """Pruning without training: pattern, weights, and what the stages after it make of them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_runs import only, recipe, run, run_well, stage_folder
+from small_runs import (
+    BERT,
+    only,
+    recipe,
+    results,
+    run,
+    run_well,
+    stage_folder,
+    start,
+    write_inputs,
+)
 
 from tf_prune_ofa.config import load_recipe, recipe_from_dict, shrink
 from tf_prune_ofa.keras_compat import keras
@@ -138,11 +149,9 @@ def test_inputs_of_layers_are_those_inside_the_whole_model(inputs):
     for kernel in bert.dense_kernels(sparse).values():
         kernel.assign(kernel * 0.9)
     batches = job.calibration_inputs(3)
-    found = list(reconstruct._layer_inputs(dense, sparse, 1, batches))
-    assert [names for names, _ in found] == [
-        [f"encoder_00/{name}" for name in names] for _, names in reconstruct.POINTS
-    ]
-    for (point, _), (_, moments) in zip(reconstruct.POINTS, found, strict=True):
+    layered = reconstruct._Inputs(dense, sparse, batches)
+    for point, _ in reconstruct.POINTS:
+        moments = layered.moments(f"encoder_00/{point}")
         expected = Moments(len(moments.sparse) - 1)
         parts = [
             keras.Model(model.input, model.get_layer(f"encoder_00/{point}").output)
@@ -156,6 +165,72 @@ def test_inputs_of_layers_are_those_inside_the_whole_model(inputs):
         for name in ("sparse", "cross", "dense"):
             ours, theirs = getattr(moments, name), getattr(expected, name)
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def three_layers(folder):
+    """A reconstruction of an encoder with three layers."""
+    write_inputs(folder, replace(BERT, num_layers=3))
+    data = recipe(folder, **only())
+    return {**data, "stages": {"prune": {**SETTINGS, "objective": "mlm"}}}
+
+
+def test_a_killed_run_goes_on_after_the_last_layer_that_was_done(tmp_path):
+    data = three_layers(tmp_path)
+    run_well(data, tmp_path / "whole")
+    for layer in (0, 1):
+        started = start(data, tmp_path / "killed")
+        done = f"*_prune-*/checkpoint/encoder_{layer:02d}.npz"
+        assert started.kill_when(lambda done=done: list((tmp_path / "killed").glob(done)))
+    first = next((tmp_path / "killed").glob("*/checkpoint/encoder_00.npz"))
+    before = first.stat().st_mtime_ns
+    assert start(data, tmp_path / "killed").kill_when(
+        lambda: stage_folder(tmp_path / "killed", "prune").joinpath("model").exists()
+    )
+    assert first.stat().st_mtime_ns == before
+    run_well(data, tmp_path / "killed")
+    whole, killed = (stage_folder(tmp_path / name, "prune") for name in ("whole", "killed"))
+    for name in ("model/model.safetensors", "masks.npz"):
+        assert (whole / name).read_bytes() == (killed / name).read_bytes(), name
+    figures = [results(tmp_path / name)["prune"]["figures"] for name in ("whole", "killed")]
+    assert figures[0] == figures[1]
+    assert not (killed / "checkpoint").exists()
+
+
+def test_a_damaged_file_of_a_layer_is_refused(tmp_path):
+    data = three_layers(tmp_path)
+    assert start(data, tmp_path / "run").kill_when(
+        lambda: list((tmp_path / "run").glob("*/checkpoint/encoder_00.npz"))
+    )
+    [path] = (tmp_path / "run").glob("*/checkpoint/encoder_00.npz")
+    path.write_bytes(path.read_bytes()[:-40])
+    code, output = run(data, tmp_path / "run")
+    assert code == 1 and "encoder_00.npz is damaged" in output and "delete it" in output
+
+
+def test_a_pattern_of_a_plugin_and_another_one_of_the_same_name(inputs, tmp_path):
+    """A stage runs again when the plugin's file changes, and only then."""
+    plugin = tmp_path / "mine.py"
+    text = (
+        "import numpy as np\n"
+        "from tf_prune_ofa.pruning.patterns import register_pattern\n"
+        "register_pattern('mine', lambda outputs, inputs: "
+        "np.arange(outputs)[:, None] // {} + np.zeros((1, inputs), int))\n"
+    )
+    data = recipe(inputs, **only())
+    data["stages"] = {"prune": {**SETTINGS, "objective": "mlm", "pattern": "mine",
+                                "plugins": [str(plugin)], "rules": {".*/query": 0.5}}}  # fmt: skip
+    for outputs, folders in ((1, 1), (4, 2), (4, 2)):
+        plugin.write_text(text.format(outputs))
+        code, output = run(data, tmp_path / "run")
+        assert code == 0, output
+        found = {path.parent for path in (tmp_path / "run").glob("*_prune-*/result.json")}
+        assert len(found) == folders
+    seen = set()
+    for folder in found:
+        [mask] = load_masks(folder / "masks.npz").values()
+        assert mask.mean() == 0.5 and np.all(mask.all(0) | ~mask.any(0))
+        seen.add(bool(np.all(np.diff(mask[0].reshape(-1, 4).astype(int)) == 0)))
+    assert seen == {False, True}
 
 
 @pytest.mark.parametrize(

@@ -18,19 +18,38 @@ def load_plugins(names: Iterable[str]) -> None:
         UserError: there is no such module or file. What a plugin itself raises is not caught.
     """
     for name in names:
+        path = plugin_file(name)
         if name.endswith(".py"):
-            _load_file(Path(name).resolve())
-        elif importlib.util.find_spec(name.partition(".")[0]) is None:
-            raise UserError(
-                f"there is no plugin module '{name}'; install it, or give the path of a .py file"
-            )
+            _load_file(path)
         else:
             importlib.import_module(name)
 
 
+def plugin_file(name: str) -> Path:
+    """Return the file of a plugin: what a stage that uses it depends on.
+
+    Raises:
+        UserError: there is no such module or file.
+    """
+    if name.endswith(".py"):
+        path = Path(name).resolve()
+        if not path.is_file():
+            raise UserError(
+                f"there is no plugin file {path}; relative paths begin where you started"
+            )
+        return path
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # of a package that it should lie in
+        spec = None
+    if spec is None or spec.origin is None:
+        raise UserError(
+            f"there is no plugin module '{name}'; install it, or give the path of a .py file"
+        )
+    return Path(spec.origin)
+
+
 def _load_file(path: Path) -> None:
-    if not path.is_file():
-        raise UserError(f"there is no plugin file {path}; relative paths begin where you started")
     name = f"tf_prune_ofa_plugin:{path}"
     if name in sys.modules:
         return

@@ -9,7 +9,10 @@ teacher.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,16 +20,19 @@ from tqdm import tqdm
 
 from tf_prune_ofa.config import ReconstructSettings, TrainSettings
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.files import require_writable_dir, write_arrays
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks, save_masks
 from tf_prune_ofa.pruning.plan import Pool, plan_pools
-from tf_prune_ofa.pruning.reconstruction import Choose, Moments, reconstruct
+from tf_prune_ofa.pruning.plugins import load_plugins
+from tf_prune_ofa.pruning.reconstruction import Choose, Moments, Reconstruction, reconstruct
 from tf_prune_ofa.pruning.rules import layer_rules
 from tf_prune_ofa.schedules import SparsitySchedule
 from tf_prune_ofa.stages.context import MASKS_FILE, Context
 from tf_prune_ofa.stages.prune import sparsity_figures
 from tf_prune_ofa.stages.training import TrainingJob
+from tf_prune_ofa.train.fit import CHECKPOINT_FOLDER
 
 # In an encoder layer, in the order of computing: where inputs are read, and the layers they go to.
 POINTS = (
@@ -36,6 +42,7 @@ POINTS = (
     ("ffn/activation", ("ffn/output",)),
 )
 EMBEDDINGS = "embeddings/norm"  # whose output goes into the first layer
+PARTS = ("kernel", "bias")
 # Words that are masked as for training would not be seen as they are later on.
 UNMASKED = 1e-6
 
@@ -72,50 +79,64 @@ class _Job(TrainingJob):
 def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     """Prune, or compute the weights of a pattern; write masks and model; return figures."""
     job = _Job(settings, context)
+    load_plugins(settings.plugins)
     dense = job.load(settings.start, is_trained=False)
     sparse = job.load(settings.start, is_trained=False)
     pools: dict[str, Pool] = {}
-    masks: Masks = {}
+    given: Masks = {}
     if settings.pattern_of:
-        masks = _masks_of(settings, context)
+        given = _masks_of(settings, context)
     else:
         pools = _pools(settings, dense, job.workspace.encoder.num_heads)
-    errors = {}
-    batches = job.calibration_inputs(job.batches)
-    layers = job.workspace.encoder.num_layers
-    progress = tqdm(
-        _layer_inputs(dense, sparse, layers, batches), context.name, len(POINTS) * layers
-    )
-    for names, moments in progress:
-        for name in names:
-            pool = pools.get(name)
-            if pool is None and name not in masks:
-                continue
-            weights = [bert.parameters(dense)[f"{name}/{part}"] for part in ("kernel", "bias")]
-            found = reconstruct(
-                *(weight.numpy() for weight in weights),
-                moments,
-                None if pool is None else _chooser(pool, name),
-                mask=masks.get(name),
-                rounds=settings.rounds,
-                damping=settings.damping,
-            )
-            for part in ("kernel", "bias"):
-                bert.parameters(sparse)[f"{name}/{part}"].assign(getattr(found, part))
-            masks[name], errors[name] = found.mask, found.error
-    kernels = bert.dense_kernels(sparse)
-    assert_zeros(kernels, masks, where="the reconstructed model")
-    save_masks(
-        context.folder / MASKS_FILE, {name: masks[name] for name in kernels if name in masks}
-    )
+
+    def reconstructed(name: str, moments: Moments) -> Reconstruction:
+        kernel, bias = (variable.numpy() for variable in _variables(dense, name))
+        return reconstruct(
+            kernel,
+            bias,
+            moments,
+            _chooser(pools[name], name) if name in pools else None,
+            mask=given.get(name),
+            rounds=settings.rounds,
+            damping=settings.damping,
+        )
+
+    found: dict[str, Reconstruction] = {}
+    inputs = _Inputs(dense, sparse, job.calibration_inputs(job.batches))
+    layers = [f"encoder_{index:02d}" for index in range(job.workspace.encoder.num_layers)]
+    with tqdm(desc=context.name, total=len(POINTS) * len(layers)) as progress:
+        for layer in layers:
+            path = context.folder / CHECKPOINT_FOLDER / f"{layer}.npz"
+            of_layer = _read_checkpoint(path) if path.exists() else {}
+            for point, names in POINTS:
+                names = [f"{layer}/{name}" for name in names]
+                names = [name for name in names if name in pools or name in given]
+                if not set(names) <= set(of_layer):
+                    moments = inputs.moments(f"{layer}/{point}")
+                    of_layer |= {name: reconstructed(name, moments) for name in names}
+                for name in names:
+                    for variable, part in zip(_variables(sparse, name), PARTS, strict=True):
+                        variable.assign(getattr(of_layer[name], part))
+                progress.update()
+            if not path.exists():
+                _write_checkpoint(path, of_layer)
+            found |= of_layer
+            inputs.ascend(f"{layer}/ffn/norm")
+    masks = {name: one.mask for name, one in found.items()}
+    assert_zeros(bert.dense_kernels(sparse), masks, where="the reconstructed model")
+    save_masks(context.folder / MASKS_FILE, masks)
     job.save(sparse)
     figures = job.figures(sparse) if job.has_task_head else {}
     figures.pop("steps", None)  # nothing was trained
-    return (
-        figures
-        | {"examples": job.batches * settings.batch_size, "reconstruction_errors": errors}
-        | sparsity_figures(sparse, masks)
-    )
+    figures |= {
+        "examples": job.batches * settings.batch_size,
+        "reconstruction_errors": {name: one.error for name, one in found.items()},
+    }
+    return figures | sparsity_figures(sparse, masks)
+
+
+def _variables(model: keras.Model, layer: str) -> list[tf.Variable]:
+    return [bert.parameters(model)[f"{layer}/{part}"] for part in PARTS]
 
 
 def _masks_of(settings: ReconstructSettings, context: Context) -> Masks:
@@ -165,37 +186,66 @@ def _chooser(pool: Pool, name: str) -> Choose:
     return choose
 
 
-def _layer_inputs(
-    dense: keras.Model, sparse: keras.Model, layers: int, batches: Sequence[dict[str, np.ndarray]]
-) -> Iterator[tuple[list[str], Moments]]:
-    """Yield the names of layers with common inputs, and the moments of these inputs.
+# What a killed run goes on from: a file for each encoder layer that is done
 
-    What is yielded must be assigned to `sparse` before the next is asked for. Of each model only
-    the hidden states below the present layer are kept, and no layer is computed from further down.
+
+def _write_checkpoint(path: Path, found: Mapping[str, Reconstruction]) -> None:
+    require_writable_dir(path.parent)
+    arrays = {
+        f"{name}/{key}": value for name, one in found.items() for key, value in asdict(one).items()
+    }
+    write_arrays(path, arrays)
+
+
+def _read_checkpoint(path: Path) -> dict[str, Reconstruction]:
+    try:
+        with np.load(path) as file:
+            names = dict.fromkeys(key.rpartition("/")[0] for key in file.files)
+            keys = [field.name for field in fields(Reconstruction)]
+            found = {name: {key: file[f"{name}/{key}"] for key in keys} for name in names}
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it to compute it again") from error
+    return {
+        name: Reconstruction(**{**values, "error": float(values["error"])})
+        for name, values in found.items()
+    }
+
+
+class _Inputs:
+    """Inputs of layers in both models, from the bottom up.
+
+    Of each model only the hidden states below the present encoder layer are kept, and no layer is
+    computed from further down. A layer's weights must be in `sparse` before inputs above it are
+    asked for.
     """
-    masks = [batch["input_mask"] for batch in batches]
-    # [B, S, H] of each batch, of the sparse model and of the dense one.
-    states = [_embeddings(model, batches) for model in (sparse, dense)]
-    below = EMBEDDINGS
-    for index in range(layers):
-        layer = f"encoder_{index:02d}"
-        for point, names in POINTS:
-            compute = [_part(model, below, f"{layer}/{point}") for model in (sparse, dense)]
-            moments = Moments(dense.get_layer(f"{layer}/{point}").output.shape[-1])
-            for mask, *of_batch in zip(masks, *states, strict=True):
-                x, z = (
-                    call(state, mask)[mask > 0]
-                    for call, state in zip(compute, of_batch, strict=True)
-                )
-                moments.add(x, z)
-            yield [f"{layer}/{name}" for name in names], moments
-        above = f"{layer}/ffn/norm"
-        compute = [_part(model, below, above) for model in (sparse, dense)]
-        states = [
-            [call(state, mask) for state, mask in zip(own, masks, strict=True)]
-            for call, own in zip(compute, states, strict=True)
+
+    def __init__(
+        self, dense: keras.Model, sparse: keras.Model, batches: Sequence[dict[str, np.ndarray]]
+    ) -> None:
+        self._models = (sparse, dense)
+        self._masks = [batch["input_mask"] for batch in batches]
+        # [B, S, H] of each batch, of the sparse model and of the dense one.
+        self._states = [_embeddings(model, batches) for model in self._models]
+        self._below = EMBEDDINGS
+
+    def moments(self, point: str) -> Moments:
+        """Return the moments of the outputs of a layer, over all tokens of the batches."""
+        moments = Moments(self._models[0].get_layer(point).output.shape[-1])
+        compute = [_part(model, self._below, point) for model in self._models]
+        for mask, *states in zip(self._masks, *self._states, strict=True):
+            is_token = mask > 0
+            x, z = (call(s, mask)[is_token] for call, s in zip(compute, states, strict=True))
+            moments.add(x, z)
+        return moments
+
+    def ascend(self, above: str) -> None:
+        """Go on from the outputs of layer `above`."""
+        compute = [_part(model, self._below, above) for model in self._models]
+        self._states = [
+            [call(state, mask) for state, mask in zip(own, self._masks, strict=True)]
+            for call, own in zip(compute, self._states, strict=True)
         ]
-        below = above
+        self._below = above
 
 
 def _embeddings(model: keras.Model, batches: Sequence[dict[str, np.ndarray]]) -> list[np.ndarray]:
@@ -216,5 +266,8 @@ def _part(
     if not above.endswith(POINTS[0][0]):
         inputs.append(model.input["input_mask"])
     part = keras.Model(inputs, model.get_layer(above).output)
-    call = tf.function(lambda given: part(given, training=False), reduce_retracing=True)
-    return lambda state, mask: call([state, mask][: len(inputs)]).numpy()
+    # Of any batch size and length: traced once.
+    call = tf.function(lambda *given: part(list(given), training=False)).get_concrete_function(
+        *(tf.TensorSpec([None, None, *tensor.shape[2:]], tensor.dtype) for tensor in inputs)
+    )
+    return lambda state, mask: call(*(tf.constant(x) for x in [state, mask][: len(inputs)])).numpy()

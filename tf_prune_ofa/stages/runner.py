@@ -15,10 +15,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tf_prune_ofa.config import Recipe, StageSettings, digest, references, to_dict, truncate
+from tf_prune_ofa.config import (
+    Recipe,
+    StageSettings,
+    digest,
+    plugins_of,
+    references,
+    to_dict,
+    truncate,
+)
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import require_writable_dir, write_json
+from tf_prune_ofa.files import require_writable_dir, sha256_of, write_json
 from tf_prune_ofa.keras_compat import tf
+from tf_prune_ofa.pruning.plugins import plugin_file
 from tf_prune_ofa.stages.context import RESULT_FILE, Context, StageResult
 from tf_prune_ofa.stages.workspace import Workspace
 from tf_prune_ofa.train.fit import remove_checkpoints
@@ -154,7 +163,7 @@ def _stage_folder(run_dir: Path, number: int, name: str, stage_digest: str) -> P
 def _stage_digest(
     settings: StageSettings, workspace: Workspace, results: dict[str, StageResult]
 ) -> str:
-    """Hash of settings and inputs; the report depends on every stage before it."""
+    """Hash of settings, inputs and plugins; the report depends on every stage before it."""
     if settings.kind == "report":
         inputs = [result.digest for result in results.values()]
     else:
@@ -162,7 +171,8 @@ def _stage_digest(
     is_mlm = getattr(settings, "objective", "") == "mlm"
     learns_from_files = is_mlm and bool(workspace.recipe.task.corpus)
     data = workspace.corpus_digest if learns_from_files else workspace.digest
-    return digest([to_dict(settings), data, inputs])
+    plugins = [sha256_of(plugin_file(name)) for name in plugins_of(settings)]
+    return digest([to_dict(settings), data, inputs, *plugins])
 
 
 def _input_digest(name: str, workspace: Workspace, results: dict[str, StageResult]) -> str:

@@ -23,6 +23,8 @@ from tf_prune_ofa.train.optimizer import adamw
 
 METRICS_PER_RUN = 100  # lines of metrics.jsonl that a long run writes
 
+CHECKPOINT_FOLDER = "checkpoint"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -68,7 +70,9 @@ def fit(
     optimizer = adamw(run.schedule, distiller.trained_variables, weight_decay=run.weight_decay)
     distiller.compile(optimizer=optimizer)
     checkpoint = tf.train.Checkpoint(student=distiller.student, optimizer=optimizer)
-    manager = tf.train.CheckpointManager(checkpoint, str(run.folder / "checkpoint"), max_to_keep=2)
+    manager = tf.train.CheckpointManager(
+        checkpoint, str(run.folder / CHECKPOINT_FOLDER), max_to_keep=2
+    )
     start = restore(checkpoint, manager)
     if start < run.total_steps:
         every = max(1, run.total_steps // METRICS_PER_RUN)
@@ -99,7 +103,7 @@ def fit(
             raise UserError(
                 f"training of '{run.title}' stopped at step {int(optimizer.iterations)} of "
                 f"{run.total_steps}: the loss is no longer a finite number. Lower the learning "
-                f"rate and delete {run.folder / 'checkpoint'}"
+                f"rate and delete {run.folder / CHECKPOINT_FOLDER}"
             )
         if int(optimizer.iterations) < run.total_steps:
             raise RuntimeError(f"the batches of '{run.title}' ended before the run")
@@ -129,4 +133,4 @@ def restore(checkpoint: tf.train.Checkpoint, manager: tf.train.CheckpointManager
 
 def remove_checkpoints(folder: Path) -> None:
     """Delete a finished run's checkpoints; its result holds the weights."""
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINT_FOLDER, ignore_errors=True)
