@@ -13,7 +13,7 @@ import pytest
 import yaml
 from small_runs import metrics
 
-from tf_prune_ofa.config import PruneSettings, TrainSettings, load_recipe, to_dict
+from tf_prune_ofa.config import About, PruneSettings, TrainSettings, load_recipe, to_dict
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.pruning.lock import assert_zeros, load_masks
@@ -193,6 +193,9 @@ def test_a_second_time_nothing_is_run(compared):
     # An outcome of other settings does not count.
     changed = [replace(run, recipe=with_sparsity(run.recipe, 0.5)) for run in runs[1:]]
     assert {outcome.value for outcome in known_outcomes(changed, out)} == {None}
+    # What the recipe is called does.
+    renamed = [replace(run, recipe=replace(run.recipe, name="x", about=About("y"))) for run in runs]
+    assert known_outcomes(renamed, out) == list(outcomes.values())
 
 
 def test_seeds_are_run_side_by_side(compared, inputs, tmp_path, capsys):

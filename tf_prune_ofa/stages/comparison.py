@@ -21,12 +21,14 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tf_prune_ofa.config import (
+    About,
     PruneSettings,
     Recipe,
     ReconstructSettings,
@@ -111,6 +113,11 @@ class Experiment:
         """The run's name in logs and files."""
         share = "dense" if self.sparsity is None else f"{self.sparsity:g}"
         return f"{self.method}-{self.task}-{share}-seed{self.seed}"
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of what is run, whatever it is called."""
+        return digest(replace(self.recipe, name="", about=About()))
 
 
 def load_plan(path: Path) -> Plan:
@@ -299,22 +306,19 @@ def _at_sparsities(
 
 def _outcome_of(experiment: Experiment, **values: Any) -> Outcome:
     one = experiment
-    return Outcome(
-        one.method, one.task, one.seed, one.sparsity, recipe=digest(one.recipe), **values
-    )
+    return Outcome(one.method, one.task, one.seed, one.sparsity, recipe=one.digest, **values)
 
 
 def _outcome_file(experiment: Experiment, folder: Path) -> Path:
-    return folder / OUTCOMES_FOLDER / f"{experiment.name}.json"
+    """Return the file of a run's outcome; plans that share a folder may have runs of one name."""
+    return folder / OUTCOMES_FOLDER / f"{experiment.name}-{experiment.digest[:8]}.json"
 
 
 def _read_outcome(experiment: Experiment, folder: Path) -> Outcome | None:
     path = _outcome_file(experiment, folder)
     if not path.exists():
         return None
-    outcome = Outcome(**json.loads(path.read_text(encoding="utf-8")))
-    # One of the same name that was run with other settings does not count.
-    return outcome if outcome.recipe == digest(experiment.recipe) else None
+    return Outcome(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def _run(
