@@ -21,6 +21,7 @@ from tf_prune_ofa.models.assign import assign_weights
 from tf_prune_ofa.stages.context import Context
 from tf_prune_ofa.stages.other_models import load_other_model
 from tf_prune_ofa.stages.workspace import EncodedSplit, Workspace
+from tf_prune_ofa.train.evaluate import traced
 
 BATCH = 64
 
@@ -93,10 +94,11 @@ def _proposer(model: keras.Model, workspace: Workspace, count: int) -> Propose:
     barred[: len(is_word)][is_word] = 0.0
     has_types = "input_type_ids" in model.input_names
 
-    @tf.function(reduce_retracing=True)
     def best(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         logits = model(inputs, training=False)["mlm_logits"] + barred
         return tf.math.top_k(logits, count + 1).indices  # [B, P, count + 1]
+
+    call = traced(model, best)
 
     def propose(
         ids: Sequence[np.ndarray],
@@ -118,7 +120,7 @@ def _proposer(model: keras.Model, workspace: Workspace, count: int) -> Propose:
             inputs["mlm_positions"] = pad(
                 [positions[i] for i in indices], max_length=most, multiple=4
             )
-            for index, row in zip(indices, best(inputs).numpy(), strict=True):
+            for index, row in zip(indices, call(inputs).numpy(), strict=True):
                 found[index] = row[: len(positions[index])]
         return np.concatenate(found)
 

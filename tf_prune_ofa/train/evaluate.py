@@ -19,15 +19,21 @@ from tf_prune_ofa.keras_compat import keras, tf
 NOWHERE = np.float32(-1e9)  # logit of a position that is padding
 
 
+def traced(
+    model: keras.Model, call: Callable[[dict[str, tf.Tensor]], Any]
+) -> Callable[[dict[str, Any]], Any]:
+    """Return a function of the model's inputs by name as one graph for batches of all sizes."""
+    signature = {
+        name: tf.TensorSpec(tensor.shape, tensor.dtype) for name, tensor in model.input.items()
+    }
+    return tf.function(call, input_signature=[signature])
+
+
 def predict(
     model: keras.Model, batches: Iterable[dict[str, np.ndarray]], output: str = "logits"
 ) -> np.ndarray:
     """Return one output of the model for all batches, [N, ...], in order."""
-
-    @tf.function(reduce_retracing=True)
-    def step(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-        return model(inputs, training=False)[output]
-
+    step = traced(model, lambda inputs: model(inputs, training=False)[output])
     return np.concatenate([step(batch).numpy() for batch in batches])
 
 
@@ -39,12 +45,12 @@ def predict_ends(
     Beyond a batch's sequences they are `NOWHERE`.
     """
 
-    @tf.function(reduce_retracing=True)
     def step(inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         outputs = model(inputs, training=False)
         return tf.stack([outputs["start_logits"], outputs["end_logits"]], axis=1)
 
-    parts = [step(batch).numpy() for batch in batches]
+    call = traced(model, step)
+    parts = [call(batch).numpy() for batch in batches]
     margins = [((0, 0), (0, 0), (0, length - part.shape[2])) for part in parts]
     padded = zip(parts, margins, strict=True)
     return np.concatenate([np.pad(p, m, constant_values=NOWHERE) for p, m in padded])
