@@ -37,6 +37,17 @@ def test_the_pattern_is_that_of_the_rules_or_of_the_stage():
     assert frontier.pattern_of(run_with(rules)) == "heads + neurons"
 
 
+def test_reconstructed_weights_are_a_series_of_their_own():
+    settings = {"rules": {"encoder_.*": 0.85}, "pattern": "1x4", "pattern_of": ""}
+    taken_over = {**settings, "pattern": "unstructured", "pattern_of": "prune"}
+    stages = [
+        Stage(name, "reconstruct", {"config": {"stage": one}})
+        for name, one in (("prune", settings), ("take_over", taken_over))
+    ]
+    assert frontier.series_of(Run("r", {}, tuple(stages))) == "1x4, reconstructed"
+    assert frontier.series_of(run_with(settings["rules"], "1x4")) == "1x4"
+
+
 def test_candidates_of_a_run_with_and_without_the_delegate(tmp_path):
     folder = pruned_run(tmp_path / "run")
     run = collect_run(folder)

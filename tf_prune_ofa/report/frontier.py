@@ -29,7 +29,8 @@ class Candidate:
     Attributes:
         path: of the file.
         variant: as exported.
-        series: which points belong together: pattern of zeros, and what runs them.
+        series: which points belong together: pattern of zeros, whether the weights were
+            reconstructed, and what runs them.
         sparsity: share of zeros in the pruned kernels, in [0, 1].
         score: of the file on held-out examples.
         options: of the runtime; see `bench.rows.Row`.
@@ -57,6 +58,12 @@ def pattern_of(run: Run) -> str:
     sparsity = told[-1]
     own = [rule.get("pattern", "") for rule in sparsity["rules"].values() if isinstance(rule, dict)]
     return " + ".join(dict.fromkeys(own)) or sparsity["pattern"]
+
+
+def series_of(run: Run) -> str:
+    """Return what the points of runs like this one are called."""
+    how = ", reconstructed" if run.of_kind("reconstruct") else ""
+    return pattern_of(run) + how
 
 
 def teacher_score(run: Run) -> float:
@@ -105,7 +112,7 @@ def candidates(
         plain = Candidate(
             path,
             entry["variant"],
-            pattern,
+            series_of(run),
             sparsity,
             checked[name],
             entry["size_bytes"],
@@ -114,8 +121,7 @@ def candidates(
         found.append(plain)
         has_blocks = bool(_LARGE_UNITS.match(pattern))
         if delegate is not None and entry["variant"] == "sparse_int8" and not has_blocks:
-            series = f"{pattern}, delegate"
-            found.append(replace(plain, series=series, options=delegate))
+            found.append(replace(plain, series=f"{plain.series}, delegate", options=delegate))
     if not found:
         raise UserError(
             f"{folder} has no verified file of {', '.join(variants)}; run its recipe to the end"
