@@ -345,6 +345,7 @@ def test_the_table_has_mean_and_spread():
         outcome("gmp", "mrpc", 1, error="killed"),
         outcome("dense", "sst2", 0, 0.9, sparsity=None),
         outcome("dense", "mrpc", 0, sparsity=None),
+        outcome("random", "sst2", 0),  # has not been run
     ]
     # The standard deviation of 80 and 82 is √2.
     assert comparison_table(rows).splitlines() == [

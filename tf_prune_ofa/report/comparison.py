@@ -44,11 +44,13 @@ def comparison_table(outcomes: Sequence[Outcome]) -> str:
     """Return the outcomes as a Markdown table.
 
     A row is a method at a sparsity, a column a task. A cell is the mean over seeds in percent, ±
-    their standard deviation (of the sample, n - 1), and how many seeds there are.
+    their standard deviation (of the sample, n - 1), and how many seeds there are. A row of which
+    nothing has been run is left out.
     """
     tasks = list(dict.fromkeys(o.task for o in outcomes))
     metrics = {o.task: o.metric for o in outcomes if o.metric}
-    rows = list(dict.fromkeys((o.sparsity, o.method) for o in outcomes))
+    begun = [o for o in outcomes if o.value is not None or o.error]
+    rows = list(dict.fromkeys((o.sparsity, o.method) for o in begun))
     # Dense first, then by sparsity; within one, in the order of the plan.
     rows.sort(key=lambda row: -1.0 if row[0] is None else row[0])
     titles = [f"{task}, {metrics[task]}" if task in metrics else task for task in tasks]
