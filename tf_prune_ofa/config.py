@@ -330,6 +330,8 @@ class ReconstructSettings:
         batch_size: examples that are computed at a time.
         rules: as `SparsitySettings.rules`, of layers inside the encoder.
         pattern: as `SparsitySettings.pattern`, of one layer by itself.
+        scope: "layer" prunes each layer as its rule says; "global" all layers of a rule together,
+            each as far as a ranking of all their weights by the diagonal Fisher says.
         plugins: as `SparsitySettings.plugins`.
         rounds: in which the sparsity is reached; what a weight costs is computed anew in each.
         power: of the rounds' sparsities; 3 is cubic.
@@ -345,6 +347,7 @@ class ReconstructSettings:
     batch_size: int = 32
     rules: dict[str, float | RuleSettings] = field(default_factory=lambda: {"encoder_.*": 0.9})
     pattern: str = "unstructured"
+    scope: Literal["layer", "global"] = "layer"
     plugins: tuple[str, ...] = ()
     rounds: int = 4
     power: float = 3.0

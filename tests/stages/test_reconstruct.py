@@ -18,13 +18,14 @@ from small_runs import (
 )
 
 from tf_prune_ofa.config import load_recipe, recipe_from_dict, shrink
-from tf_prune_ofa.keras_compat import keras
+from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.tensor_names import head_of
 from tf_prune_ofa.pruning.lock import load_masks
 from tf_prune_ofa.pruning.reconstruction import Moments
 from tf_prune_ofa.stages import reconstruct
 from tf_prune_ofa.stages.context import Context
+from tf_prune_ofa.stages.runner import load_result
 from tf_prune_ofa.stages.workspace import Workspace
 
 SETTINGS = {"kind": "reconstruct", "examples": 40, "batch_size": 8}
@@ -59,6 +60,11 @@ def reconstructed(inputs, tmp_path_factory):
 
 def weights_of(folder, name):
     return huggingface.read_weights(stage_folder(folder, name) / "model")
+
+
+def result_of(folder, name):
+    folder = stage_folder(folder, name)
+    return load_result(folder, json.loads((folder / "result.json").read_text())["digest"])
 
 
 def masks_of(folder, name):
@@ -167,6 +173,41 @@ def test_inputs_of_layers_are_those_inside_the_whole_model(inputs):
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_layers_share_a_sparsity_by_what_their_weights_do_to_the_loss(inputs, tmp_path):
+    """With scope "global"; the gradients are taken here from a classifier written out anew."""
+    data = recipe(inputs, **only("task_teacher"))
+    settings = {**SETTINGS, "start": "task_teacher", "scope": "global", "rules": {"enc.*": 0.75}}
+    stages = {"task_teacher": data["stages"]["task_teacher"], "prune": settings}
+    figures = run_well({**data, "stages": stages}, tmp_path / "run")["prune"]["figures"]
+    masks = masks_of(tmp_path / "run", "prune")
+    weights = sum(mask.size for mask in masks.values())
+    assert figures["pruned_weights"] == round(0.75 * weights)
+
+    settings = recipe_from_dict({**data, "stages": stages}, name="small")
+    results = {"task_teacher": result_of(tmp_path / "run", "task_teacher")}
+    context = Context("prune", tmp_path, settings, results, Workspace(settings))
+    job = reconstruct._Job(settings.stages["prune"], context)
+    model = job.load("task_teacher", is_trained=False)
+    kernels = {name: bert.dense_kernels(model)[name] for name in masks}
+    squares = {name: 0.0 for name in masks}
+    for step in range(5):
+        batch, targets = job.batch(step)
+        with tf.GradientTape() as tape:
+            logits = model({name: batch[name] for name in model.input_names})["logits"]
+            loss = tf.reduce_mean(
+                tf.nn.sparse_softmax_cross_entropy_with_logits(targets["labels"], logits)
+            )
+        for name, gradient in tape.gradient(loss, kernels).items():
+            squares[name] += gradient.numpy().astype(np.float64) ** 2
+    scores = {name: kernel.numpy() ** 2 * squares[name] for name, kernel in kernels.items()}
+    threshold = np.sort(np.concatenate([s.ravel() for s in scores.values()]))[3 * weights // 4]
+    expected = {name: float(np.mean(score < threshold)) for name, score in scores.items()}
+    # No layer goes as a whole.
+    assert max(figures["layers"].values()) < 1
+    assert figures["layers"] == pytest.approx(expected, abs=3 / 16**2)
+    assert max(expected.values()) - min(expected.values()) > 0.1
+
+
 def three_layers(folder):
     """A reconstruction of an encoder with three layers."""
     write_inputs(folder, replace(BERT, num_layers=3))
@@ -243,6 +284,7 @@ def test_a_pattern_of_a_plugin_and_another_one_of_the_same_name(inputs, tmp_path
         ({"alone": {"rules": {"pooler": 0.5}}}, "layers of the encoder only, not pooler"),
         ({"alone": {"rules": {"encoder_9.*": 0.5}}}, "matches no layer"),
         ({"take_over": {"pattern_of": "task_teacher"}}, "which is not sparse"),
+        ({"prune": {"scope": "global"}}, "prune.start has no head of the task"),
     ],
 )
 def test_mistakes(inputs, tmp_path, changes, message):

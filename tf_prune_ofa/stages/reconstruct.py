@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,10 @@ class _Job(TrainingJob):
             not self.is_mlm and result is not None and "main_metric" in result.figures
         )
 
+    def batch(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return inputs and targets of a batch."""
+        return self._batch(step, None)
+
     @property
     def head(self) -> bert.Head | None:
         """The task's head where `start` has it; one that is not trained is of no use to anyone."""
@@ -87,7 +91,7 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     if settings.pattern_of:
         given = _masks_of(settings, context)
     else:
-        pools = _pools(settings, dense, job.workspace.encoder.num_heads)
+        pools = _pools(settings, dense, job)
 
     def reconstructed(name: str, moments: Moments) -> Reconstruction:
         kernel, bias = (variable.numpy() for variable in _variables(dense, name))
@@ -153,17 +157,19 @@ def _masks_of(settings: ReconstructSettings, context: Context) -> Masks:
     return masks
 
 
-def _pools(settings: ReconstructSettings, model: keras.Model, heads: int) -> dict[str, Pool]:
+def _pools(settings: ReconstructSettings, model: keras.Model, job: _Job) -> dict[str, Pool]:
     """Return what is pruned by layer name; a step of the schedules is a round.
 
     Raises:
         UserError: a layer outside the encoder, or a pattern that joins layers.
     """
-    shapes = {name: kernel.shape for name, kernel in bert.dense_kernels(model).items()}
+    kernels = bert.dense_kernels(model)
+    shapes = {name: tuple(kernel.shape) for name, kernel in kernels.items()}
     rules = layer_rules(settings.rules, shapes, settings.pattern)
     final = max(rule.sparsity for rule in rules.values())
     rounds = settings.rounds
     schedule = SparsitySchedule(final, 0, rounds, rounds, 1, power=settings.power)
+    heads = job.workspace.encoder.num_heads
     pools = plan_pools(rules, shapes, schedule, heads=heads)
     for pool in pools:
         if len(pool.layers) > 1:
@@ -176,7 +182,49 @@ def _pools(settings: ReconstructSettings, model: keras.Model, heads: int) -> dic
                 f"a reconstruction prunes layers of the encoder only, not {pool.layers[0]}; change "
                 "the rules"
             )
+    if settings.scope == "global":
+        together = plan_pools(rules, shapes, schedule, heads=heads, scope="global")
+        scores = _fisher_scores({name: kernels[name] for name in rules}, model, job)
+        for score in scores.values():
+            score.flat[np.argmax(score)] = np.inf  # no layer may lose all of its weights
+        dense = {name: np.ones(shapes[name], np.float32) for name in rules}
+        for pool in together:
+            for name, mask in pool.masks(rounds, scores, dense).items():
+                sparsity = 1 - np.count_nonzero(mask) / mask.size
+                rules[name] = replace(rules[name], sparsity=sparsity)
+        pools = plan_pools(rules, shapes, schedule, heads=heads)
     return {pool.layers[0]: pool for pool in pools}
+
+
+def _fisher_scores(
+    kernels: Mapping[str, tf.Variable], model: keras.Model, job: _Job
+) -> dict[str, np.ndarray]:
+    """Return w² · E[g²] of every weight, from the gradients of the labels' loss on the examples.
+
+    Raises:
+        UserError: the model has no head of the task.
+    """
+    name = job.context.name
+    if not job.has_task_head:
+        raise UserError(
+            f"{name}.scope is 'global', which ranks by the loss on the task's labels, but "
+            f"{name}.start has no head of the task; start from a stage that was trained on it"
+        )
+    distiller = job.distiller(model)
+    variables = list(kernels.values())
+    squares = [np.zeros(variable.shape, np.float64) for variable in variables]
+    for step in tqdm(range(job.batches), f"{name}: ranking", unit="batch"):
+        inputs, targets = job.batch(step)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            outputs = distiller.call(inputs, training=False)
+            loss = distiller.total_loss(distiller.loss_terms(inputs, targets, outputs))
+        for total, gradient in zip(squares, tape.gradient(loss, variables), strict=True):
+            total += np.square(gradient.numpy())
+    return {
+        name: np.square(variable.numpy()) * total
+        for (name, variable), total in zip(kernels.items(), squares, strict=True)
+    }
 
 
 def _chooser(pool: Pool, name: str) -> Choose:
