@@ -2,6 +2,8 @@
 
 Layer by layer, from the embeddings up, each Dense layer is pruned so that it gives what the dense
 model's layer gives (`pruning.reconstruction`), from inputs that come from the layers pruned before.
+How far each layer is pruned is the rules' word, or with scope "global" that of a ranking of all
+their weights by the diagonal Fisher (Kurtic et al. 2022, oBERT, arXiv 2203.07259).
 The result is a start for distillation: `transfer`, with the pattern locked. Given the pattern of
 another stage, only the weights are computed: an encoder that was pruned once takes over a task's
 teacher.
