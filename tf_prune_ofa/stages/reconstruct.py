@@ -316,8 +316,13 @@ def _part(
     if not above.endswith(POINTS[0][0]):
         inputs.append(model.input["input_mask"])
     part = keras.Model(inputs, model.get_layer(above).output)
+
     # Of any batch size and length: traced once.
-    call = tf.function(lambda *given: part(list(given), training=False)).get_concrete_function(
+    @tf.function
+    def compute(*given: tf.Tensor) -> tf.Tensor:
+        return part(list(given), training=False)
+
+    call = compute.get_concrete_function(
         *(tf.TensorSpec([None, None, *tensor.shape[2:]], tensor.dtype) for tensor in inputs)
     )
     return lambda state, mask: call(*(tf.constant(x) for x in [state, mask][: len(inputs)])).numpy()
