@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tf_prune_ofa.config import ReconstructSettings, TrainSettings
+from tf_prune_ofa.config import ReconstructSettings, SparsitySettings, TrainSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import require_writable_dir, write_arrays
 from tf_prune_ofa.keras_compat import keras, tf
@@ -30,6 +30,7 @@ from tf_prune_ofa.pruning.plan import Pool, plan_pools
 from tf_prune_ofa.pruning.plugins import load_plugins
 from tf_prune_ofa.pruning.reconstruction import Choose, Moments, Reconstruction, reconstruct
 from tf_prune_ofa.pruning.rules import layer_rules
+from tf_prune_ofa.pruning.scores import FisherDiagonal
 from tf_prune_ofa.schedules import SparsitySchedule
 from tf_prune_ofa.stages.context import MASKS_FILE, Context
 from tf_prune_ofa.stages.prune import sparsity_figures
@@ -201,7 +202,7 @@ def _pools(settings: ReconstructSettings, model: keras.Model, job: _Job) -> dict
 def _fisher_scores(
     kernels: Mapping[str, tf.Variable], model: keras.Model, job: _Job
 ) -> dict[str, np.ndarray]:
-    """Return w² · E[g²] of every weight, from the gradients of the labels' loss on the examples.
+    """Return the score "fisher_diagonal" of every weight, by the labels' loss on the examples.
 
     Raises:
         UserError: the model has no head of the task.
@@ -223,8 +224,9 @@ def _fisher_scores(
             loss = distiller.total_loss(distiller.loss_terms(inputs, targets, outputs))
         for total, gradient in zip(squares, tape.gradient(loss, variables), strict=True):
             total += np.square(gradient.numpy())
+    score = FisherDiagonal(SparsitySettings(), job.seed)
     return {
-        name: np.square(variable.numpy()) * total
+        name: score.values(name, variable.numpy(), {"squares": total, "steps": job.batches})
         for (name, variable), total in zip(kernels.items(), squares, strict=True)
     }
 
