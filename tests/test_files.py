@@ -90,6 +90,46 @@ def test_arrays_come_back(tmp_path):
         }
 
 
+def test_arrays_are_read_as_they_were_written(tmp_path):
+    path = tmp_path / "a.npz"
+    files.write_arrays(path, {"a/b": np.arange(3, dtype=np.int16), "text": np.array("x")})
+    read = files.read_arrays(path, ["a/b"])
+    assert read["a/b"].dtype == np.int16 and read["a/b"].tolist() == [0, 1, 2]
+    assert str(read["text"]) == "x"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("none", "is damaged .without 'c'.; make it again"),
+        ("cut", "is damaged .*; make it again"),
+        ("empty", "is damaged .*; make it again"),
+        ("text", "is damaged .*; make it again"),
+        ("one array", "is damaged .*; make it again"),
+        ("objects", "is damaged .*; make it again"),
+        ("missing", "Cannot read .*No such file.*; make it again"),
+        ("folder", "Cannot read .*Is a directory.*; make it again"),
+    ],
+)
+def test_arrays_that_cannot_be_read(tmp_path, damage, message):
+    path = tmp_path / "a.npz"
+    files.write_arrays(path, {"a": np.arange(300)})
+    content = path.read_bytes()
+    if damage in ("cut", "empty", "text"):
+        path.write_bytes({"cut": content[:-30], "empty": b"", "text": b"arrays"}[damage])
+    elif damage == "one array":
+        with path.open("wb") as file:
+            np.save(file, np.arange(3))
+    elif damage == "objects":
+        np.savez(path, a=np.array([{}], dtype=object))
+    elif damage in ("missing", "folder"):
+        path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    with pytest.raises(UserError, match=message):
+        files.read_arrays(path, ["c"], remedy="make it again")
+
+
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
     folder = tmp_path / "model"
     for content in ("one", "two"):

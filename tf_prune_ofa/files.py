@@ -12,7 +12,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,36 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray])
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write_bytes(path, buffer.getvalue())
+
+
+def read_arrays(
+    path: str | os.PathLike[str],
+    names: Iterable[str] = (),
+    *,
+    remedy: str = "delete it to compute it again",
+) -> dict[str, np.ndarray]:
+    """Reads what `write_arrays` wrote.
+
+    Args:
+        path: the file.
+        names: of arrays that must be in it.
+        remedy: what to do where the file is of no use, for the message.
+
+    Raises:
+        UserError: the file cannot be read, is damaged, or lacks one of the arrays.
+    """
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}; {remedy}") from error
+    # An archive cut short, another kind of file, pickled objects, a single array.
+    except (zipfile.BadZipFile, EOFError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); {remedy}") from error
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise UserError(f"{path} is damaged (without '{missing[0]}'); {remedy}")
+    return arrays
 
 
 def require_writable_dir(path: str | os.PathLike[str]) -> Path:

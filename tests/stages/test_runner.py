@@ -343,7 +343,7 @@ def test_damaged_masks_of_an_earlier_stage_are_refused(copied, inputs):
     path.write_bytes(path.read_bytes()[:-100])
     code, output = run(recipe(inputs, transfer=SHORT), copied[1])
     assert code == 1
-    assert "is not a readable mask file" in one_error(output)
+    assert "masks.npz is damaged" in one_error(output)
 
 
 # Bad input

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_arrays
+from tf_prune_ofa.files import read_arrays, write_arrays
 
 
 def cached_logits(path: Path, examples: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
@@ -20,11 +19,7 @@ def cached_logits(path: Path, examples: int, compute: Callable[[], np.ndarray]) 
     """
     if not path.exists():
         write_arrays(path, {"logits": compute()})
-    try:
-        with np.load(path) as file:
-            logits = file["logits"]
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to compute it again") from error
+    logits = read_arrays(path, ["logits"])["logits"]
     if len(logits) != examples:
         raise UserError(
             f"{path} has logits of {len(logits)} examples, the data has {examples}; delete it to "

@@ -8,14 +8,13 @@ already sparse weights that would find other zeros, or none. Keys are layer name
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_arrays
+from tf_prune_ofa.files import read_arrays, write_arrays
 from tf_prune_ofa.keras_compat import tf
 
 Masks = dict[str, np.ndarray]
@@ -50,21 +49,17 @@ def load_masks(path: str | Path) -> Masks:
     Raises:
         UserError: the file is missing, damaged, or no mask file.
     """
+    if not Path(path).exists():
+        raise UserError(f"no mask file at {path}; it is written by the stage that prunes")
+    remedy = "run the stage that wrote it again"
+    arrays = read_arrays(path, ["shapes"], remedy=remedy)
     try:
-        with np.load(path) as file:
-            shapes = json.loads(str(file["shapes"]))
-            return {
-                name: np.unpackbits(file[name], count=int(np.prod(shape)))
-                .astype(bool)
-                .reshape(shape)
-                for name, shape in shapes.items()
-            }
-    except FileNotFoundError as error:
-        raise UserError(f"no mask file at {path}; it is written by the prune stage") from error
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
-        raise UserError(
-            f"{path} is not a readable mask file ({error}); run the prune stage again"
-        ) from error
+        return {
+            name: np.unpackbits(arrays[name], count=int(np.prod(shape))).astype(bool).reshape(shape)
+            for name, shape in json.loads(str(arrays["shapes"])).items()
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no mask file ({error}); {remedy}") from error
 
 
 def assert_zeros(

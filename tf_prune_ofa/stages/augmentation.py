@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tf_prune_ofa.data.augment import Propose, Vocabulary, augment
 from tf_prune_ofa.data.batches import BatchPlan, model_inputs, pad
 from tf_prune_ofa.data.wordpiece import Encoded
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_arrays
+from tf_prune_ofa.files import read_arrays, write_arrays
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.assign import assign_weights
@@ -138,10 +137,7 @@ def _write(path: Path, tokens: Encoded, origins: np.ndarray) -> None:
 
 
 def _read(path: Path) -> tuple[Encoded, np.ndarray]:
-    try:
-        with np.load(path) as file:
-            borders = np.cumsum(file["lengths"])[:-1]
-            ids, type_ids = (np.split(file[name], borders) for name in ("ids", "type_ids"))
-            return Encoded(ids, type_ids), file["origins"]
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to compute it again") from error
+    arrays = read_arrays(path, ["ids", "type_ids", "lengths", "origins"])
+    borders = np.cumsum(arrays["lengths"])[:-1]
+    ids, type_ids = (np.split(arrays[name], borders) for name in ("ids", "type_ids"))
+    return Encoded(ids, type_ids), arrays["origins"]
