@@ -765,6 +765,18 @@ def _build_stage(name: str, data: Any) -> StageSettings:
                 f"{name}.variants: block_sparse_int8 is verified against dense_int8, which is not "
                 "among them; add dense_int8"
             )
+    if isinstance(settings, ReconstructSettings) and settings.pattern_of:
+        own = [
+            one.name
+            for one in dataclasses.fields(settings)
+            if one.name in ("rules", "pattern", "scope", "plugins", "rounds", "power")
+            and getattr(settings, one.name) != getattr(ReconstructSettings(), one.name)
+        ]
+        if own:
+            raise UserError(
+                f"{name}.{own[0]} is for a pattern of {name}'s own, but {name}.pattern_of takes "
+                f"that of '{settings.pattern_of}'; leave one of them out"
+            )
     return settings
 
 

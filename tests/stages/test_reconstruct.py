@@ -237,6 +237,22 @@ def test_a_killed_run_goes_on_after_the_last_layer_that_was_done(tmp_path):
     assert not (killed / "checkpoint").exists()
 
 
+def test_a_killed_run_goes_on_with_the_sparsities_that_it_ranked(tmp_path):
+    write_inputs(tmp_path, replace(BERT, num_layers=2))
+    data = recipe(tmp_path, **only("task_teacher"))
+    data["stages"]["task_teacher"]["length"] = "1 steps"
+    data["stages"]["prune"] = {**SETTINGS, "start": "task_teacher", "scope": "global"}
+    _, output = run(data, tmp_path / "whole")
+    assert "prune: ranking" in output
+    ranked = "*_prune-*/checkpoint/sparsities.npz"
+    killed = start(data, tmp_path / "killed")
+    assert killed.kill_when(lambda: list((tmp_path / "killed").glob(ranked)))
+    code, output = run(data, tmp_path / "killed")
+    assert code == 0 and "prune: ranking" not in output
+    figures = [results(tmp_path / name)["prune"]["figures"] for name in ("whole", "killed")]
+    assert figures[0]["layers"] == figures[1]["layers"]
+
+
 def test_a_damaged_file_of_a_layer_is_refused(tmp_path):
     data = three_layers(tmp_path)
     assert start(data, tmp_path / "run").kill_when(
@@ -304,6 +320,16 @@ def test_a_pattern_of_an_unknown_stage_is_refused(inputs):
 
     with pytest.raises(UserError, match="take_over.pattern_of refers to 'prun'"):
         recipe_from_dict(reconstruction(inputs, take_over={"pattern_of": "prun"}), name="small")
+
+
+@pytest.mark.parametrize("key", ["rules", "pattern", "scope", "rounds"])
+def test_settings_of_a_pattern_beside_the_pattern_of_a_stage_are_refused(inputs, key):
+    from tf_prune_ofa.errors import UserError
+
+    value = {"rules": {"encoder_.*": 0.5}, "pattern": "1x4", "scope": "global", "rounds": 2}[key]
+    data = reconstruction(inputs, take_over={key: value})
+    with pytest.raises(UserError, match=f"take_over.{key} is for .* leave one of them out"):
+        recipe_from_dict(data, name="small")
 
 
 def test_the_recipes_shrink(tmp_path):

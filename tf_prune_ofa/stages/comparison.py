@@ -200,7 +200,7 @@ def with_sparsity(recipe: Recipe, sparsity: float) -> Recipe:
 
     stages = {}
     for name, stage in recipe.stages.items():
-        if isinstance(stage, ReconstructSettings):
+        if isinstance(stage, ReconstructSettings) and not stage.pattern_of:
             stage = replace(stage, rules=changed_all(stage.rules))
         if isinstance(stage, PruneSettings):
             rules = changed_all(stage.sparsity.rules)

@@ -11,7 +11,6 @@ teacher.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from tqdm import tqdm
 
 from tf_prune_ofa.config import ReconstructSettings, SparsitySettings, TrainSettings
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import require_writable_dir, write_arrays
+from tf_prune_ofa.files import read_arrays, require_writable_dir, write_arrays
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks, save_masks
@@ -48,6 +47,7 @@ EMBEDDINGS = "embeddings/norm"  # whose output goes into the first layer
 PARTS = ("kernel", "bias")
 # Words that are masked as for training would not be seen as they are later on.
 UNMASKED = 1e-6
+SPARSITIES_FILE = "sparsities.npz"  # of each layer, from a ranking; in the checkpoint
 
 
 class _Job(TrainingJob):
@@ -89,12 +89,14 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     load_plugins(settings.plugins)
     dense = job.load(settings.start, is_trained=False)
     sparse = job.load(settings.start, is_trained=False)
+    checkpoint = require_writable_dir(context.folder / CHECKPOINT_FOLDER)
     pools: dict[str, Pool] = {}
     given: Masks = {}
     if settings.pattern_of:
         given = _masks_of(settings, context)
     else:
-        pools = _pools(settings, dense, job)
+        pools = _pools(settings, dense, job, checkpoint / SPARSITIES_FILE)
+    wanted = set(given) | set(pools)
 
     def reconstructed(name: str, moments: Moments) -> Reconstruction:
         kernel, bias = (variable.numpy() for variable in _variables(dense, name))
@@ -113,19 +115,24 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     layers = [f"encoder_{index:02d}" for index in range(job.workspace.encoder.num_layers)]
     with tqdm(desc=context.name, total=len(POINTS) * len(layers)) as progress:
         for layer in layers:
-            path = context.folder / CHECKPOINT_FOLDER / f"{layer}.npz"
-            of_layer = _read_checkpoint(path) if path.exists() else {}
-            for point, names in POINTS:
-                names = [f"{layer}/{name}" for name in names]
-                names = [name for name in names if name in pools or name in given]
-                if not set(names) <= set(of_layer):
-                    moments = inputs.moments(f"{layer}/{point}")
+            path = checkpoint / f"{layer}.npz"
+            points = {
+                f"{layer}/{point}": [
+                    f"{layer}/{name}" for name in names if f"{layer}/{name}" in wanted
+                ]
+                for point, names in POINTS
+            }
+            is_done = path.exists()
+            of_layer = _read_checkpoint(path, sum(points.values(), [])) if is_done else {}
+            for point, names in points.items():
+                if names and not is_done:
+                    moments = inputs.moments(point)
                     of_layer |= {name: reconstructed(name, moments) for name in names}
                 for name in names:
                     for variable, part in zip(_variables(sparse, name), PARTS, strict=True):
                         variable.assign(getattr(of_layer[name], part))
                 progress.update()
-            if not path.exists():
+            if not is_done:
                 _write_checkpoint(path, of_layer)
             found |= of_layer
             inputs.ascend(f"{layer}/ffn/norm")
@@ -160,8 +167,13 @@ def _masks_of(settings: ReconstructSettings, context: Context) -> Masks:
     return masks
 
 
-def _pools(settings: ReconstructSettings, model: keras.Model, job: _Job) -> dict[str, Pool]:
+def _pools(
+    settings: ReconstructSettings, model: keras.Model, job: _Job, ranked: Path
+) -> dict[str, Pool]:
     """Return what is pruned by layer name; a step of the schedules is a round.
+
+    Sparsities that come from a ranking are kept in the file `ranked`, so that a killed run goes on
+    with the same ones.
 
     Raises:
         UserError: a layer outside the encoder, or a pattern that joins layers.
@@ -186,17 +198,29 @@ def _pools(settings: ReconstructSettings, model: keras.Model, job: _Job) -> dict
                 "the rules"
             )
     if settings.scope == "global":
-        together = plan_pools(rules, shapes, schedule, heads=heads, scope="global")
-        scores = _fisher_scores({name: kernels[name] for name in rules}, model, job)
-        for score in scores.values():
-            score.flat[np.argmax(score)] = np.inf  # no layer may lose all of its weights
-        dense = {name: np.ones(shapes[name], np.float32) for name in rules}
-        for pool in together:
-            for name, mask in pool.masks(rounds, scores, dense).items():
-                sparsity = 1 - np.count_nonzero(mask) / mask.size
-                rules[name] = replace(rules[name], sparsity=sparsity)
+        if not ranked.exists():
+            scores = _fisher_scores({name: kernels[name] for name in rules}, model, job)
+            together = plan_pools(rules, shapes, schedule, heads=heads, scope="global")
+            write_arrays(ranked, _shares(together, scores, rounds))
+        sparsities = read_arrays(ranked, rules)
+        rules = {name: replace(rules[name], sparsity=float(sparsities[name])) for name in rules}
         pools = plan_pools(rules, shapes, schedule, heads=heads)
     return {pool.layers[0]: pool for pool in pools}
+
+
+def _shares(
+    pools: Sequence[Pool], scores: Mapping[str, np.ndarray], rounds: int
+) -> dict[str, np.ndarray]:
+    """Return the sparsity of each layer where the layers of a pool are ranked together."""
+    shares = {}
+    for pool in pools:
+        own = {name: scores[name].copy() for name in pool.layers}
+        for score in own.values():
+            score.flat[np.argmax(score)] = np.inf  # no layer may lose all of its weights
+        dense = {name: np.ones(score.shape, np.float32) for name, score in own.items()}
+        for name, mask in pool.masks(rounds, own, dense).items():
+            shares[name] = np.float64(1 - np.count_nonzero(mask) / mask.size)
+    return shares
 
 
 def _fisher_scores(
@@ -242,24 +266,20 @@ def _chooser(pool: Pool, name: str) -> Choose:
 
 
 def _write_checkpoint(path: Path, found: Mapping[str, Reconstruction]) -> None:
-    require_writable_dir(path.parent)
     arrays = {
         f"{name}/{key}": value for name, one in found.items() for key, value in asdict(one).items()
     }
     write_arrays(path, arrays)
 
 
-def _read_checkpoint(path: Path) -> dict[str, Reconstruction]:
-    try:
-        with np.load(path) as file:
-            names = dict.fromkeys(key.rpartition("/")[0] for key in file.files)
-            keys = [field.name for field in fields(Reconstruction)]
-            found = {name: {key: file[f"{name}/{key}"] for key in keys} for name in names}
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to compute it again") from error
+def _read_checkpoint(path: Path, names: Sequence[str]) -> dict[str, Reconstruction]:
+    keys = [field.name for field in fields(Reconstruction)]
+    arrays = read_arrays(path, [f"{name}/{key}" for name in names for key in keys])
     return {
-        name: Reconstruction(**{**values, "error": float(values["error"])})
-        for name, values in found.items()
+        name: Reconstruction(
+            *(arrays[f"{name}/{key}"] for key in keys[:-1]), error=float(arrays[f"{name}/error"])
+        )
+        for name in names
     }
 
 
