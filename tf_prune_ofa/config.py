@@ -331,7 +331,8 @@ class ReconstructSettings:
         rules: as `SparsitySettings.rules`, of layers inside the encoder.
         pattern: as `SparsitySettings.pattern`, of one layer by itself.
         scope: "layer" prunes each layer as its rule says; "global" all layers of a rule together,
-            each as far as a ranking of all their weights by the diagonal Fisher says.
+            each as far as a ranking of all their weights by the diagonal Fisher says: that of the
+            labels' loss if `start` was trained on the task, otherwise of the last hidden states.
         plugins: as `SparsitySettings.plugins`.
         rounds: in which the sparsity is reached; what a weight costs is computed anew in each.
         power: of the rounds' sparsities; 3 is cubic.

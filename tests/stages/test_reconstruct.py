@@ -208,6 +208,45 @@ def test_layers_share_a_sparsity_by_what_their_weights_do_to_the_loss(inputs, tm
     assert max(expected.values()) - min(expected.values()) > 0.1
 
 
+def test_without_a_head_of_the_task_layers_share_by_what_their_weights_do_to_hidden_states(
+    inputs, tmp_path
+):
+    """Against all gradients of all hidden states, of which the stage takes signed sums."""
+    data = reconstruction(inputs, prune={"scope": "global", "examples": 8})
+    data["stages"] = {"prune": data["stages"]["prune"]}
+    code, output = run(data, tmp_path / "run")
+    assert code == 0 and "prune: ranking by hidden states" in output
+    sparsities = results(tmp_path / "run")["prune"]["figures"]["layers"]
+    masks = masks_of(tmp_path / "run", "prune")
+    assert sum(np.count_nonzero(~mask) for mask in masks.values()) == round(
+        0.75 * sum(mask.size for mask in masks.values())
+    )
+    assert max(sparsities.values()) - min(sparsities.values()) > 0.05
+
+    settings = recipe_from_dict(data, name="small")
+    context = Context("prune", tmp_path, settings, {}, Workspace(settings))
+    job = reconstruct._Job(settings.stages["prune"], context)
+    model = job.load("model", is_trained=False)
+    kernels = list(bert.dense_kernels(model).values())[:6]
+    [batch] = job.calibration_inputs(1)
+    layer = model.get_layer("encoder_00/ffn/norm").output
+    with tf.GradientTape() as tape:
+        states = keras.Model(model.input, layer)({name: batch[name] for name in model.input_names})
+        states = tf.boolean_mask(states, batch["input_mask"])
+    exact = [
+        np.square(jacobian.numpy()).sum((0, 1)).mean()
+        for jacobian in tape.jacobian(states, kernels)
+    ]
+    signed_sum = reconstruct._hidden_states_sum(model, job)
+    estimates = np.zeros(len(kernels))
+    for _ in range(200):
+        with tf.GradientTape() as tape:
+            value = signed_sum(0)
+        gradients = tape.gradient(value, kernels)
+        estimates += [np.square(gradient.numpy()).mean() / 200 for gradient in gradients]
+    np.testing.assert_allclose(estimates, exact, rtol=0.15)
+
+
 def three_layers(folder):
     """A reconstruction of an encoder with three layers."""
     write_inputs(folder, replace(BERT, num_layers=3))
@@ -243,7 +282,7 @@ def test_a_killed_run_goes_on_with_the_sparsities_that_it_ranked(tmp_path):
     data["stages"]["task_teacher"]["length"] = "1 steps"
     data["stages"]["prune"] = {**SETTINGS, "start": "task_teacher", "scope": "global"}
     _, output = run(data, tmp_path / "whole")
-    assert "prune: ranking" in output
+    assert "prune: ranking by labels" in output
     ranked = "*_prune-*/checkpoint/sparsities.npz"
     killed = start(data, tmp_path / "killed")
     assert killed.kill_when(lambda: list((tmp_path / "killed").glob(ranked)))
@@ -300,7 +339,6 @@ def test_a_pattern_of_a_plugin_and_another_one_of_the_same_name(inputs, tmp_path
         ({"alone": {"rules": {"pooler": 0.5}}}, "layers of the encoder only, not pooler"),
         ({"alone": {"rules": {"encoder_9.*": 0.5}}}, "matches no layer"),
         ({"take_over": {"pattern_of": "task_teacher"}}, "which is not sparse"),
-        ({"prune": {"scope": "global"}}, "prune.start has no head of the task"),
     ],
 )
 def test_mistakes(inputs, tmp_path, changes, message):

@@ -3,7 +3,8 @@
 Layer by layer, from the embeddings up, each Dense layer is pruned so that it gives what the dense
 model's layer gives (`pruning.reconstruction`), from inputs that come from the layers pruned before.
 How far each layer is pruned is the rules' word, or with scope "global" that of a ranking of all
-their weights by the diagonal Fisher (Kurtic et al. 2022, oBERT, arXiv 2203.07259).
+their weights by the diagonal Fisher (Kurtic et al. 2022, oBERT, arXiv 2203.07259), of the labels'
+loss or, on general text, of the last hidden states.
 The result is a start for distillation: `transfer`, with the pattern locked. Given the pattern of
 another stage, only the weights are computed: an encoder that was pruned once takes over a task's
 teacher.
@@ -226,33 +227,62 @@ def _shares(
 def _fisher_scores(
     kernels: Mapping[str, tf.Variable], model: keras.Model, job: _Job
 ) -> dict[str, np.ndarray]:
-    """Return the score "fisher_diagonal" of every weight, by the labels' loss on the examples.
+    """Return the score "fisher_diagonal" of every weight, on the examples.
 
-    Raises:
-        UserError: the model has no head of the task.
+    It is that of the labels' loss where the model was trained on the task, otherwise of the last
+    hidden states.
     """
-    name = job.context.name
-    if not job.has_task_head:
-        raise UserError(
-            f"{name}.scope is 'global', which ranks by the loss on the task's labels, but "
-            f"{name}.start has no head of the task; start from a stage that was trained on it"
-        )
-    distiller = job.distiller(model)
+    ranked_by, loss = (
+        ("labels", _labels_loss(model, job))
+        if job.has_task_head
+        else ("hidden states", _hidden_states_sum(model, job))
+    )
     variables = list(kernels.values())
     squares = [np.zeros(variable.shape, np.float64) for variable in variables]
-    for step in tqdm(range(job.batches), f"{name}: ranking", unit="batch"):
-        inputs, targets = job.batch(step)
+    title = f"{job.context.name}: ranking by {ranked_by}"
+    for step in tqdm(range(job.batches), title, unit="batch"):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            outputs = distiller.call(inputs, training=False)
-            loss = distiller.total_loss(distiller.loss_terms(inputs, targets, outputs))
-        for total, gradient in zip(squares, tape.gradient(loss, variables), strict=True):
+            value = loss(step)
+        for total, gradient in zip(squares, tape.gradient(value, variables), strict=True):
             total += np.square(gradient.numpy())
     score = FisherDiagonal(SparsitySettings(), job.seed)
     return {
         name: score.values(name, variable.numpy(), {"squares": total, "steps": job.batches})
         for (name, variable), total in zip(kernels.items(), squares, strict=True)
     }
+
+
+def _labels_loss(model: keras.Model, job: _Job) -> Callable[[int], tf.Tensor]:
+    """Return the loss on the task's labels of a batch, by its number."""
+    distiller = job.distiller(model)
+
+    def loss(step: int) -> tf.Tensor:
+        inputs, targets = job.batch(step)
+        outputs = distiller.call(inputs, training=False)
+        return distiller.total_loss(distiller.loss_terms(inputs, targets, outputs))
+
+    return loss
+
+
+def _hidden_states_sum(model: keras.Model, job: _Job) -> Callable[[int], tf.Tensor]:
+    """Return the sum of a batch's last hidden states, each with a random sign, by its number.
+
+    The expectation of its squared gradient is the sum over all hidden states of theirs: the
+    diagonal of the Gauss-Newton matrix of their squared error, for one backward pass (the estimate
+    of a matrix' diagonal by random signs is Bekas et al. 2007's).
+    """
+    last = f"encoder_{job.workspace.encoder.num_layers - 1:02d}/ffn/norm"
+    states_of = keras.Model(model.input, model.get_layer(last).output)
+    signs = np.random.default_rng(job.seed)
+
+    def signed_sum(step: int) -> tf.Tensor:
+        inputs, _ = job.batch(step)
+        states = states_of({name: inputs[name] for name in model.input_names})
+        drawn = signs.choice(np.array([-1, 1], np.float32), size=states.shape)
+        return tf.reduce_sum(states * drawn * inputs["input_mask"][..., np.newaxis])
+
+    return signed_sum
 
 
 def _chooser(pool: Pool, name: str) -> Choose:
