@@ -15,10 +15,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tf_prune_ofa.config import recipe_from_dict
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import EncoderConfig
+from tf_prune_ofa.recipe import recipe_from_dict
 
 WORDS = "a the this film plot cast is was not very good fine great bad dull weak . ,".split()
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]

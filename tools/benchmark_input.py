@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tf_prune_ofa.config import load_recipe
+from tf_prune_ofa.recipe import load_recipe
 from tf_prune_ofa.text_table import text_table
 from tf_prune_ofa.tools._main import run
 

@@ -34,7 +34,8 @@ _LEVELS = flags.DEFINE_list(
 
 def main(argv: list[str]) -> None:
     """Measures and writes."""
-    from tf_prune_ofa.config import TrainSettings, load_recipe
+    from tf_prune_ofa.config import TrainSettings
+    from tf_prune_ofa.recipe import load_recipe
 
     if len(argv) > 1:
         raise UserError(f"unexpected arguments {argv[1:]}; write --recipe=FILE --stage=NAME")

@@ -32,7 +32,7 @@ _UNTIL = flags.DEFINE_string("until", None, "stop after this stage")
 def main(argv: list[str]) -> None:
     """Runs the recipe named by the flags."""
     # TensorFlow is slow to load: a wrong flag, or --help, should answer at once.
-    from tf_prune_ofa.config import load_recipe, truncate
+    from tf_prune_ofa.recipe import load_recipe, truncate
 
     if len(argv) > 1:
         raise UserError(f"unexpected arguments {argv[1:]}; write --recipe=FILE")

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     """Verifies the run named by the flags."""
     if len(argv) > 1:
         raise UserError(f"unexpected arguments {argv[1:]}; write --recipe=FILE")
-    from tf_prune_ofa.config import load_recipe
+    from tf_prune_ofa.recipe import load_recipe
     from tf_prune_ofa.stages.runner import open_run
     from tf_prune_ofa.stages.verify import verify
 

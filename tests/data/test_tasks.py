@@ -3,9 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from tf_prune_ofa.config import TaskSettings, load_recipe
+from tf_prune_ofa.config import TaskSettings
 from tf_prune_ofa.data import tasks
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.recipe import load_recipe
 
 
 @pytest.fixture

@@ -13,10 +13,12 @@ import pytest
 import yaml
 from small_runs import metrics
 
-from tf_prune_ofa.config import About, PruneSettings, TrainSettings, load_recipe, to_dict
+from tf_prune_ofa.config import About, PruneSettings, TrainSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models import huggingface
+from tf_prune_ofa.plain_values import to_dict
 from tf_prune_ofa.pruning.lock import assert_zeros, load_masks
+from tf_prune_ofa.recipe import load_recipe
 from tf_prune_ofa.report.comparison import Outcome, comparison_table, write_between_markers
 from tf_prune_ofa.schedules import LearningRateSchedule
 from tf_prune_ofa.stages.comparison import (

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from small_runs import only, recipe
 
-from tf_prune_ofa.config import recipe_from_dict
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.recipe import recipe_from_dict
 from tf_prune_ofa.stages.context import Context
 from tf_prune_ofa.stages.input_speed import _ways, measure
 from tf_prune_ofa.stages.training import TrainingJob

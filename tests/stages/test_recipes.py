@@ -11,13 +11,15 @@ import safetensors.numpy
 import small_runs
 from small_runs import BERT, metrics, only, recipe, results, stage_folder
 
-from tf_prune_ofa.config import TrainSettings, load_recipe, to_dict, truncate
+from tf_prune_ofa.config import TrainSettings
 from tf_prune_ofa.data.documents import split_sentences
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import Classification
+from tf_prune_ofa.plain_values import to_dict
 from tf_prune_ofa.pruning.lock import assert_zeros, load_masks, masks_from_weights
 from tf_prune_ofa.quant import scheme
 from tf_prune_ofa.quant.ranges import load_ranges
+from tf_prune_ofa.recipe import load_recipe, truncate
 from tf_prune_ofa.schedules import LearningRateSchedule, SparsitySchedule, zeros_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"

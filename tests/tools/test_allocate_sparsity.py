@@ -8,9 +8,9 @@ import pytest
 import yaml
 from small_runs import BERT, write_inputs
 
-from tf_prune_ofa.config import recipe_from_dict
 from tf_prune_ofa.models.bert import build_model, dense_kernels
 from tf_prune_ofa.pruning.rules import layer_rules
+from tf_prune_ofa.recipe import recipe_from_dict
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 

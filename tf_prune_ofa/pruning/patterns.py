@@ -10,7 +10,6 @@ Legend: M size of a group of N:M · N weights of it that may stay · D size of a
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.errors import UserError, did_you_mean
 
 Shapes = Mapping[str, tuple[int, int]]  # of kernels [in, out], by layer name
 Units = Callable[[int, int], np.ndarray]  # (outputs, inputs) -> unit of each weight [out, in]
@@ -218,13 +217,12 @@ def find_pattern(text: str) -> Pattern:
                 "weights that stay first, as in '2:4'"
             )
         return KernelPattern(text, partial(_singles, group), group, group - kept)
-    near = difflib.get_close_matches(text, _PATTERNS, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
+    hint = did_you_mean(text, _PATTERNS)
     if text.isdecimal():
-        hint = " YAML reads 2:4 without quotes as a number to base 60: write '2:4'."
+        hint = ". YAML reads 2:4 without quotes as a number to base 60: write '2:4'."
     raise UserError(
         f"there is no pattern '{text}'; patterns are {', '.join(_PATTERNS)}, blocks of outputs x "
-        f"inputs such as 64x32, and '2:4' (two of four inputs stay).{hint}"
+        f"inputs such as 64x32, and '2:4' (two of four inputs stay){hint}"
     )
 
 

@@ -9,14 +9,13 @@ Legend: w weight · g gradient of the training loss · m gradients · B weights 
 
 from __future__ import annotations
 
-import difflib
 import zlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from tf_prune_ofa.config import SparsitySettings
-from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.errors import UserError, did_you_mean
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.pruning.fisher import BlockFisher
 
@@ -174,9 +173,10 @@ def find_score(name: str) -> Callable[[SparsitySettings, int], Score]:
         UserError: there is none of that name.
     """
     if name not in _SCORES:
-        near = difflib.get_close_matches(name, _SCORES, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise UserError(f"there is no score '{name}'; scores are {', '.join(_SCORES)}.{hint}")
+        raise UserError(
+            f"there is no score '{name}'{did_you_mean(name, _SCORES)}; scores are "
+            f"{', '.join(_SCORES)}"
+        )
     return _SCORES[name]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tf_prune_ofa.config import AugmentSettings, LossSettings, digest, to_dict
+from tf_prune_ofa.config import AugmentSettings, LossSettings
 from tf_prune_ofa.data.augment import Propose, Vocabulary, augment
 from tf_prune_ofa.data.batches import BatchPlan, model_inputs, pad
 from tf_prune_ofa.data.wordpiece import Encoded
@@ -17,6 +17,7 @@ from tf_prune_ofa.files import read_arrays, write_arrays
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.assign import assign_weights
+from tf_prune_ofa.plain_values import digest, to_dict
 from tf_prune_ofa.stages.context import Context
 from tf_prune_ofa.stages.other_models import load_other_model
 from tf_prune_ofa.stages.workspace import EncodedSplit, Workspace

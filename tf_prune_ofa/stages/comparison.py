@@ -27,19 +27,11 @@ from typing import Any
 
 import yaml
 
-from tf_prune_ofa.config import (
-    About,
-    PruneSettings,
-    Recipe,
-    ReconstructSettings,
-    RuleSettings,
-    digest,
-    load_recipe,
-    settings_of,
-    truncate,
-)
+from tf_prune_ofa.config import About, PruneSettings, Recipe, ReconstructSettings, RuleSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
+from tf_prune_ofa.plain_values import digest, settings_of
+from tf_prune_ofa.recipe import load_recipe, truncate
 from tf_prune_ofa.report.comparison import Outcome
 
 Rules = dict[str, float | RuleSettings]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tf_prune_ofa.config import ReportSettings, to_dict
+from tf_prune_ofa.config import ReportSettings
+from tf_prune_ofa.plain_values import to_dict
 from tf_prune_ofa.report.collect import collect_run
 from tf_prune_ofa.report.html import build_report
 from tf_prune_ofa.report.table import console_table

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.config import ModelSettings, Recipe, digest, to_dict
+from tf_prune_ofa.config import ModelSettings, Recipe
 from tf_prune_ofa.data import mlm
 from tf_prune_ofa.data.documents import tokenize_documents
 from tf_prune_ofa.data.mlm import MlmExamples
@@ -28,6 +28,7 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import sha256_of
 from tf_prune_ofa.models import presets
 from tf_prune_ofa.models.bert import EncoderConfig
+from tf_prune_ofa.plain_values import digest, to_dict
 from tf_prune_ofa.train.evaluate import metric_names, span_metric_names
 
 CORPUS_DEV_SHARE = 0.05  # of the lines of corpus files, as in the reference

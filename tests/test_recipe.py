@@ -13,14 +13,12 @@ from tf_prune_ofa.config import (
     Recipe,
     RuleSettings,
     TrainSettings,
-    digest,
-    load_recipe,
-    recipe_from_dict,
-    shrink,
-    to_dict,
 )
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.plain_values import digest, to_dict
+from tf_prune_ofa.recipe import load_recipe, recipe_from_dict
 from tf_prune_ofa.schedules import steps_of
+from tf_prune_ofa.tiny import shrink
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

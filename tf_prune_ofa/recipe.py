@@ -1,0 +1,232 @@
+"""Recipes from YAML files, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tf_prune_ofa.config import (
+    STAGE_KINDS,
+    VARIANTS,
+    About,
+    ExportSettings,
+    ModelSettings,
+    Recipe,
+    ReconstructSettings,
+    StageSettings,
+    TaskSettings,
+    is_model_name,
+    references,
+)
+from tf_prune_ofa.errors import UserError, did_you_mean
+from tf_prune_ofa.plain_values import convert, settings_of
+from tf_prune_ofa.tiny import shrink
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, tiny: bool = False) -> Recipe:
+    """Read a recipe file.
+
+    Args:
+        path: YAML file, or the name of a recipe of this package, e.g. "quickstart".
+        overrides: texts "section.key=value", e.g. "prune.learning_rate=1e-4",
+            "prune.sparsity.ramp_end=60%", "seed=1", "task=mrpc"; values are YAML.
+        tiny: shrink the recipe to under a minute on a CPU; it runs the same code.
+
+    Raises:
+        UserError: unreadable file, unknown key, wrong type, stage that refers to a later one.
+    """
+    path = find_recipe(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        folder = _shipped_recipes() if path.name == str(path) else path.parent
+        known = sorted(recipe.name for recipe in folder.glob("*.yaml"))
+        name = path.with_suffix(".yaml").name
+        raise UserError(f"no recipe file {path}{did_you_mean(name, known)}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; name a recipe file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise UserError(
+            f"{path} must hold a mapping with the key 'stages', got {type(data).__name__}"
+        )
+    _include_task(data, path.parent)
+    for override in overrides:
+        _set(data, override)
+        _include_task(data, path.parent)
+    recipe = recipe_from_dict(data, name=path.stem)
+    return shrink(recipe) if tiny else recipe
+
+
+def find_recipe(name: str | Path) -> Path:
+    """Return the file of a recipe: `name` itself, or the recipe of that name in this package."""
+    path = Path(name)
+    if not path.exists() and path.name == str(name):
+        shipped = (_shipped_recipes() / path.name).with_suffix(".yaml")
+        return shipped if shipped.exists() else path
+    return path
+
+
+def _include_task(data: dict[str, Any], folder: Path) -> None:
+    """Replace a task that is named by the content of its file, so that recipes can share it.
+
+    The name is a file, looked for from the working folder and from the recipe's, or one of
+    configs/tasks/.
+
+    Raises:
+        UserError: no such file, or it holds no mapping.
+    """
+    name = data.get("task")
+    if not isinstance(name, str):
+        return
+    shipped = _shipped_recipes() / "tasks"
+    places = [Path(name), folder / name, (shipped / name).with_suffix(".yaml")]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        known = sorted(file.stem for file in shipped.glob("*.yaml"))
+        raise UserError(
+            f"task is '{name}': there is no such file, and no task of that name"
+            f"{did_you_mean(name, known)}; tasks are {', '.join(known)}"
+        )
+    try:
+        task = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(task, dict):
+        raise UserError(f"{path} must hold the settings of a task, got {type(task).__name__}")
+    data["task"] = task
+
+
+def _shipped_recipes() -> Path:
+    return Path(str(importlib.resources.files("tf_prune_ofa.configs")))
+
+
+def recipe_from_dict(data: dict[str, Any], *, name: str) -> Recipe:
+    """Build a recipe from plain values; see `load_recipe`."""
+    known = ("about", "seed", "model", "task", "stages")
+    for key in data:
+        if key not in known:
+            raise UserError(f"unknown key '{key}'{did_you_mean(key, known)}")
+    stages = data.get("stages")
+    if not isinstance(stages, dict) or not stages:
+        raise UserError("a recipe needs 'stages', a mapping of stage names to settings")
+    recipe = Recipe(
+        name=name,
+        about=settings_of(About, data.get("about"), "about"),
+        seed=convert(data.get("seed", 0), int, "seed"),
+        model=settings_of(ModelSettings, data.get("model"), "model"),
+        task=settings_of(TaskSettings, data.get("task"), "task"),
+        stages={stage: _build_stage(stage, settings) for stage, settings in stages.items()},
+    )
+    _check_references(recipe)
+    return recipe
+
+
+def truncate(recipe: Recipe, last: str) -> Recipe:
+    """Return the recipe up to and including the stage `last`.
+
+    Raises:
+        UserError: no such stage.
+    """
+    if last not in recipe.stages:
+        raise UserError(
+            f"no stage '{last}'{did_you_mean(last, recipe.stages)}; the recipe has "
+            f"{', '.join(recipe.stages)}"
+        )
+    names = list(recipe.stages)[: list(recipe.stages).index(last) + 1]
+    return replace(recipe, stages={name: recipe.stages[name] for name in names})
+
+
+def _set(data: dict[str, Any], override: str) -> None:
+    """Apply one "section.key=value"; stages may be named without the prefix "stages."."""
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise UserError(f"--set {override!r}: write it as section.key=value")
+    keys = path.split(".")
+    stages = data.get("stages") or {}
+    sections = ["about", "seed", "model", "task", "stages", *stages]
+    if keys[0] in stages:
+        keys = ["stages", *keys]
+    elif keys[0] not in sections:
+        raise UserError(
+            f"--set {override!r}: no section or stage '{keys[0]}'{did_you_mean(keys[0], sections)}"
+        )
+    node = data
+    for key in keys[:-1]:
+        if node.get(key) is None:
+            node[key] = {}
+        node = node[key]
+        if not isinstance(node, dict):
+            raise UserError(f"--set {override!r}: '{key}' is a value, not a section")
+    try:
+        node[keys[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override!r}: the value is not valid YAML: {error}") from error
+
+
+def _build_stage(name: str, data: Any) -> StageSettings:
+    data = {} if data is None else data
+    if not isinstance(data, dict):
+        raise UserError(f"stage '{name}' must be a mapping of settings, got {data!r}")
+    kind = data.get("kind", name)
+    if kind not in STAGE_KINDS:
+        raise UserError(
+            f"stage '{name}' has the unknown kind '{kind}'{did_you_mean(kind, STAGE_KINDS)}; "
+            f"kinds are {', '.join(STAGE_KINDS)}"
+        )
+    settings = settings_of(STAGE_KINDS[kind], {**data, "kind": kind}, name)
+    if isinstance(settings, ExportSettings):
+        for variant in settings.variants:
+            if variant not in VARIANTS:
+                raise UserError(
+                    f"{name}.variants: unknown variant '{variant}'{did_you_mean(variant, VARIANTS)}"
+                )
+        if "block_sparse_int8" in settings.variants and "dense_int8" not in settings.variants:
+            raise UserError(
+                f"{name}.variants: block_sparse_int8 is verified against dense_int8, which is not "
+                "among them; add dense_int8"
+            )
+    if isinstance(settings, ReconstructSettings) and settings.pattern_of:
+        own = [
+            one.name
+            for one in dataclasses.fields(settings)
+            if one.name in ("rules", "pattern", "scope", "plugins", "rounds", "power")
+            and getattr(settings, one.name) != getattr(ReconstructSettings(), one.name)
+        ]
+        if own:
+            raise UserError(
+                f"{name}.{own[0]} is for a pattern of {name}'s own, but {name}.pattern_of takes "
+                f"that of '{settings.pattern_of}'; leave one of them out"
+            )
+    return settings
+
+
+def _check_references(recipe: Recipe) -> None:
+    """Data goes one way: a stage may refer only to stages before it."""
+    before: list[str] = []
+    for name, stage in recipe.stages.items():
+        for key, other in references(stage).items():
+            if other not in before and not (key == "start" and other == "model"):
+                if key not in ("start", "pattern_of") and is_model_name(other):
+                    continue
+                raise UserError(
+                    f"{name}.{key} refers to '{other}', which is not a stage before it"
+                    f"{did_you_mean(other, before)}; stages before it: "
+                    f"{', '.join(before) or 'none'}"
+                )
+        loss = getattr(stage, "loss", None)
+        if loss is not None and loss.hard == 0 and not loss.distils:
+            raise UserError(f"{name}.loss must be above 0 in one of its terms, got 0 in all")
+        if loss is not None and loss.distils and not stage.teacher:
+            raise UserError(
+                f"{name}.loss has distillation terms, but {name}.teacher names no stage to distil "
+                "from"
+            )
+        before.append(name)

@@ -1,0 +1,127 @@
+"""Tiny recipes: the same stages and code in under a minute, to try a recipe on a CPU."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from tf_prune_ofa.config import (
+    BenchmarkSettings,
+    ExportSettings,
+    ModelSettings,
+    PruneSettings,
+    QuantizeSettings,
+    Recipe,
+    ReconstructSettings,
+    RuleSettings,
+    SparsitySettings,
+    StageSettings,
+    TaskSettings,
+    TrainSettings,
+    VerifySettings,
+)
+from tf_prune_ofa.schedules import parse_duration
+
+TINY_STEPS = 12  # of a training stage
+
+
+def shrink(recipe: Recipe) -> Recipe:
+    """Return the recipe with a two-layer random encoder, little data and a few steps a stage."""
+    architecture = recipe.model.sizes.get("architecture", "bert")
+    if "distilbert" in recipe.model.weights.lower():
+        architecture = "distilbert"
+    sizes = {
+        "architecture": architecture,
+        "hidden_size": 32,
+        "num_layers": 2,
+        "num_heads": 2,
+        "intermediate_size": 64,
+        "max_positions": 64,
+    }
+    stages: dict[str, StageSettings] = {}
+    for name, stage in recipe.stages.items():
+        if isinstance(stage, TrainSettings):
+            stage = replace(
+                stage,
+                length=f"{TINY_STEPS} steps",
+                batch_size=8,
+                checkpoint_every="5 steps",
+                warmup="10%",
+                augment=replace(stage.augment, copies=min(stage.augment.copies, 2)),
+                loss=replace(stage.loss, teacher_layers=()),
+            )
+        if isinstance(stage, PruneSettings):
+            relative = {
+                key: value if "%" in str(value := getattr(stage.sparsity, key) or "0%") else default
+                for key, default in (
+                    ("begin", 0), ("ramp_end", "50%"), ("mask_end", "80%"), ("frequency", 1)
+                )
+            }  # fmt: skip
+            relative["frequency"] = 1
+            if parse_duration(stage.sparsity.begin)[0] > 0:
+                # A score may need gradients of steps before.
+                share = parse_duration(relative["begin"])[0] / 100
+                relative["begin"] = relative["begin"] if share * TINY_STEPS >= 1 else 1
+            stage = replace(stage, sparsity=replace(_tiny_sparsity(stage.sparsity), **relative))
+        if isinstance(stage, ReconstructSettings):
+            pattern = _small_pattern(stage.pattern)
+            rules = {key: _small_rule(rule) for key, rule in stage.rules.items()}
+            stage = replace(stage, examples=32, batch_size=8, rules=rules, pattern=pattern)
+        if isinstance(stage, QuantizeSettings):
+            stage = replace(stage, calibration_batches=2)
+        if isinstance(stage, ExportSettings):
+            stage = replace(stage, sequence_length=min(stage.sequence_length, 32))
+        if isinstance(stage, BenchmarkSettings):
+            stage = replace(stage, runs=10)
+        if isinstance(stage, VerifySettings):
+            stage = replace(stage, examples=16)
+        stages[name] = stage
+    vocabulary = recipe.model.vocabulary
+    return replace(
+        recipe,
+        name=recipe.name + "_tiny",
+        model=ModelSettings(
+            weights="random",
+            sizes=sizes,
+            vocabulary=vocabulary,
+            strip_accents=recipe.model.strip_accents,
+        ),
+        task=_tiny_task(recipe.task),
+        stages=stages,
+    )
+
+
+def _tiny_sparsity(sparsity: SparsitySettings) -> SparsitySettings:
+    rules = {key: _small_rule(rule) for key, rule in sparsity.rules.items()}
+    # One gradient: there is but one training step before the first weights go.
+    fisher = replace(sparsity.fisher, gradients=1)
+    return replace(sparsity, rules=rules, pattern=_small_pattern(sparsity.pattern), fisher=fisher)
+
+
+def _small_rule(rule: float | RuleSettings) -> float | RuleSettings:
+    if isinstance(rule, RuleSettings):
+        return replace(rule, pattern=_small_pattern(rule.pattern))
+    return rule
+
+
+def _small_pattern(pattern: str) -> str:
+    """Return a pattern with blocks so small that they divide the tiny encoder's kernels."""
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", pattern):
+        return pattern
+    # Powers of two up to 8 divide its sizes, 32 and 64.
+    return "x".join(str(min(8, 2 ** (int(n).bit_length() - 1))) for n in pattern.split("x"))
+
+
+def _tiny_task(task: TaskSettings) -> TaskSettings:
+    """Return a few short examples of the task; of the reviews where it would need a download."""
+    small = {"train_limit": 96, "dev_limit": 48, "max_length": 32}
+    small |= {"corpus_limit": 96, "corpus_length": 32}
+    if task.source.startswith(("tfds:squad", "squad")):
+        # Questions of a few words on a text of a few words, in windows all the same.
+        small |= {"question_length": 8, "stride": 12}
+        if task.source != "squad":
+            return TaskSettings(source="made_up_questions", **small)
+    needs_download = task.source.startswith(("tfds:", "glue/")) and not task.folder
+    if needs_download:
+        return TaskSettings(source="reviews", **small)
+    return replace(task, **small)
