@@ -5,10 +5,11 @@ import pytest
 import small_runs
 from small_runs import BERT, TOKENIZER, only, recipe
 
-from tf_prune_ofa.config import LossSettings, recipe_from_dict
+from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import Classification, parameters
+from tf_prune_ofa.recipe import recipe_from_dict
 from tf_prune_ofa.stages.context import Context
 from tf_prune_ofa.stages.other_models import in_label_order, load_other_model
 from tf_prune_ofa.stages.runner import _stage_digest
@@ -63,7 +64,7 @@ def test_a_distilbert_learns_from_a_bert(tmp_path):
     inputs = small_runs.write_inputs(tmp_path, config)
     write_teacher(tmp_path / "teacher", inputs)
     job = job_of(inputs, tmp_path / "teacher", tmp_path, length="1 epoch")
-    batch, targets = job._batch(0, None)
+    batch, targets = job.batch(0, None)
     assert "input_type_ids" in batch
     student = job.load("model")
     distiller = job.distiller(student)
@@ -87,7 +88,7 @@ def test_layers_are_matched_to_those_of_a_deeper_teacher(inputs, tmp_path):
     loss = {"hard": 0.0, "layerwise": 1.0, "teacher_layers": [2]}
     job = job_of(inputs, tmp_path / "teacher", tmp_path, loss=loss)
     distiller = job.distiller(job.load("model"))
-    batch, targets = job._batch(0, None)
+    batch, targets = job.batch(0, None)
     terms = distiller.loss_terms(batch, targets, distiller(batch))
     assert set(terms) == {"loss_layerwise"} and float(terms["loss_layerwise"]) > 0
     for layers, message in (([4], "it has 3"), ([1, 2], "the student has only 1")):

@@ -8,12 +8,12 @@ import pytest
 import small_runs
 from small_runs import metrics, results, stage_folder
 
-from tf_prune_ofa.config import recipe_from_dict
 from tf_prune_ofa.data.windows import find_answers
 from tf_prune_ofa.distill.distiller import TEACHER_PREFIX
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.pruning.lock import assert_zeros, load_masks
+from tf_prune_ofa.recipe import recipe_from_dict
 from tf_prune_ofa.stages.context import Context, StageResult
 from tf_prune_ofa.stages.outputs import batch_targets, judge
 from tf_prune_ofa.stages.training import TrainingJob
@@ -147,7 +147,7 @@ def test_cached_teacher_logits_are_those_of_the_teacher(answered, tmp_path):
     with np.load(stage_folder(run_dir, "prune") / "teacher_logits.npz") as file:
         cached = file["logits"]
     assert cached.shape == (len(job.workspace.train), 2, 15)
-    inputs, targets = job._batch(1, cached)
+    inputs, targets = job.batch(1, cached)
     teacher = job.load("task_teacher", is_trained=False)
     live = teacher(inputs, training=False)
     is_token = inputs["input_mask"] > 0

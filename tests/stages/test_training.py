@@ -3,13 +3,14 @@ import pytest
 import small_runs
 from small_runs import only, recipe, stage_folder
 
-from tf_prune_ofa.config import digest, recipe_from_dict
 from tf_prune_ofa.distill.distiller import TEACHER_PREFIX
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.models.bert import Classification, MaskedLM, dense_kernels, parameters
+from tf_prune_ofa.plain_values import digest
 from tf_prune_ofa.pruning.lock import load_masks, save_masks
+from tf_prune_ofa.recipe import recipe_from_dict
 from tf_prune_ofa.stages import transfer
 from tf_prune_ofa.stages.context import Context, StageResult
 from tf_prune_ofa.stages.training import TrainingJob, _all_positions
@@ -83,8 +84,8 @@ def test_masked_batches_distil_masked_or_all_tokens(inputs, tmp_path):
         job_of(recipe(inputs, prune={"mlm_distil": which}), "prune", tmp_path)
         for which in ("masked", "all")
     )
-    inputs_m, targets_m = masked._batch(0, None)
-    inputs_f, targets_f = full._batch(0, None)
+    inputs_m, targets_m = masked.batch(0)
+    inputs_f, targets_f = full.batch(0)
     np.testing.assert_array_equal(inputs_m["input_word_ids"], inputs_f["input_word_ids"])
     rows, size = inputs_f["input_word_ids"].shape
     assert inputs_f["mlm_positions"].tolist() == [list(range(size))] * rows
@@ -118,7 +119,7 @@ def test_all_positions_by_hand():
 def test_calibration_sees_the_first_batches(task_job, mlm_job):
     for job in (task_job, mlm_job):
         for step, batch in enumerate(job.calibration_inputs(2)):
-            for name, value in job._batch(step, None)[0].items():
+            for name, value in job.batch(step, None)[0].items():
                 np.testing.assert_array_equal(batch[name], value)
 
 
@@ -162,7 +163,7 @@ def test_cached_teacher_logits_are_those_of_the_teacher_itself(finished, inputs,
         # This process uses other threads than the one that ran the stage.
         np.testing.assert_allclose(cached, file["logits"], rtol=0, atol=1e-5)
     teacher = job.load("task_teacher", is_trained=False)
-    batch, targets = job._batch(3, cached)
+    batch, targets = job.batch(3, cached)
     live = teacher(batch, training=False)["logits"]
     np.testing.assert_allclose(targets[TEACHER_PREFIX + "logits"], live, rtol=0, atol=1e-6)
     # And so are the losses, whichever way they come.

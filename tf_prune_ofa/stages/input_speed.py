@@ -71,7 +71,7 @@ def measure(recipe: Recipe, stage: str, folder: Path, *, steps: int, rounds: int
     rate = settings.weight_decay
     distiller.compile(optimizer=adamw(schedule, distiller.trained_variables, weight_decay=rate))
     spec = tf.nest.map_structure(
-        lambda array: tf.TensorSpec([None] * array.ndim, array.dtype), job._batch(0, None)
+        lambda array: tf.TensorSpec([None] * array.ndim, array.dtype), job.batch(0)
     )
     train = tf.function(lambda *data: distiller.train_step(data), input_signature=spec)
     ways = _ways(job)
@@ -92,10 +92,10 @@ def _ways(job: TrainingJob) -> dict[str, Batches]:
     length = job.context.recipe.task.max_length
 
     def ahead(first: int, last: int) -> Iterator[Any]:
-        return iter(to_dataset(lambda step: job._batch(step, None), first, last))
+        return iter(to_dataset(lambda step: job.batch(step), first, last))
 
     def at_once(first: int, last: int) -> Iterator[Any]:
-        return (job._batch(step, None) for step in range(first, last))
+        return (job.batch(step) for step in range(first, last))
 
     def from_text(first: int, last: int) -> Iterator[Any]:
         for step in range(first, last):

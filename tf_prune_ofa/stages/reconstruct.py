@@ -3,8 +3,7 @@
 Layer by layer, from the embeddings up, each Dense layer is pruned so that it gives what the dense
 model's layer gives (`pruning.reconstruction`), from inputs that come from the layers pruned before.
 How far each layer is pruned is the rules' word, or with scope "global" that of a ranking of all
-their weights by the diagonal Fisher (Kurtic et al. 2022, oBERT, arXiv 2203.07259), of the labels'
-loss or, on general text, of the last hidden states.
+their weights by the diagonal Fisher (Kurtic et al. 2022, oBERT, arXiv 2203.07259).
 The result is a start for distillation: `transfer`, with the pattern locked. Given the pattern of
 another stage, only the weights are computed: an encoder that was pruned once takes over a task's
 teacher.
@@ -55,33 +54,28 @@ class _Job(TrainingJob):
     """Data, models and results of the stage, which are those of a training stage."""
 
     def __init__(self, settings: ReconstructSettings, context: Context) -> None:
-        batches = max(1, settings.examples // settings.batch_size)
-        super().__init__(
-            TrainSettings(
-                kind=settings.kind,
-                start=settings.start,
-                objective=settings.objective,
-                length=batches,
-                batch_size=settings.batch_size,
-                mlm_share=UNMASKED,
-            ),
-            context,
-        )
-        self.batches = batches
+        super().__init__(replace(_train_settings(settings), mlm_share=UNMASKED), context)
         result = context.results.get(settings.start)
         # What was judged on the task has its head.
         self.has_task_head = (
             not self.is_mlm and result is not None and "main_metric" in result.figures
         )
 
-    def batch(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Return inputs and targets of a batch."""
-        return self._batch(step, None)
-
     @property
     def head(self) -> bert.Head | None:
         """The task's head where `start` has it; one that is not trained is of no use to anyone."""
         return super().head if self.has_task_head else None
+
+
+def _train_settings(settings: ReconstructSettings) -> TrainSettings:
+    """Return settings of a training stage that sees each of the examples once."""
+    return TrainSettings(
+        kind=settings.kind,
+        start=settings.start,
+        objective=settings.objective,
+        length=max(1, settings.examples // settings.batch_size),
+        batch_size=settings.batch_size,
+    )
 
 
 def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
@@ -112,7 +106,7 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
         )
 
     found: dict[str, Reconstruction] = {}
-    inputs = _Inputs(dense, sparse, job.calibration_inputs(job.batches))
+    inputs = _Inputs(dense, sparse, job.calibration_inputs(job.total_steps))
     layers = [f"encoder_{index:02d}" for index in range(job.workspace.encoder.num_layers)]
     with tqdm(desc=context.name, total=len(POINTS) * len(layers)) as progress:
         for layer in layers:
@@ -144,7 +138,7 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     figures = job.figures(sparse) if job.has_task_head else {}
     figures.pop("steps", None)  # nothing was trained
     figures |= {
-        "examples": job.batches * settings.batch_size,
+        "examples": job.total_steps * settings.batch_size,
         "reconstruction_errors": {name: one.error for name, one in found.items()},
     }
     return figures | sparsity_figures(sparse, masks)
@@ -200,7 +194,7 @@ def _pools(
             )
     if settings.scope == "global":
         if not ranked.exists():
-            scores = _fisher_scores({name: kernels[name] for name in rules}, model, job)
+            scores = _fisher_scores(list(rules), settings, job.context)
             together = plan_pools(rules, shapes, schedule, heads=heads, scope="global")
             write_arrays(ranked, _shares(together, scores, rounds))
         sparsities = read_arrays(ranked, rules)
@@ -225,64 +219,39 @@ def _shares(
 
 
 def _fisher_scores(
-    kernels: Mapping[str, tf.Variable], model: keras.Model, job: _Job
+    names: Sequence[str], settings: ReconstructSettings, context: Context
 ) -> dict[str, np.ndarray]:
-    """Return the score "fisher_diagonal" of every weight, on the examples.
+    """Return the score "fisher_diagonal" of every weight, by the loss on the examples' labels.
 
-    It is that of the labels' loss where the model was trained on the task, otherwise of the last
-    hidden states.
+    Raises:
+        UserError: the model that is pruned was not trained on those labels.
     """
-    ranked_by, loss = (
-        ("labels", _labels_loss(model, job))
-        if job.has_task_head
-        else ("hidden states", _hidden_states_sum(model, job))
-    )
+    job = TrainingJob(_train_settings(settings), context)
+    result = context.results.get(settings.start)
+    if result is None or ("mlm_loss" if job.is_mlm else "main_metric") not in result.figures:
+        raise UserError(
+            f"{context.name}.scope is 'global', which ranks by the loss on labels, but "
+            f"{context.name}.start was not trained on them; start from a stage with objective "
+            f"'{settings.objective}'"
+        )
+    model = job.load(settings.start, is_trained=False)
+    distiller = job.distiller(model)
+    kernels = {name: bert.dense_kernels(model)[name] for name in names}
     variables = list(kernels.values())
     squares = [np.zeros(variable.shape, np.float64) for variable in variables]
-    title = f"{job.context.name}: ranking by {ranked_by}"
-    for step in tqdm(range(job.batches), title, unit="batch"):
+    for step in tqdm(range(job.total_steps), f"{context.name}: ranking", unit="batch"):
+        inputs, targets = job.batch(step)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            value = loss(step)
-        for total, gradient in zip(squares, tape.gradient(value, variables), strict=True):
+            outputs = distiller.call(inputs, training=False)
+            loss = distiller.total_loss(distiller.loss_terms(inputs, targets, outputs))
+        for total, gradient in zip(squares, tape.gradient(loss, variables), strict=True):
             total += np.square(gradient.numpy())
     score = FisherDiagonal(SparsitySettings(), job.seed)
     return {
-        name: score.values(name, variable.numpy(), {"squares": total, "steps": job.batches})
+        name: score.values(name, variable.numpy(), {"squares": total, "steps": job.total_steps})
         for (name, variable), total in zip(kernels.items(), squares, strict=True)
     }
-
-
-def _labels_loss(model: keras.Model, job: _Job) -> Callable[[int], tf.Tensor]:
-    """Return the loss on the task's labels of a batch, by its number."""
-    distiller = job.distiller(model)
-
-    def loss(step: int) -> tf.Tensor:
-        inputs, targets = job.batch(step)
-        outputs = distiller.call(inputs, training=False)
-        return distiller.total_loss(distiller.loss_terms(inputs, targets, outputs))
-
-    return loss
-
-
-def _hidden_states_sum(model: keras.Model, job: _Job) -> Callable[[int], tf.Tensor]:
-    """Return the sum of a batch's last hidden states, each with a random sign, by its number.
-
-    The expectation of its squared gradient is the sum over all hidden states of theirs: the
-    diagonal of the Gauss-Newton matrix of their squared error, for one backward pass (the estimate
-    of a matrix' diagonal by random signs is Bekas et al. 2007's).
-    """
-    last = f"encoder_{job.workspace.encoder.num_layers - 1:02d}/ffn/norm"
-    states_of = keras.Model(model.input, model.get_layer(last).output)
-    signs = np.random.default_rng(job.seed)
-
-    def signed_sum(step: int) -> tf.Tensor:
-        inputs, _ = job.batch(step)
-        states = states_of({name: inputs[name] for name in model.input_names})
-        drawn = signs.choice(np.array([-1, 1], np.float32), size=states.shape)
-        return tf.reduce_sum(states * drawn * inputs["input_mask"][..., np.newaxis])
-
-    return signed_sum
 
 
 def _chooser(pool: Pool, name: str) -> Choose:

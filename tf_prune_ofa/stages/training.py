@@ -200,7 +200,7 @@ class TrainingJob:
         width = inputs["input_word_ids"].shape[1]
         return inputs, batch_targets(self.workspace, split.labels[indices], taught, width)
 
-    def _batch(self, step: int, logits: np.ndarray | None) -> tuple[Batch, Batch]:
+    def batch(self, step: int, logits: np.ndarray | None = None) -> tuple[Batch, Batch]:
         """Return inputs and targets of a step; `logits` are the teacher's, if cached."""
         indices = self.plan.indices(step)
         if self.is_mlm:
@@ -337,7 +337,7 @@ class TrainingJob:
         fit(
             distiller,
             lambda start: to_dataset(
-                lambda step: self._batch(step, logits), start, self.total_steps
+                lambda step: self.batch(step, logits), start, self.total_steps
             ),
             run,
             callbacks=callbacks,
@@ -347,7 +347,7 @@ class TrainingJob:
 
     def calibration_inputs(self, count: int) -> list[Batch]:
         """Return the inputs of the run's first `count` batches."""
-        return [self._batch(step, None)[0] for step in range(count)]
+        return [self.batch(step)[0] for step in range(count)]
 
     # Results
 
