@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.resources
 from collections.abc import Sequence
 from dataclasses import replace
@@ -74,40 +73,6 @@ def find_recipe(name: str | Path) -> Path:
     return path
 
 
-def _include_task(data: dict[str, Any], folder: Path) -> None:
-    """Replace a task that is named by the content of its file, so that recipes can share it.
-
-    The name is a file, looked for from the working folder and from the recipe's, or one of
-    configs/tasks/.
-
-    Raises:
-        UserError: no such file, or it holds no mapping.
-    """
-    name = data.get("task")
-    if not isinstance(name, str):
-        return
-    shipped = _shipped_recipes() / "tasks"
-    places = [Path(name), folder / name, (shipped / name).with_suffix(".yaml")]
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
-        known = sorted(file.stem for file in shipped.glob("*.yaml"))
-        raise UserError(
-            f"task is '{name}': there is no such file, and no task of that name"
-            f"{did_you_mean(name, known)}; tasks are {', '.join(known)}"
-        )
-    try:
-        task = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(task, dict):
-        raise UserError(f"{path} must hold the settings of a task, got {type(task).__name__}")
-    data["task"] = task
-
-
-def _shipped_recipes() -> Path:
-    return Path(str(importlib.resources.files("tf_prune_ofa.configs")))
-
-
 def recipe_from_dict(data: dict[str, Any], *, name: str) -> Recipe:
     """Build a recipe from plain values; see `load_recipe`."""
     known = ("about", "seed", "model", "task", "stages")
@@ -142,6 +107,40 @@ def truncate(recipe: Recipe, last: str) -> Recipe:
         )
     names = list(recipe.stages)[: list(recipe.stages).index(last) + 1]
     return replace(recipe, stages={name: recipe.stages[name] for name in names})
+
+
+def _include_task(data: dict[str, Any], folder: Path) -> None:
+    """Replace a task that is named by the content of its file, so that recipes can share it.
+
+    The name is a file, looked for from the working folder and from the recipe's, or one of
+    configs/tasks/.
+
+    Raises:
+        UserError: no such file, or it holds no mapping.
+    """
+    name = data.get("task")
+    if not isinstance(name, str):
+        return
+    shipped = _shipped_recipes() / "tasks"
+    places = [Path(name), folder / name, (shipped / name).with_suffix(".yaml")]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        known = sorted(file.stem for file in shipped.glob("*.yaml"))
+        raise UserError(
+            f"task is '{name}': there is no such file, and no task of that name"
+            f"{did_you_mean(name, known)}; tasks are {', '.join(known)}"
+        )
+    try:
+        task = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(task, dict):
+        raise UserError(f"{path} must hold the settings of a task, got {type(task).__name__}")
+    data["task"] = task
+
+
+def _shipped_recipes() -> Path:
+    return Path(str(importlib.resources.files("tf_prune_ofa.configs")))
 
 
 def _set(data: dict[str, Any], override: str) -> None:
@@ -183,29 +182,34 @@ def _build_stage(name: str, data: Any) -> StageSettings:
         )
     settings = settings_of(STAGE_KINDS[kind], {**data, "kind": kind}, name)
     if isinstance(settings, ExportSettings):
-        for variant in settings.variants:
-            if variant not in VARIANTS:
-                raise UserError(
-                    f"{name}.variants: unknown variant '{variant}'{did_you_mean(variant, VARIANTS)}"
-                )
-        if "block_sparse_int8" in settings.variants and "dense_int8" not in settings.variants:
-            raise UserError(
-                f"{name}.variants: block_sparse_int8 is verified against dense_int8, which is not "
-                "among them; add dense_int8"
-            )
+        _check_variants(name, settings)
     if isinstance(settings, ReconstructSettings) and settings.pattern_of:
-        own = [
-            one.name
-            for one in dataclasses.fields(settings)
-            if one.name in ("rules", "pattern", "scope", "plugins", "rounds", "power")
-            and getattr(settings, one.name) != getattr(ReconstructSettings(), one.name)
-        ]
-        if own:
-            raise UserError(
-                f"{name}.{own[0]} is for a pattern of {name}'s own, but {name}.pattern_of takes "
-                f"that of '{settings.pattern_of}'; leave one of them out"
-            )
+        _check_no_own_pattern(name, settings)
     return settings
+
+
+def _check_variants(name: str, settings: ExportSettings) -> None:
+    for variant in settings.variants:
+        if variant not in VARIANTS:
+            raise UserError(
+                f"{name}.variants: unknown variant '{variant}'{did_you_mean(variant, VARIANTS)}"
+            )
+    if "block_sparse_int8" in settings.variants and "dense_int8" not in settings.variants:
+        raise UserError(
+            f"{name}.variants: block_sparse_int8 is verified against dense_int8, which is not "
+            "among them; add dense_int8"
+        )
+
+
+def _check_no_own_pattern(name: str, settings: ReconstructSettings) -> None:
+    """Settings of a pattern would be ignored beside `pattern_of`."""
+    defaults = ReconstructSettings()
+    for key in ("rules", "pattern", "scope", "plugins", "rounds", "power"):
+        if getattr(settings, key) != getattr(defaults, key):
+            raise UserError(
+                f"{name}.{key} is for a pattern of {name}'s own, but {name}.pattern_of takes that "
+                f"of '{settings.pattern_of}'; leave one of them out"
+            )
 
 
 def _check_references(recipe: Recipe) -> None:
