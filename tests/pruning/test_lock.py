@@ -58,8 +58,18 @@ def test_a_missing_mask_file(tmp_path):
         load_masks(tmp_path / "masks.npz")
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "flipped", "no shapes", "no mask"])
-def test_a_damaged_mask_file(masks, tmp_path, damage):
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("cut", "is damaged"),
+        ("empty", "is damaged"),
+        ("text", "is damaged"),
+        ("flipped", "is damaged"),
+        ("no shapes", "is damaged .without 'shapes'"),
+        ("no mask", "is no mask file .'a'"),
+    ],
+)
+def test_a_damaged_mask_file(masks, tmp_path, damage, message):
     path = tmp_path / "masks.npz"
     save_masks(path, {**masks, "large": np.arange(8000).reshape(80, 100) % 3 == 0})
     data = path.read_bytes()
@@ -76,9 +86,7 @@ def test_a_damaged_mask_file(masks, tmp_path, damage):
         np.savez(path, a=np.zeros(3))
     else:
         np.savez(path, shapes=np.array('{"a": [2, 4]}'))
-    with pytest.raises(
-        UserError, match="is (damaged|no mask file) .*; run the stage that wrote it again"
-    ):
+    with pytest.raises(UserError, match=f"{message}.*; run the stage that wrote it again"):
         load_masks(path)
 
 

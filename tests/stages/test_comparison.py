@@ -18,7 +18,7 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.plain_values import to_dict
 from tf_prune_ofa.pruning.lock import assert_zeros, load_masks
-from tf_prune_ofa.recipe import load_recipe
+from tf_prune_ofa.recipe import load_recipe, recipe_from_dict
 from tf_prune_ofa.report.comparison import Outcome, comparison_table, write_between_markers
 from tf_prune_ofa.schedules import LearningRateSchedule
 from tf_prune_ofa.stages.comparison import (
@@ -195,7 +195,7 @@ def test_a_second_time_nothing_is_run(compared):
     # An outcome of other settings does not count.
     changed = [replace(run, recipe=with_sparsity(run.recipe, 0.5)) for run in runs[1:]]
     assert {outcome.value for outcome in known_outcomes(changed, out)} == {None}
-    # What the recipe is called does.
+    # One of the same settings under another name does.
     renamed = [replace(run, recipe=replace(run.recipe, name="x", about=About("y"))) for run in runs]
     assert known_outcomes(renamed, out) == list(outcomes.values())
 
@@ -312,6 +312,16 @@ def test_names_and_order(inputs, tmp_path):
     cut = experiments(load_plan(path), tmp_path)[1]
     # Nothing is left that prunes.
     assert list(cut.recipe.stages) == ["task_teacher"] and cut.sparsity is None
+
+
+def test_a_sparsity_goes_to_the_stage_that_chooses_a_pattern_only():
+    """One that takes a pattern over has no use for rules, and a recipe with them is refused."""
+    recipe = load_recipe("prune_ofa_reconstruct_minilm")
+    changed = with_sparsity(recipe, 0.8)
+    assert changed.stages["prune"].rules == {"encoder_.*": 0.8}
+    assert changed.stages["take_over"] == recipe.stages["take_over"]
+    values = {key: value for key, value in to_dict(changed).items() if key != "name"}
+    assert recipe_from_dict(values, name=recipe.name) == changed
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from small_runs import (
     write_inputs,
 )
 
+from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.tensor_names import head_of
@@ -330,16 +331,12 @@ def test_mistakes(inputs, tmp_path, changes, message):
 
 
 def test_a_pattern_of_an_unknown_stage_is_refused(inputs):
-    from tf_prune_ofa.errors import UserError
-
     with pytest.raises(UserError, match="take_over.pattern_of refers to 'prun'"):
         recipe_from_dict(reconstruction(inputs, take_over={"pattern_of": "prun"}), name="small")
 
 
 @pytest.mark.parametrize("key", ["rules", "pattern", "scope", "rounds"])
 def test_settings_of_a_pattern_beside_the_pattern_of_a_stage_are_refused(inputs, key):
-    from tf_prune_ofa.errors import UserError
-
     value = {"rules": {"encoder_.*": 0.5}, "pattern": "1x4", "scope": "global", "rounds": 2}[key]
     data = reconstruction(inputs, take_over={key: value})
     with pytest.raises(UserError, match=f"take_over.{key} is for .* leave one of them out"):

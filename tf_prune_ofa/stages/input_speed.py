@@ -92,10 +92,10 @@ def _ways(job: TrainingJob) -> dict[str, Batches]:
     length = job.context.recipe.task.max_length
 
     def ahead(first: int, last: int) -> Iterator[Any]:
-        return iter(to_dataset(lambda step: job.batch(step), first, last))
+        return iter(to_dataset(job.batch, first, last))
 
     def at_once(first: int, last: int) -> Iterator[Any]:
-        return (job.batch(step) for step in range(first, last))
+        return map(job.batch, range(first, last))
 
     def from_text(first: int, last: int) -> Iterator[Any]:
         for step in range(first, last):

@@ -55,11 +55,7 @@ class _Job(TrainingJob):
 
     def __init__(self, settings: ReconstructSettings, context: Context) -> None:
         super().__init__(replace(_train_settings(settings), mlm_share=UNMASKED), context)
-        result = context.results.get(settings.start)
-        # What was judged on the task has its head.
-        self.has_task_head = (
-            not self.is_mlm and result is not None and "main_metric" in result.figures
-        )
+        self.has_task_head = not self.is_mlm and _is_start_trained(self)
 
     @property
     def head(self) -> bert.Head | None:
@@ -78,6 +74,12 @@ def _train_settings(settings: ReconstructSettings) -> TrainSettings:
     )
 
 
+def _is_start_trained(job: TrainingJob) -> bool:
+    """Return whether `start` was judged on the objective, and so has a trained head of it."""
+    result = job.context.results.get(job.settings.start)
+    return result is not None and ("mlm_loss" if job.is_mlm else "main_metric") in result.figures
+
+
 def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     """Prune, or compute the weights of a pattern; write masks and model; return figures."""
     job = _Job(settings, context)
@@ -91,7 +93,7 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
         given = _masks_of(settings, context)
     else:
         pools = _pools(settings, dense, job, checkpoint / SPARSITIES_FILE)
-    wanted = set(given) | set(pools)
+    wanted = [*given, *pools]
 
     def reconstructed(name: str, moments: Moments) -> Reconstruction:
         kernel, bias = (variable.numpy() for variable in _variables(dense, name))
@@ -111,17 +113,13 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     with tqdm(desc=context.name, total=len(POINTS) * len(layers)) as progress:
         for layer in layers:
             path = checkpoint / f"{layer}.npz"
-            points = {
-                f"{layer}/{point}": [
-                    f"{layer}/{name}" for name in names if f"{layer}/{name}" in wanted
-                ]
-                for point, names in POINTS
-            }
             is_done = path.exists()
-            of_layer = _read_checkpoint(path, sum(points.values(), [])) if is_done else {}
-            for point, names in points.items():
+            known = [name for name in wanted if name.startswith(f"{layer}/")]
+            of_layer = _read_checkpoint(path, known) if is_done else {}
+            for point, names in POINTS:
+                names = [f"{layer}/{name}" for name in names if f"{layer}/{name}" in wanted]
                 if names and not is_done:
-                    moments = inputs.moments(point)
+                    moments = inputs.moments(f"{layer}/{point}")
                     of_layer |= {name: reconstructed(name, moments) for name in names}
                 for name in names:
                     for variable, part in zip(_variables(sparse, name), PARTS, strict=True):
@@ -227,8 +225,7 @@ def _fisher_scores(
         UserError: the model that is pruned was not trained on those labels.
     """
     job = TrainingJob(_train_settings(settings), context)
-    result = context.results.get(settings.start)
-    if result is None or ("mlm_loss" if job.is_mlm else "main_metric") not in result.figures:
+    if not _is_start_trained(job):
         raise UserError(
             f"{context.name}.scope is 'global', which ranks by the loss on labels, but "
             f"{context.name}.start was not trained on them; start from a stage with objective "
