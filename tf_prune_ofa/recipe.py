@@ -88,7 +88,7 @@ def recipe_from_dict(data: dict[str, Any], *, name: str) -> Recipe:
         seed=convert(data.get("seed", 0), int, "seed"),
         model=settings_of(ModelSettings, data.get("model"), "model"),
         task=settings_of(TaskSettings, data.get("task"), "task"),
-        stages={stage: _build_stage(stage, settings) for stage, settings in stages.items()},
+        stages={stage: build_stage(stage, settings) for stage, settings in stages.items()},
     )
     _check_references(recipe)
     return recipe
@@ -110,17 +110,22 @@ def truncate(recipe: Recipe, last: str) -> Recipe:
 
 
 def _include_task(data: dict[str, Any], folder: Path) -> None:
-    """Replace a task that is named by the content of its file, so that recipes can share it.
+    """Replace a task that is named by the content of its file, so that recipes can share it."""
+    if isinstance(data.get("task"), str):
+        data["task"] = named_task(data["task"], folder)
 
-    The name is a file, looked for from the working folder and from the recipe's, or one of
-    configs/tasks/.
+
+def named_task(name: str, folder: Path) -> dict[str, Any]:
+    """Return the settings of a task, as plain values.
+
+    Args:
+        name: a file, looked for from the working folder and from `folder`, or one of
+            configs/tasks/.
+        folder: of the recipe.
 
     Raises:
         UserError: no such file, or it holds no mapping.
     """
-    name = data.get("task")
-    if not isinstance(name, str):
-        return
     shipped = _shipped_recipes() / "tasks"
     places = [Path(name), folder / name, (shipped / name).with_suffix(".yaml")]
     path = next((place for place in places if place.is_file()), None)
@@ -136,7 +141,7 @@ def _include_task(data: dict[str, Any], folder: Path) -> None:
         raise UserError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(task, dict):
         raise UserError(f"{path} must hold the settings of a task, got {type(task).__name__}")
-    data["task"] = task
+    return task
 
 
 def _shipped_recipes() -> Path:
@@ -170,7 +175,12 @@ def _set(data: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override!r}: the value is not valid YAML: {error}") from error
 
 
-def _build_stage(name: str, data: Any) -> StageSettings:
+def build_stage(name: str, data: Any) -> StageSettings:
+    """Return the settings of a stage from plain values.
+
+    Raises:
+        UserError: unknown kind or setting, or settings that do not go together.
+    """
     data = {} if data is None else data
     if not isinstance(data, dict):
         raise UserError(f"stage '{name}' must be a mapping of settings, got {data!r}")

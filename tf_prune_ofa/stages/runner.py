@@ -49,23 +49,47 @@ def run_recipe(recipe: Recipe, run_dir: Path) -> dict[str, StageResult]:
     require_writable_dir(run_dir)
     workspace = Workspace(recipe)
     results: dict[str, StageResult] = {}
-    with _only_process(run_dir):
-        for number, (name, settings) in enumerate(recipe.stages.items(), start=1):
-            title = f"[{number}/{len(recipe.stages)}] {name}"
-            stage_digest = _stage_digest(settings, workspace, results)
-            folder = _stage_folder(run_dir, number, name, stage_digest)
-            result = load_result(folder, stage_digest)
-            if result is not None:
-                print(f"{title}: done before, {_summary(result.figures)}", flush=True)
-            else:
-                print(f"{title}: running in {folder}", flush=True)
-                context = Context(name, folder, recipe, dict(results), workspace)
-                result = _run_stage(settings, context, stage_digest)
-                print(f"{title}: {result.seconds:.0f} s, {_summary(result.figures)}", flush=True)
-            # Not earlier: a run that is killed while it evaluates must not train again.
-            remove_checkpoints(folder)
-            results[name] = result
+    with only_process(run_dir):
+        for name in recipe.stages:
+            results[name] = run_stage(name, recipe, workspace, results, run_dir)
     return results
+
+
+def run_stage(
+    name: str,
+    recipe: Recipe,
+    workspace: Workspace,
+    results: dict[str, StageResult],
+    run_dir: Path,
+) -> StageResult:
+    """Run a stage behind others, unless it is done already; return its result.
+
+    Args:
+        name: of the stage.
+        recipe: has the stage, and those that `results` are of.
+        workspace: of the recipe.
+        results: of the stages before it, by name.
+        run_dir: folder of the run, held with `only_process`.
+
+    Raises:
+        UserError: a mistake in recipe, data or environment.
+    """
+    settings = recipe.stages[name]
+    number = list(recipe.stages).index(name) + 1
+    title = f"[{number}/{len(recipe.stages)}] {name}"
+    stage_digest = _stage_digest(settings, workspace, results)
+    folder = _stage_folder(run_dir, number, name, stage_digest)
+    result = load_result(folder, stage_digest)
+    if result is not None:
+        print(f"{title}: done before, {_summary(result.figures)}", flush=True)
+    else:
+        print(f"{title}: running in {folder}", flush=True)
+        context = Context(name, folder, recipe, dict(results), workspace)
+        result = _run_stage(settings, context, stage_digest)
+        print(f"{title}: {result.seconds:.0f} s, {_summary(result.figures)}", flush=True)
+    # Not earlier: a run that is killed while it evaluates must not train again.
+    remove_checkpoints(folder)
+    return result
 
 
 def open_run(recipe: Recipe, run_dir: Path, *, last: str) -> Context:
@@ -200,7 +224,7 @@ def git_commit() -> str:
 
 
 @contextlib.contextmanager
-def _only_process(run_dir: Path) -> Iterator[None]:
+def only_process(run_dir: Path) -> Iterator[None]:
     """Hold the folder's lock; the system drops it when the process ends, however it ends."""
     with (run_dir / ".lock").open("w") as file:
         try:
