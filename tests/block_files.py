@@ -4,7 +4,16 @@ import numpy as np
 import tflite_files
 from ai_edge_litert import schema_py_generated as schema
 
+from tf_prune_ofa.export.block_cost import CostTable
 from tf_prune_ofa.export.graph import Graph, quantization
+
+# What pays is a matter of the machine, so every test says what its machine costs. One where copies
+# and operators are for nothing: blocks pay on the smallest files, too.
+FREE = CostTable(1e-9, 1.0, 1e-9, 1e-9, 1e-9)
+# One where a copy or another operator costs more than all products together: they never do.
+DEAR = CostTable(operator_us=1e3, product_ns=1e-3, result_ns=1e-3, copy_ns=1e3, transpose_ns=1e3)
+# One that is like a server: blocks pay in large layers.
+SERVER = CostTable(0.15, 0.0019, 0.073, 0.03, 0.056)
 
 
 class Net:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from block_files import Net
+from block_files import DEAR, FREE, Net
 from exported_models import CONFIG, make_examples
-from test_block_sparse import FREE, assert_equal
+from test_block_sparse import assert_equal
 
 from tf_prune_ofa.export.block_heads import drop_dead_heads
 from tf_prune_ofa.export.block_pattern import Block
@@ -69,7 +69,7 @@ def test_a_real_encoder_loses_heads(dense_file, run_bytes):
                 parameters = graph.tensors[weights].quantization
                 operator.inputs[1] = graph.add_constant(graph.name(weights), kernel, parameters)
     before = graph.to_bytes()
-    after, _ = block_sparse(before, Block(16, 16))
+    after, _ = block_sparse(before, Block(16, 16), DEAR)
     small = Graph(after)
     products = [op for op in small.operators if small.op_name(op) == "BATCH_MATMUL"]
     assert [small.shape(int(op.outputs[0]))[1] for op in products] == [1, 1, 2, 2]

@@ -1,6 +1,6 @@
 import numpy as np
-from block_files import Net, names
-from test_block_sparse import FREE, assert_equal
+from block_files import DEAR, FREE, Net, names
+from test_block_sparse import assert_equal
 
 from tf_prune_ofa.export.block_neurons import arrange, find_neurons
 from tf_prune_ofa.export.block_pattern import Block
@@ -64,7 +64,7 @@ def test_a_dense_layer_loses_neurons_too(tmp_path):
     kernel = net.blocks(16, 96, (1, 1), 1.0)
     kernel[:, 3::2] = 0  # 49 are read; they fill 64
     before = net.file(net.layer(net.gelu(first), kernel))
-    after, _ = block_sparse(before)
+    after, _ = block_sparse(before, table=DEAR)
     graph = Graph(after)
     kernels = [graph.shape(int(op.inputs[1])) for op in graph.operators if len(op.inputs) == 3]
     assert kernels == [[64, 16], [16, 64]]

@@ -3,7 +3,7 @@
 import block_files
 import numpy as np
 import pytest
-from block_files import Net, names
+from block_files import DEAR, FREE, Net, names
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,9 +13,6 @@ from tf_prune_ofa.export.block_pattern import Block
 from tf_prune_ofa.export.block_sparse import block_sparse
 from tf_prune_ofa.export.graph import Graph, schema
 from tf_prune_ofa.runtime.interpreter import Interpreter
-
-# Copies and operators for nothing: blocks pay on the smallest files, too.
-FREE = CostTable(1e-9, 1.0, 1e-9, 1e-9, 1e-9)
 
 
 def run(folder, content, seed=0):
@@ -71,8 +68,10 @@ def test_four_by_four_blocks_by_hand(tmp_path):
 def test_a_layer_that_would_not_be_faster_stays(tmp_path):
     net = Net([1, 5, 16])
     before = net.file(net.layer(0, net.blocks(16, 16, (4, 4), 0.1)))
-    after, (choice,) = block_sparse(before)  # far too small for what an operator really costs
-    assert choice.block is None and "not be faster" in choice.reason or "divide" in choice.reason
+    after, (choice,) = block_sparse(before, table=DEAR)
+    assert choice.block is None and "divide" in choice.reason
+    after, (choice,) = block_sparse(before, Block(4, 4), DEAR)
+    assert choice.block is None and "not be faster" in choice.reason
     assert names(after) == {"FULLY_CONNECTED": 1}
     assert_equal(tmp_path, before, after)
 
@@ -142,7 +141,7 @@ def test_conversions_move_behind_what_moves_data(tmp_path):
     kernel = net.blocks(16, 16, (4, 4), 1)
     projections = [net.layer(0, kernel, zero_point=zero) for zero in (5, -6, 7)]
     before = net.file(net.attention(*projections, 8))
-    after, _ = block_sparse(before)
+    after, _ = block_sparse(before, table=DEAR)
     graph = Graph(after)
     moved = [op for op in graph.operators if graph.op_name(op) == "TRANSPOSE"]
     assert [graph.dtype(int(op.outputs[0])) for op in moved] == [np.int8] * 4
@@ -160,7 +159,7 @@ def test_products_of_float_numbers_stay_what_they_were(tmp_path, zero_point):
     before = net.file(net.product(query, key, transposed=True))
     for block in (Block(8, 8), Block(16, 8), Block(4, 4)):
         assert_equal(tmp_path, before, block_sparse(before, block, FREE)[0])
-    dense, _ = block_sparse(before)
+    dense, _ = block_sparse(before, table=DEAR)
     assert_equal(tmp_path, before, dense)
 
 
@@ -216,7 +215,7 @@ def test_layers_that_stay_dense_can_be_stored_compactly(tmp_path):
     net = Net([1, 4, 64])
     kernel = net.blocks(256, 64, (1, 1), 0.1)
     before = net.file(net.layer(0, kernel))
-    after, (choice,) = block_sparse(before, Block(64, 32), compact=True)
+    after, (choice,) = block_sparse(before, Block(64, 32), DEAR, compact=True)
     assert choice.block is None
     assert after == sparse.sparse_int8(before)
     assert_equal(tmp_path, before, after)

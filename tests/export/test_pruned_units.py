@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from block_files import DEAR
 from exported_models import CONFIG, make_examples, make_model
 
 from tf_prune_ofa.export import calibrate, convert, quantize
@@ -42,7 +43,7 @@ def test_pruned_heads_and_neurons_are_dropped(run_bytes):
     float_file = convert.to_float32(model)
     ranges = calibrate.measure_ranges(float_file, make_examples(8))
     before = quantize.dense_int8(float_file, ranges)
-    after, _ = block_sparse(before)
+    after, _ = block_sparse(before, table=DEAR)
     graph = Graph(after)
     shapes = {
         graph.name(int(op.inputs[1])).removesuffix("/kernel"): graph.shape(int(op.inputs[1]))

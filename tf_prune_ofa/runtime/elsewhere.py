@@ -84,6 +84,7 @@ def run_file(
     examples: Mapping[str, np.ndarray],
     runtime: str = "auto",
     delegate: str | os.PathLike[str] | None = None,
+    delegate_options: Mapping[str, str] | None = None,
 ) -> FileRun:
     """Run one file on examples, with the runtime that another Python has.
 
@@ -94,6 +95,7 @@ def run_file(
         examples: inputs by name, int [N, S] each.
         runtime: as in `Interpreter`.
         delegate: likewise.
+        delegate_options: likewise.
     """
     # The package itself is not installed there; of it, only light modules are used.
     package_root = Path(tf_prune_ofa.__file__).parents[1]
@@ -105,6 +107,7 @@ def run_file(
             "path": str(Path(path).absolute()),
             "runtime": runtime,
             "delegate": None if delegate is None else os.fspath(delegate),
+            "delegate_options": None if delegate_options is None else dict(delegate_options),
         }
         write_json(folder / "job.json", job)
         command = [str(python), "-m", __name__, str(folder)]
