@@ -1,4 +1,6 @@
-"""Builds the sparse INT8 delegate's library from native/. Everything else is in setup.cfg.
+"""Builds the sparse INT8 delegate's library from native/, and lists the packages.
+
+Everything else is in setup.cfg.
 
 It needs a C++17 compiler and nothing else: CXX, or the first of c++, g++ and clang++. Without one,
 or where the library does not compile, the package is installed without it and says so when it is
@@ -16,7 +18,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
@@ -24,6 +26,8 @@ from setuptools.errors import CompileError
 LIBRARY = "tf_prune_ofa.runtime.libtf_prune_ofa_delegate"
 NATIVE = Path(__file__).resolve().parent / "native"
 MACHINES = ("x86_64", "aarch64")
+# Where setup.cfg's package_dir says; the others lie in the package's folder and are found there.
+PACKAGES_AT_THE_TOP = ("tf_prune_ofa.configs", "tf_prune_ofa.tools")
 
 # As in native/CMakeLists.txt, which says why.
 COMPILE = (
@@ -114,6 +118,7 @@ def run(command: list[str]) -> None:
 if __name__ == "__main__":
     is_served = sys.platform == "linux" and platform.machine() in MACHINES
     setup(
+        packages=[*find_packages(include=["tf_prune_ofa*"]), *PACKAGES_AT_THE_TOP],
         ext_modules=[Extension(LIBRARY, sources=[], optional=True)] if is_served else [],
         cmdclass={"build_ext": BuildDelegate},
     )

@@ -4,8 +4,8 @@ import numpy as np
 import tflite_files
 from ai_edge_litert import schema_py_generated as schema
 
-from tf_prune_ofa.export.block_cost import CostTable
-from tf_prune_ofa.export.graph import Graph, quantization
+from tf_prune_ofa.blocks.cost import CostTable
+from tf_prune_ofa.tflite.graph import Graph, quantization
 
 # What pays is a matter of the machine, so every test says what its machine costs. One where copies
 # and operators are for nothing: blocks pay on the smallest files, too.

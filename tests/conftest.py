@@ -1,1 +1,78 @@
-"""For all tests. Because of this file pytest puts tests/ on sys.path, for helpers to be found."""
+"""For all tests. Because of this file pytest puts tests/ on sys.path, for helpers to be found.
+
+What is made once for tests in several folders is here; it imports TensorFlow only when asked for.
+"""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def model():
+    """One small model, converted once: tests of the passes start from its files."""
+    from exported_models import make_model
+
+    return make_model()
+
+
+@pytest.fixture(scope="session")
+def float32_file(model):
+    from tf_prune_ofa.export import convert
+
+    return convert.to_float32(model)
+
+
+@pytest.fixture(scope="session")
+def ranges(float32_file):
+    from exported_models import make_examples
+
+    from tf_prune_ofa.export import calibrate
+
+    return calibrate.measure_ranges(float32_file, make_examples(16))
+
+
+@pytest.fixture(scope="session")
+def dense_file(float32_file, ranges):
+    from tf_prune_ofa.export import quantize
+
+    return quantize.dense_int8(float32_file, ranges)
+
+
+@pytest.fixture(scope="session")
+def sparse_file(dense_file):
+    from tf_prune_ofa.tflite import sparse
+
+    return sparse.sparse_int8(dense_file)
+
+
+@pytest.fixture
+def run_bytes(tmp_path):
+    """Run a file's bytes on inputs by name."""
+    from tf_prune_ofa.runtime.interpreter import Interpreter
+
+    def run(content, **inputs):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.tflite"
+        path.write_bytes(content)
+        interpreter = Interpreter(path)
+        interpreter.set_inputs(inputs)
+        interpreter.invoke()
+        return interpreter.outputs()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory):
+    """An encoder's folder and a task's files; tests that spoil some make their own."""
+    import small_runs
+
+    return small_runs.write_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="session")
+def finished(inputs, tmp_path_factory):
+    """(recipe, run folder) of a whole run without interruption; tests must not change it."""
+    import small_runs
+
+    data, run_dir = small_runs.recipe(inputs), tmp_path_factory.mktemp("finished") / "run"
+    small_runs.run_well(data, run_dir)
+    return data, run_dir

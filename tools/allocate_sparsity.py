@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from tf_prune_ofa.blocks.cost import DEFAULT_TABLE, read_table
+from tf_prune_ofa.blocks.mask_cost import masks_us
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export.block_cost import DEFAULT_TABLE, read_table
-from tf_prune_ofa.export.mask_cost import masks_us
 from tf_prune_ofa.text_table import text_table
 from tf_prune_ofa.tools._levels import read_levels, read_rules
 from tf_prune_ofa.tools._main import run

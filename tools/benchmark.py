@@ -22,11 +22,11 @@ from typing import Any
 
 from absl import flags
 
-from tf_prune_ofa.bench import peers
 from tf_prune_ofa.bench.host import BenchSettings, benchmark
 from tf_prune_ofa.bench.show import describe
-from tf_prune_ofa.bench.suite import SUITES, find_suite
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.experiments import peers
+from tf_prune_ofa.experiments.suite import SUITES, find_suite
 from tf_prune_ofa.files import write_bytes, write_json
 from tf_prune_ofa.tools._main import run
 
@@ -85,10 +85,10 @@ def _run_suite(name: str, files: list[str], settings: BenchSettings) -> dict[str
     if files or _REFERENCE.value:
         raise UserError(f"--suite={name} brings its own files and reference; leave out yours.")
     # TensorFlow is slow to load: a wrong flag, or --help, should answer at once.
-    from tf_prune_ofa.bench.suite import describe, measure, select
-    from tf_prune_ofa.report.suite_plot import plot
-    from tf_prune_ofa.stages import suite_delegate, suite_peers
-    from tf_prune_ofa.stages.suite import make_files, other_interfaces
+    from tf_prune_ofa.experiments import suite_delegate, suite_peers
+    from tf_prune_ofa.experiments.suite import describe, measure, select
+    from tf_prune_ofa.experiments.suite_files import make_files, other_interfaces
+    from tf_prune_ofa.experiments.suite_plot import plot
 
     def say(label: str) -> None:
         print(f"  making {label}", flush=True)

@@ -28,7 +28,7 @@ _TINY = flags.DEFINE_boolean("tiny", False, "shrink model and data, as run_recip
 def main(argv: list[str]) -> None:
     """Prints the table."""
     del argv
-    from tf_prune_ofa.stages.input_speed import measure
+    from tf_prune_ofa.experiments.input_speed import measure
 
     recipe = load_recipe(_RECIPE.value, _SET.value, tiny=_TINY.value)
     with tempfile.TemporaryDirectory() as folder:

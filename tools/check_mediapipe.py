@@ -17,10 +17,10 @@ from absl import flags
 from tf_prune_ofa.data.reviews import reviews_task
 from tf_prune_ofa.data.wordpiece import WordPiece
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import metadata
 from tf_prune_ofa.files import write_json
-from tf_prune_ofa.runtime import flatbuffer, mediapipe
+from tf_prune_ofa.runtime import mediapipe
 from tf_prune_ofa.runtime.interpreter import Interpreter
+from tf_prune_ofa.tflite import flatbuffer, metadata
 from tf_prune_ofa.tools._main import run
 
 _CACHE = flags.DEFINE_string("cache", None, "folder for MediaPipe's environment", required=True)

@@ -33,15 +33,15 @@ _TINY = flags.DEFINE_boolean("tiny", False, "shrink model, data and steps, to tr
 
 def main(argv: list[str]) -> None:
     """Runs the plan named by the flags."""
-    from tf_prune_ofa.files import write_json, write_text
-    from tf_prune_ofa.report.comparison import comparison_table, write_between_markers
-    from tf_prune_ofa.stages.comparison import (
+    from tf_prune_ofa.experiments.comparison import (
         experiments,
         known_outcomes,
         load_plan,
         run_experiments,
         selected,
     )
+    from tf_prune_ofa.experiments.comparison_table import comparison_table, write_between_markers
+    from tf_prune_ofa.files import write_json, write_text
 
     if len(argv) > 1:
         raise UserError(f"unexpected arguments {argv[1:]}; write --plan=FILE")

@@ -29,8 +29,8 @@ def main(argv: list[str]) -> None:
     """Prints the table."""
     del argv
     # TensorFlow is slow to load: a wrong flag, or --help, should answer at once.
+    from tf_prune_ofa.experiments import step_speed
     from tf_prune_ofa.keras_compat import tf
-    from tf_prune_ofa.stages import step_speed
 
     python = make_python(Path(_FOLDER.value) / "torch", [step_speed.TORCH, "numpy"])
     tf.config.threading.set_intra_op_parallelism_threads(_THREADS.value)

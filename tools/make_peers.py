@@ -8,7 +8,7 @@ Each gets a virtual environment of its own in the folder (once; needs the networ
 
 from absl import flags
 
-from tf_prune_ofa.bench import peers
+from tf_prune_ofa.experiments import peers
 from tf_prune_ofa.tools._main import run
 
 _FOLDER = flags.DEFINE_string("folder", None, "where the environments go", required=True)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from absl import flags
 
+from tf_prune_ofa.blocks.cost import DEFAULT_TABLE, read_table, write_table
+from tf_prune_ofa.blocks.pattern import parse_block
+from tf_prune_ofa.blocks.report import describe
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export.block_cost import DEFAULT_TABLE, read_table, write_table
-from tf_prune_ofa.export.block_pattern import parse_block
-from tf_prune_ofa.export.block_report import describe
 from tf_prune_ofa.files import write_bytes
-from tf_prune_ofa.runtime.flatbuffer import read_bytes
+from tf_prune_ofa.tflite.flatbuffer import read_bytes
 from tf_prune_ofa.tools._main import run
 
 _INPUT = flags.DEFINE_string("input", None, "the INT8 .tflite file", required=True)
@@ -43,9 +43,9 @@ def main(argv: list[str]) -> None:
     block = None if _BLOCK.value == "auto" else parse_block(_BLOCK.value)
     content = read_bytes(_INPUT.value)
     # What follows loads a runtime; a wrong flag, or --help, should answer at once.
-    from tf_prune_ofa.export.block_measure import measure_costs
-    from tf_prune_ofa.export.block_sparse import block_sparse
-    from tf_prune_ofa.export.block_verify import verify_equal
+    from tf_prune_ofa.blocks.measure import measure_costs
+    from tf_prune_ofa.blocks.rewrite import block_sparse
+    from tf_prune_ofa.blocks.verify import verify_equal
 
     table = DEFAULT_TABLE
     if _MEASURE.value:

@@ -2,7 +2,7 @@ import numpy as np
 import tflite_files
 
 from tf_prune_ofa.bench.inputs import make_inputs, vocabulary_size
-from tf_prune_ofa.runtime import flatbuffer
+from tf_prune_ofa.tflite import flatbuffer
 
 
 def port_model(name, shape, dtype):

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 from exported_models import CONFIG, make_examples
 
-from tf_prune_ofa.export import attention, calibrate, dense_layers, integers, quantize, sparse
-from tf_prune_ofa.export.block_cost import CostTable
-from tf_prune_ofa.export.block_pattern import Block
-from tf_prune_ofa.export.block_sparse import block_sparse
-from tf_prune_ofa.export.graph import Graph
+from tf_prune_ofa.blocks.cost import CostTable
+from tf_prune_ofa.blocks.pattern import Block
+from tf_prune_ofa.blocks.rewrite import block_sparse
+from tf_prune_ofa.export import attention, calibrate, integers, quantize
 from tf_prune_ofa.runtime.interpreter import Interpreter
+from tf_prune_ofa.tflite import dense_layers, sparse
+from tf_prune_ofa.tflite.graph import Graph
 
 TINY = 1e-6
 # Of a machine where only products cost anything: blocks pay even in a model this small.

@@ -3,8 +3,7 @@ import pytest
 from exported_models import CONFIG, LENGTH, make_examples, make_model
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import convert, dense_layers
-from tf_prune_ofa.export.graph import Graph
+from tf_prune_ofa.export import convert
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models.bert import (
     Classification,
@@ -13,6 +12,8 @@ from tf_prune_ofa.models.bert import (
     SpanQA,
     build_model,
 )
+from tf_prune_ofa.tflite import dense_layers
+from tf_prune_ofa.tflite.graph import Graph
 
 # float32 rounds each sum once more or less often, in another order: 1e-6 of numbers near 1, times
 # the few hundred summands of a layer, of which a fraction adds up.

@@ -2,7 +2,7 @@ import numpy as np
 import tflite_files
 
 from tf_prune_ofa.export import embeddings
-from tf_prune_ofa.export.graph import Graph, schema
+from tf_prune_ofa.tflite.graph import Graph, schema
 
 # Rows of very different sizes: with one scale for the table, the first two would be 0.
 TABLE = np.array([[0.01, -0.02], [0, 0], [100, 50], [-3, 1]], np.float32)

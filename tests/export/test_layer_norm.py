@@ -3,7 +3,7 @@ import pytest
 from exported_models import CONFIG, make_examples
 
 from tf_prune_ofa.export import convert, layer_norm
-from tf_prune_ofa.export.graph import Graph
+from tf_prune_ofa.tflite.graph import Graph
 
 
 @pytest.fixture(scope="module")

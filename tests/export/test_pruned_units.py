@@ -6,13 +6,13 @@ import numpy as np
 from block_files import DEAR
 from exported_models import CONFIG, make_examples, make_model
 
+from tf_prune_ofa.blocks.rewrite import block_sparse
 from tf_prune_ofa.export import calibrate, convert, quantize
-from tf_prune_ofa.export.block_sparse import block_sparse
-from tf_prune_ofa.export.graph import Graph
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.plan import plan_pools
 from tf_prune_ofa.pruning.rules import Rule
 from tf_prune_ofa.schedules import SparsitySchedule
+from tf_prune_ofa.tflite.graph import Graph
 
 SMALL = replace(CONFIG, num_layers=1, intermediate_size=64)
 

@@ -4,9 +4,9 @@ from exported_models import CONFIG, make_examples
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.export import convert, integers, quantize
-from tf_prune_ofa.export.graph import Graph
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import dense_kernels
+from tf_prune_ofa.tflite.graph import Graph
 
 # x [1, 2] @ KERNEL + BIAS; numbers are whole steps of the scales that the ranges give.
 KERNEL = np.array([[1.27, -0.5], [0.0, 1.27]], np.float32)  # scale 0.01 for both channels

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from exported_models import CONFIG, make_examples, make_model
 
+from tf_prune_ofa.blocks.cost import CostTable
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import calibrate, convert, metadata, quantize, variants
-from tf_prune_ofa.export.block_cost import CostTable
-from tf_prune_ofa.export.graph import Graph
+from tf_prune_ofa.export import calibrate, convert, quantize, variants
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.runtime.interpreter import Interpreter
+from tf_prune_ofa.tflite import metadata
+from tf_prune_ofa.tflite.graph import Graph
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] + [f"w{i}" for i in range(4, CONFIG.vocab_size)]
 PRUNED = ["encoder_00/ffn/intermediate", "encoder_01/ffn/output"]

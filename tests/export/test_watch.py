@@ -4,7 +4,7 @@ from exported_models import CONFIG, make_examples
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.export import quantize, watch
-from tf_prune_ofa.export.graph import Graph
+from tf_prune_ofa.tflite.graph import Graph
 
 
 def test_dense_layers_of_a_float_file(float32_file, run_bytes):

@@ -9,9 +9,10 @@ import tflite_files
 from exported_models import CONFIG, make_examples, make_model
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import calibrate, convert, quantize, sparse
+from tf_prune_ofa.export import calibrate, convert, quantize
 from tf_prune_ofa.runtime import delegate
 from tf_prune_ofa.runtime.interpreter import SPARSE, Interpreter
+from tf_prune_ofa.tflite import sparse
 
 pytestmark = pytest.mark.skipif(
     not delegate.LIBRARY.is_file(), reason="the library is built where a C++ compiler is found"

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import convert, guard, quantize
+from tf_prune_ofa.export import convert, quantize
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.models.bert import Classification, EncoderConfig
 from tf_prune_ofa.quant import ranges, scheme
 from tf_prune_ofa.quant.quantizers import ScaledMovingRange
 from tf_prune_ofa.runtime.interpreter import Interpreter
+from tf_prune_ofa.tflite import guard
 
 LAYER = "encoder_00/ffn/output"
 SMALL = EncoderConfig("bert", 30, 16, 1, 2, 32, 12).without_dropout()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from block_files import DEAR, FREE, Net, names
 
-from tf_prune_ofa.export.block_cost import read_table, write_table
+from tf_prune_ofa.blocks.cost import read_table, write_table
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "sparsify_tflite.py"
 

@@ -29,8 +29,8 @@ from tf_prune_ofa.bench.stats import latency_summary, ratio_to_reference
 from tf_prune_ofa.bench.worker import decoded, encoded
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime import delegate as sparse_delegate
-from tf_prune_ofa.runtime import flatbuffer
 from tf_prune_ofa.runtime.interpreter import plain_name
+from tf_prune_ofa.tflite import flatbuffer
 
 SCHEMA = "tf_prune_ofa.bench/1"
 # On how many inputs the results of two rows are compared.

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tf_prune_ofa.runtime import flatbuffer
+from tf_prune_ofa.tflite import flatbuffer
 
 # Where the file does not show how many words it knows, ids this small are safe for any vocabulary.
 _FALLBACK_VOCABULARY = 2

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa.blocks.layout import remove_unused
 from tf_prune_ofa.export import integers
-from tf_prune_ofa.export.block_layout import remove_unused
-from tf_prune_ofa.export.dense_layers import DenseLayer, layer_of
-from tf_prune_ofa.export.graph import Graph, quantization, schema
+from tf_prune_ofa.tflite.dense_layers import DenseLayer, layer_of
+from tf_prune_ofa.tflite.graph import Graph, quantization, schema
 
 # Of probabilities: 0 and 1 are integers.
 PROBABILITIES = (0.0, 1.0)

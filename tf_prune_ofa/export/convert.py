@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import dense_layers, guard, layer_norm
-from tf_prune_ofa.export.dense_layers import KerasDense
-from tf_prune_ofa.export.graph import Graph
+from tf_prune_ofa.export import layer_norm
 from tf_prune_ofa.keras_compat import keras, tf
+from tf_prune_ofa.tflite import dense_layers, guard
+from tf_prune_ofa.tflite.dense_layers import KerasDense
+from tf_prune_ofa.tflite.graph import Graph
 
 # The order in which runtimes that go by position (MediaPipe's fallback, C programs) expect them.
 INPUT_ORDER = ("input_word_ids", "input_mask", "input_type_ids")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tf_prune_ofa.export import integers
-from tf_prune_ofa.export.graph import Graph, quantization, schema
+from tf_prune_ofa.tflite.graph import Graph, quantization, schema
 
 SUFFIX = "/embeddings"
 _INT8_GATHER_VERSION = 2

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.export.graph import Graph, schema
+from tf_prune_ofa.tflite.graph import Graph, schema
 
 
 def centre_first(file: bytes) -> bytes:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import attention, dense_layers, embeddings, guard, integers
+from tf_prune_ofa.export import attention, embeddings, integers
 from tf_prune_ofa.export.attention import Attention
-from tf_prune_ofa.export.dense_layers import DenseLayer
-from tf_prune_ofa.export.graph import Graph, quantization, schema
-from tf_prune_ofa.runtime import flatbuffer
+from tf_prune_ofa.tflite import dense_layers, flatbuffer, guard
+from tf_prune_ofa.tflite.dense_layers import DenseLayer
+from tf_prune_ofa.tflite.graph import Graph, quantization, schema
 
 Ranges = Mapping[str, tuple[float, float]]
 

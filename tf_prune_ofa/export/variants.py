@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from tf_prune_ofa import files
+from tf_prune_ofa.blocks import rewrite
+from tf_prune_ofa.blocks.cost import DEFAULT_TABLE, CostTable
+from tf_prune_ofa.blocks.rewrite import LayerChoice
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import block_sparse, convert, metadata, quantize, sparse
-from tf_prune_ofa.export.block_cost import DEFAULT_TABLE, CostTable
-from tf_prune_ofa.export.block_sparse import LayerChoice
-from tf_prune_ofa.export.dense_layers import layer_of_kernel
-from tf_prune_ofa.export.graph import Graph
+from tf_prune_ofa.export import convert, quantize
 from tf_prune_ofa.export.quantize import Ranges
 from tf_prune_ofa.keras_compat import keras
+from tf_prune_ofa.tflite import metadata, sparse
+from tf_prune_ofa.tflite.dense_layers import layer_of_kernel
+from tf_prune_ofa.tflite.graph import Graph
 
 # What is written where nothing is asked for; block_sparse_int8 pays only for large blocks of zeros.
 DEFAULT_VARIANTS = ("float32", "dense_int8", "dynamic_int8", "sparse_int8")
@@ -115,7 +117,7 @@ def _make(
         return dense_int8, {}
     if variant == "sparse_int8":
         return sparse.sparse_int8(dense_int8), {}
-    content, choices = block_sparse.block_sparse(dense_int8, table=costs, compact=True)
+    content, choices = rewrite.block_sparse(dense_int8, table=costs, compact=True)
     return content, {"blocks": {_layer(choice.name): _chosen(choice) for choice in choices}}
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import attention, dense_layers
-from tf_prune_ofa.export.graph import Graph
+from tf_prune_ofa.export import attention
+from tf_prune_ofa.tflite import dense_layers
+from tf_prune_ofa.tflite.graph import Graph
 
 
 def watch_dense_layers(

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tf_prune_ofa.runtime import flatbuffer
 from tf_prune_ofa.runtime.delegate import DelegateReport
 from tf_prune_ofa.runtime.interpreter import Interpreter, Runtime
+from tf_prune_ofa.tflite import flatbuffer
 
 
 @dataclass(frozen=True)

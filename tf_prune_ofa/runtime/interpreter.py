@@ -18,7 +18,7 @@ import numpy as np
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime import delegate as sparse_delegate
-from tf_prune_ofa.runtime import flatbuffer
+from tf_prune_ofa.tflite import flatbuffer
 
 Runtime = Literal["auto", "litert", "tflite_runtime", "tensorflow"]
 

@@ -1,0 +1,1 @@
+"""Compute layers with dead blocks from their live blocks only, on stock operators."""

@@ -1,0 +1,61 @@
+"""Run a file and what a pass made of it, and compare their outputs bit for bit."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tf_prune_ofa.bench.inputs import make_inputs
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.runtime.elsewhere import FileRun, run_file
+from tf_prune_ofa.runtime.interpreter import plain_name
+from tf_prune_ofa.tflite import flatbuffer
+
+
+def verify_equal(before: bytes, after: bytes, examples: int = 3, seed: int = 0) -> None:
+    """Refuse a file that does not compute what another one does.
+
+    Both run in processes of their own: a damaged file can crash a runtime.
+
+    Args:
+        before: bytes of the file that is right.
+        after: bytes of the file that was made from it.
+        examples: how many random inputs to compare on.
+        seed: of the inputs.
+
+    Raises:
+        UserError: one of them does not load or run here, or an output differs.
+    """
+    model = flatbuffer.parse_model(before)
+    graph = model.subgraphs[0]
+    names = [plain_name(flatbuffer.text(graph.tensors[int(i)].name)) for i in graph.inputs]
+    rows = [make_inputs(model, seed=seed + index) for index in range(examples)]
+    inputs = {name: np.stack(values) for name, *values in zip(names, *rows, strict=True)}
+    with tempfile.TemporaryDirectory() as folder:
+        expected, found = (
+            _run(Path(folder, name), content, inputs)
+            for name, content in (("input.tflite", before), ("output.tflite", after))
+        )
+    if expected.error is not None:
+        raise UserError(
+            f"the runtime cannot run the input file: {expected.error}\nExport it again, or leave "
+            "out the comparison with --noverify."
+        )
+    if found.error is not None:
+        raise RuntimeError(f"the file that was made does not run: {found.error}")
+    for name, values in expected.outputs.items():
+        other = found.outputs[name]
+        if values.tobytes() != other.tobytes():
+            largest = np.abs(values.astype(np.float64) - other).max()
+            raise UserError(
+                f"output {name} of the new file differs by up to {largest:g} on {found.runtime} "
+                f"{found.version}; nothing is written. Name another --block, and please report it."
+            )
+
+
+def _run(path: Path, content: bytes, inputs: dict[str, np.ndarray]) -> FileRun:
+    path.write_bytes(content)
+    return run_file(sys.executable, path, inputs)

@@ -1,0 +1,1 @@
+"""Compare methods, runtimes and ways to train; nothing here is part of a recipe."""

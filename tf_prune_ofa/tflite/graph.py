@@ -1,0 +1,371 @@
+"""A .tflite file as a graph that can be read, changed and written back, without TensorFlow.
+
+The file is a flatbuffer; its generated Python classes come with the LiteRT wheel (and with
+TensorFlow). Only the first subgraph is edited: a BERT encoder has no control flow, hence no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from tf_prune_ofa.tflite import flatbuffer
+
+# The C++ writer aligns constants to 16 bytes, so that kernels may read them with vector loads
+# straight from the mapped file. Python's generated classes would align them to 4.
+BUFFER_ALIGNMENT = 16
+
+_NUMPY_TYPES = {
+    schema.TensorType.FLOAT32: np.dtype(np.float32),
+    schema.TensorType.FLOAT16: np.dtype(np.float16),
+    schema.TensorType.FLOAT64: np.dtype(np.float64),
+    schema.TensorType.INT8: np.dtype(np.int8),
+    schema.TensorType.UINT8: np.dtype(np.uint8),
+    schema.TensorType.INT16: np.dtype(np.int16),
+    schema.TensorType.INT32: np.dtype(np.int32),
+    schema.TensorType.INT64: np.dtype(np.int64),
+    schema.TensorType.BOOL: np.dtype(np.bool_),
+}
+_TENSOR_TYPES = {dtype: code for code, dtype in _NUMPY_TYPES.items()}
+
+
+class _AlignedBuffer(schema.BufferT):
+    """A buffer whose bytes start at a multiple of BUFFER_ALIGNMENT."""
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802 (the generated name)
+        data = None
+        if self.data is not None and len(self.data):
+            content = np.asarray(self.data, np.uint8).tobytes()
+            builder.StartVector(1, len(content), BUFFER_ALIGNMENT)
+            builder.head -= len(content)
+            builder.Bytes[builder.head : builder.head + len(content)] = content
+            data = builder.EndVector()
+        schema.BufferStart(builder)
+        if data is not None:
+            schema.BufferAddData(builder, data)
+        return schema.BufferEnd(builder)
+
+
+class _SharingBuilder(flatbuffers.Builder):
+    """Writes equal vectors once.
+
+    Per-channel parameters repeat (a zero point for every channel of every kernel and bias: 16 bytes
+    for each output), which would be a tenth of a sparse file.
+    """
+
+    def __init__(self, initial_size: int) -> None:
+        super().__init__(initial_size)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 (the library's name)
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._written:
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
+
+
+class Graph:
+    """The first subgraph of a .tflite file.
+
+    Attributes:
+        model: the whole file as generated object classes (`ModelT`).
+        tensors: its tensors (`TensorT`); operators refer to them by position.
+        operators: its operators (`OperatorT`) in order of execution.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        """Parse a file.
+
+        Args:
+            content: the bytes of a .tflite file; a zip part behind it (metadata) is left out.
+
+        Raises:
+            UserError: these bytes are not a whole .tflite file.
+        """
+        self.model = flatbuffer.parse_model(content)
+        self.subgraph = self.model.subgraphs[0]
+        self.tensors = self.subgraph.tensors
+        self.operators = self.subgraph.operators or []
+        for operator in self.operators:
+            # Vectors are read-only views of the file; passes redirect inputs one by one.
+            operator.inputs = np.array(_list(operator.inputs), np.int32)
+            operator.outputs = np.array(_list(operator.outputs), np.int32)
+
+    # Reading
+
+    def op_name(self, operator: Any) -> str:
+        """Return the operator's name, e.g. `FULLY_CONNECTED`, or `CUSTOM:name`."""
+        return flatbuffer.op_name(self.model.operatorCodes[operator.opcodeIndex])
+
+    def op_version(self, operator: Any) -> int:
+        """Return the version of the operator's definition that the file asks for."""
+        return self.model.operatorCodes[operator.opcodeIndex].version
+
+    def name(self, tensor: int) -> str:
+        """Return a tensor's name."""
+        name = self.tensors[tensor].name
+        return name if isinstance(name, str) else flatbuffer.text(name)
+
+    def dtype(self, tensor: int) -> np.dtype | None:
+        """Return a tensor's NumPy type; None where NumPy has none (INT4, STRING, ...)."""
+        return _NUMPY_TYPES.get(self.tensors[tensor].type)
+
+    def shape(self, tensor: int) -> list[int]:
+        """Return a tensor's shape."""
+        return list(flatbuffer.shape_of(self.tensors[tensor]))
+
+    def is_constant(self, tensor: int) -> bool:
+        """Return whether the tensor's value is in the file."""
+        return tensor >= 0 and self._data(tensor) is not None
+
+    def stored_bytes(self, tensor: int) -> int:
+        """Return how many bytes the file holds for a tensor: values, and indices if sparse."""
+        return flatbuffer.stored_bytes(self.model, self.tensors[tensor])
+
+    def constant(self, tensor: int) -> np.ndarray:
+        """Return the value of a constant that is stored densely.
+
+        Raises:
+            ValueError: the tensor is no constant, or is stored sparsely.
+        """
+        data = self._data(tensor)
+        if data is None or self.tensors[tensor].sparsity is not None:
+            raise ValueError(f"tensor {self.name(tensor)!r} is not stored as a dense constant")
+        values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), self.dtype(tensor))
+        return values.reshape(self.shape(tensor))
+
+    def consumers(self, tensor: int) -> list[Any]:
+        """Return the operators that read a tensor."""
+        return [op for op in self.operators if tensor in op.inputs]
+
+    def signature(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Return {name: tensor} of the inputs and of the outputs, in their order in the file."""
+        names = {}
+        for definition in (self.model.signatureDefs or [])[:1]:
+            for entry in [*definition.inputs, *definition.outputs]:
+                key = entry.name.decode() if isinstance(entry.name, bytes) else entry.name
+                names[entry.tensorIndex] = key
+        inputs, outputs = (
+            {names.get(int(tensor), self.name(tensor)): int(tensor) for tensor in tensors}
+            for tensors in (self.subgraph.inputs, self.subgraph.outputs)
+        )
+        return inputs, outputs
+
+    # Changing
+
+    def add_tensor(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: np.dtype | type,
+        quantization: Any = None,
+    ) -> int:
+        """Add a tensor that an operator will write, and return its position."""
+        return self._append(name, shape, dtype, quantization, None, buffer=0)
+
+    def add_constant(
+        self,
+        name: str,
+        value: np.ndarray,
+        quantization: Any = None,
+        sparsity: Any = None,
+        shape: Sequence[int] | None = None,
+    ) -> int:
+        """Add a constant and return its position.
+
+        Args:
+            name: the tensor's name.
+            value: its value, or only the stored values if `sparsity` says where they belong.
+            quantization: `QuantizationParametersT`, or None.
+            sparsity: `SparsityParametersT`, or None.
+            shape: the tensor's shape where it is not `value.shape`.
+        """
+        content = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
+        self.model.buffers.append(_buffer(content))
+        shape = value.shape if shape is None else shape
+        buffer = len(self.model.buffers) - 1
+        return self._append(name, shape, value.dtype, quantization, sparsity, buffer)
+
+    def alias(self, tensor: int, name: str) -> int:
+        """Add a second name for a constant, sharing its bytes, and return its position."""
+        old = self.tensors[tensor]
+        dtype = _NUMPY_TYPES[old.type]
+        return self._append(name, self.shape(tensor), dtype, old.quantization, None, old.buffer)
+
+    def new_operator(
+        self,
+        op_name: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: Any = None,
+        version: int = 1,
+    ) -> Any:
+        """Return a new operator; put it where it belongs in `operators`.
+
+        Args:
+            op_name: builtin name, e.g. "CONV_2D".
+            inputs: positions of the tensors that it reads.
+            outputs: positions of the tensors that it writes.
+            options: generated options object, e.g. `Conv2DOptionsT`, or None.
+            version: the version of the operator's definition.
+        """
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self.opcode(op_name, version)
+        operator.inputs = np.asarray(inputs, np.int32)
+        operator.outputs = np.asarray(outputs, np.int32)
+        if options is not None:
+            kind = type(options).__name__.removesuffix("T")
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+            operator.builtinOptions = options
+        return operator
+
+    def opcode(self, op_name: str, version: int) -> int:
+        """Return the position of an operator's definition, added if the file has none."""
+        for index, code in enumerate(self.model.operatorCodes):
+            if flatbuffer.op_name(code) == op_name and code.version == version:
+                return index
+        wanted = getattr(schema.BuiltinOperator, op_name)
+        code = schema.OperatorCodeT()
+        code.builtinCode = wanted
+        # Codes above 127 do not fit the old field, which then holds 127.
+        code.deprecatedBuiltinCode = min(wanted, 127)
+        code.version = version
+        self.model.operatorCodes.append(code)
+        return len(self.model.operatorCodes) - 1
+
+    def set_operators(self, operators: Iterable[Any]) -> None:
+        """Replace the list of operators, which must be in order of execution."""
+        self.subgraph.operators = self.operators = list(operators)
+
+    def set_metadata(self, name: str, content: bytes) -> None:
+        """Store bytes under a name in the file's metadata, replacing older ones."""
+        kept = [entry for entry in self.model.metadata or [] if _text(entry.name) != name]
+        self.model.buffers.append(_buffer(np.frombuffer(content, np.uint8)))
+        entry = schema.MetadataT()
+        entry.name = name
+        entry.buffer = len(self.model.buffers) - 1
+        self.model.metadata = [*kept, entry]
+
+    def metadata(self, name: str) -> bytes | None:
+        """Return the bytes stored under a name in the file's metadata; None if there are none."""
+        for entry in self.model.metadata or []:
+            if _text(entry.name) == name:
+                return np.asarray(self.model.buffers[entry.buffer].data, np.uint8).tobytes()
+        return None
+
+    # Writing
+
+    def to_bytes(self) -> bytes:
+        """Return the file's bytes, without tensors and buffers that nothing uses any more."""
+        self._drop_unused()
+        builder = _SharingBuilder(1 << 20)
+        builder.Finish(self.model.Pack(builder), flatbuffer.IDENTIFIER)
+        return bytes(builder.Output())
+
+    def _drop_unused(self) -> None:
+        used = {int(t) for t in [*self.subgraph.inputs, *self.subgraph.outputs]}
+        for operator in self.operators:
+            used.update(int(t) for t in [*operator.inputs, *operator.outputs] if t >= 0)
+            used.update(int(t) for t in _list(operator.intermediates))
+        position = {old: new for new, old in enumerate(sorted(used))} | {-1: -1}
+        self.subgraph.tensors = [self.tensors[old] for old in sorted(used)]
+        self.tensors = self.subgraph.tensors
+
+        def move(tensors: Iterable[int]) -> np.ndarray:
+            return np.asarray([position[int(t)] for t in tensors], np.int32)
+
+        self.subgraph.inputs = move(self.subgraph.inputs)
+        self.subgraph.outputs = move(self.subgraph.outputs)
+        for operator in self.operators:
+            operator.inputs, operator.outputs = move(operator.inputs), move(operator.outputs)
+            operator.intermediates = move(_list(operator.intermediates))
+        for definition in self.model.signatureDefs or []:
+            for entry in [*definition.inputs, *definition.outputs]:
+                entry.tensorIndex = position[entry.tensorIndex]
+        self._drop_unused_buffers()
+        self._drop_unused_opcodes()
+
+    def _drop_unused_buffers(self) -> None:
+        tensors = [tensor for subgraph in self.model.subgraphs for tensor in subgraph.tensors]
+        holders = [*tensors, *(self.model.metadata or [])]
+        kept = [0]  # by convention buffer 0 is empty and means: no constant
+        position = {0: 0}
+        by_content: dict[bytes, int] = {}
+        for holder in holders:
+            if holder.buffer in position:
+                continue
+            data = self.model.buffers[holder.buffer].data
+            content = b"" if data is None else np.asarray(data, np.uint8).tobytes()
+            # Every tensor that is computed may have an empty buffer of its own; they stay apart,
+            # as the converter writes them. Equal constants are stored once.
+            if content and content in by_content:
+                position[holder.buffer] = by_content[content]
+                continue
+            position[holder.buffer] = by_content[content] = len(kept)
+            kept.append(holder.buffer)
+        for holder in holders:
+            holder.buffer = position[holder.buffer]
+        self.model.buffers = [_buffer(self.model.buffers[old].data) for old in kept]
+        self.model.metadataBuffer = None
+
+    def _drop_unused_opcodes(self) -> None:
+        operators = [op for subgraph in self.model.subgraphs for op in subgraph.operators]
+        kept = sorted({op.opcodeIndex for op in operators})
+        for operator in operators:
+            operator.opcodeIndex = kept.index(operator.opcodeIndex)
+        self.model.operatorCodes = [self.model.operatorCodes[old] for old in kept]
+
+    # Parts
+
+    def _data(self, tensor: int) -> np.ndarray | None:
+        return flatbuffer.constant_bytes(self.model, self.tensors[tensor])
+
+    def _append(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: np.dtype | type,
+        quantization: Any,
+        sparsity: Any,
+        buffer: int,
+    ) -> int:
+        tensor = schema.TensorT()
+        tensor.name = name
+        tensor.shape = np.asarray(shape, np.int32)
+        tensor.type = _TENSOR_TYPES[np.dtype(dtype)]
+        tensor.quantization = quantization
+        tensor.sparsity = sparsity
+        tensor.buffer = buffer
+        tensor.hasRank = True
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+
+def quantization(
+    scales: np.ndarray | float, zero_point: int = 0, axis: int = 0
+) -> schema.QuantizationParametersT:
+    """Return quantization parameters: one scale for the tensor, or one for each slice of `axis`."""
+    parameters = schema.QuantizationParametersT()
+    parameters.scale = np.atleast_1d(np.asarray(scales, np.float32))
+    parameters.zeroPoint = np.full(parameters.scale.shape, zero_point, np.int64)
+    parameters.quantizedDimension = axis
+    return parameters
+
+
+def _buffer(data: Any) -> _AlignedBuffer:
+    buffer = _AlignedBuffer()
+    buffer.data = data
+    return buffer
+
+
+def _list(vector: Any) -> Any:
+    # The generated classes read an empty vector as None or 0.
+    return vector if isinstance(vector, list | np.ndarray) else []
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else name

@@ -1,0 +1,155 @@
+"""TFLite metadata: what lets a task library take a .tflite file and raw text.
+
+The metadata is a flatbuffer of its own, stored in the file under the name TFLITE_METADATA;
+vocabulary and labels are a zip archive behind the file. With both, MediaPipe's TextClassifier
+tokenizes, runs and names labels by itself. Only the few tables that a text classifier needs are
+written, so no further package is needed; table and field numbers are those of the public schema
+(version 1.1.0).
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.tflite import guard
+from tf_prune_ofa.tflite.graph import Graph, schema
+
+VOCAB_FILE = "vocab.txt"
+LABELS_FILE = "labels.txt"
+_ENTRY_NAME = "TFLITE_METADATA"
+_IDENTIFIER = b"M001"
+_MIN_PARSER_VERSION = "1.1.0"
+# What MediaPipe looks the three inputs up by; the tensors' own names do not matter to it.
+_INPUT_ROLES = {"input_word_ids": "ids", "input_mask": "mask", "input_type_ids": "segment_ids"}
+
+# Enumerations of the schema.
+_AXIS_LABELS, _VOCABULARY = 2, 5
+_FEATURE_PROPERTIES = 1
+_BERT_TOKENIZER = 4
+
+
+def attach(file: bytes, vocab: Sequence[str], labels: Sequence[str] | None = None) -> bytes:
+    """Add vocabulary, labels and the description that task libraries read. The last pass.
+
+    A file without `input_type_ids` (DistilBERT) gets that input, unused: MediaPipe takes BERT files
+    with exactly three. MediaPipe's tokenizer lower-cases; for a cased vocabulary the metadata names
+    the right files, but that library's ids will differ.
+
+    Args:
+        file: a .tflite file of this package.
+        vocab: word pieces; the position is the id.
+        labels: name of each class, in the order of the logits; None for other heads.
+
+    Raises:
+        UserError: word pieces that BERT needs are missing, or labels do not fit the outputs.
+    """
+    graph = Graph(file)
+    _check(graph, vocab, labels)
+    _add_unused_type_ids(graph)
+    graph.set_metadata(_ENTRY_NAME, _describe(graph, labels))
+    content = graph.to_bytes()
+    guard.check(content)
+    files = {VOCAB_FILE: vocab} | ({LABELS_FILE: labels} if labels else {})
+    return _append_zip(content, {name: "\n".join(lines) + "\n" for name, lines in files.items()})
+
+
+def associated_files(file: bytes) -> dict[str, str]:
+    """Return the text files in the zip part of a .tflite file, by name; none without a zip part."""
+    stream = io.BytesIO(file)
+    if not zipfile.is_zipfile(stream):
+        return {}
+    with zipfile.ZipFile(stream) as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+def _check(graph: Graph, vocab: Sequence[str], labels: Sequence[str] | None) -> None:
+    missing = [piece for piece in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if piece not in vocab]
+    if missing:
+        raise UserError(
+            f"the vocabulary of {len(vocab)} word pieces lacks {', '.join(missing)}. Give the "
+            "vocab.txt that the model was trained with."
+        )
+    outputs = graph.signature()[1]
+    if labels:
+        widths = {name: graph.shape(tensor)[-1] for name, tensor in outputs.items()}
+        if list(widths.values()) != [len(labels)]:
+            raise UserError(
+                f"{len(labels)} labels ({', '.join(labels)}) were given for a file with the "
+                f"outputs {', '.join(f'{name} of {width}' for name, width in widths.items())}. "
+                "Labels are for a classifier with one output, one label for each number."
+            )
+
+
+def _add_unused_type_ids(graph: Graph) -> None:
+    inputs, _ = graph.signature()
+    if "input_type_ids" in inputs:
+        return
+    shape = graph.shape(inputs["input_word_ids"])
+    tensor = graph.add_tensor("input_type_ids", shape, np.int32)
+    graph.subgraph.inputs = np.append(graph.subgraph.inputs, np.int32(tensor))
+    for definition in graph.model.signatureDefs or []:
+        entry = schema.TensorMapT()
+        entry.name, entry.tensorIndex = "input_type_ids", tensor
+        definition.inputs.append(entry)
+
+
+def _describe(graph: Graph, labels: Sequence[str] | None) -> bytes:
+    """Return the metadata flatbuffer.
+
+    A table is written as {field number: value}, a vector as a list; numbers are enumerations.
+    """
+    inputs, outputs = graph.signature()
+    content = {0: _FEATURE_PROPERTIES, 1: {}}
+    vocab_file = {0: VOCAB_FILE, 1: "Word pieces; the line is the id.", 2: _VOCABULARY}
+    tokenizer = {0: _BERT_TOKENIZER, 1: {0: [vocab_file]}}
+    input_tensors = [{0: _INPUT_ROLES.get(name, name), 3: content} for name in inputs]
+    output_tensors = [{0: name, 3: content} for name in outputs]
+    if labels:
+        output_tensors[0][6] = [{0: LABELS_FILE, 1: "Class names.", 2: _AXIS_LABELS}]
+    subgraph = {2: input_tensors, 3: output_tensors, 5: [tokenizer]}
+    model = {
+        0: "BERT text model",
+        1: "Sparse pre-trained BERT, quantized for LiteRT.",
+        3: [subgraph],
+        7: _MIN_PARSER_VERSION,
+    }
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(_write(builder, model), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _write(builder: flatbuffers.Builder, value: Any) -> int:
+    """Write a string, a vector of tables or a table, and return its offset."""
+    if isinstance(value, str):
+        return builder.CreateString(value)
+    if isinstance(value, list):
+        offsets = [_write(builder, item) for item in value]
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return builder.EndVector()
+    # Parts come before the table that refers to them.
+    offsets = {n: _write(builder, part) for n, part in value.items() if not isinstance(part, int)}
+    builder.StartObject(max(value, default=-1) + 1)
+    for number, part in value.items():
+        if number in offsets:
+            builder.PrependUOffsetTRelativeSlot(number, offsets[number], 0)
+        else:
+            builder.PrependUint8Slot(number, part, 0)
+    return builder.EndObject()
+
+
+def _append_zip(file: bytes, texts: dict[str, str]) -> bytes:
+    stream = io.BytesIO(file)
+    # Readers on phones know stored entries only. A fixed date keeps equal input byte-identical.
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
+        for name, text in texts.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text.encode())
+    return stream.getvalue()
