@@ -94,7 +94,7 @@ class Finder {
         ClaimLayer(op);
       }
     }
-    ClaimAround();
+    if (disorder_.empty()) ClaimAround();
     return std::move(claims_);
   }
 
@@ -116,10 +116,28 @@ class Finder {
       }
       const Operator op = {index, node, registration};
       for (int i = 0; i < node->inputs->size; ++i) readers_[op.input(i)].push_back(index);
-      for (int i = 0; i < node->outputs->size; ++i) writer_[node->outputs->data[i]] = op;
+      for (int i = 0; i < node->outputs->size; ++i) ReadOutput(op, node->outputs->data[i]);
       if (node->outputs->size == 1) operators_.push_back(op);
     }
     return true;
+  }
+
+  // What a partition takes for granted: a tensor is written by one operator, before it is read.
+  // A runtime may run other graphs all the same, in its own way.
+  void ReadOutput(const Operator& op, int tensor) {
+    const TfLiteTensor* written = Tensor(tensor);
+    if (written == nullptr) return;
+    const char* fault = nullptr;
+    if (!writer_.emplace(tensor, op).second) {
+      fault = "is written by two operators";
+    } else if (readers_.count(tensor) != 0) {
+      fault = "is read before it is written";
+    } else if (written->allocation_type == kTfLiteMmapRo) {
+      fault = "is constant and written";
+    }
+    if (fault != nullptr && disorder_.empty()) {
+      disorder_ = "the graph is out of order, tensor " + std::to_string(tensor) + " " + fault;
+    }
   }
 
   // Null if there is no such tensor.
@@ -150,6 +168,10 @@ class Finder {
   // Fills `claimed` and, with what was decided, `reason`.
   bool Describe(const Operator& op, const TfLiteTensor& weights, ClaimedNode* claimed,
                 std::string* reason) {
+    if (!disorder_.empty()) {
+      *reason = disorder_;
+      return false;
+    }
     const int inputs = op.node->inputs->size;
     const TfLiteTensor* input = Tensor(op.input(0));
     const TfLiteTensor* output = Tensor(op.output());
@@ -383,6 +405,7 @@ class Finder {
   std::vector<Operator> operators_;  // with one output
   std::map<int, std::vector<int>> readers_;
   std::map<int, Operator> writer_;
+  std::string disorder_;  // what is wrong with the order of the operators, or empty
   Claims claims_;
 };
 

@@ -42,7 +42,10 @@ void Partition::ShareMemory() {
   std::set<int> written;
   for (const ClaimedNode& node : nodes_) {
     if (node.kind == NodeKind::kLayer) written.insert(node.output);
-    if (node.kind == NodeKind::kReshape) same_as_[node.output] = node.input;
+    // Never a circle: Root would not come back.
+    if (node.kind == NodeKind::kReshape && Root(node.input) != node.output) {
+      same_as_.emplace(node.output, node.input);
+    }
   }
   std::map<int, int> home;  // of a written root: the output where its numbers go
   for (const int output : outputs_) {

@@ -1,5 +1,7 @@
 #include "thread_pool.h"
 
+#include <pthread.h>
+
 #include <system_error>
 
 #if defined(__x86_64__)
@@ -24,12 +26,24 @@ void Pause() {
 #endif
 }
 
+// How often the process that runs now came out of a fork.
+std::atomic<uint32_t> forks{0};
+
+// Whether forks are counted from now on.
+bool CountForks() {
+  static const bool is_counted = pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); }) == 0;
+  return is_counted;
+}
+
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads) : shared_(std::make_unique<Shared>()) {
+  if (threads < 2 || !CountForks()) return;
+  forks_ = forks.load();
+  Shared* shared = shared_.get();
   for (int thread = 1; thread < threads; ++thread) {
     try {
-      workers_.emplace_back([this, thread] { Run(thread); });
+      shared->workers.emplace_back([shared, thread] { shared->Run(thread); });
     } catch (const std::system_error&) {
       break;  // the machine has no more threads to give: fewer work as well
     }
@@ -37,33 +51,43 @@ ThreadPool::ThreadPool(int threads) {
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    ending_.store(true);
-    round_.fetch_add(1);
+  if (IsForked()) {
+    // Left behind: joining threads that are not there, or destroying what they sleep on, would wait
+    // for ever.
+    static_cast<void>(shared_.release());
+    return;
   }
-  wake_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
+  {
+    std::lock_guard<std::mutex> lock(shared_->mutex);
+    shared_->ending.store(true);
+    shared_->round.fetch_add(1);
+  }
+  shared_->wake.notify_all();
+  for (std::thread& worker : shared_->workers) worker.join();
 }
 
+bool ThreadPool::IsForked() const { return !shared_->workers.empty() && forks.load() != forks_; }
+
 void ThreadPool::ForEach(int count, const std::function<void(int, int)>& work) {
-  if (workers_.empty() || count < 2) {
+  Shared& shared = *shared_;
+  if (shared.workers.empty() || count < 2 || IsForked()) {
     for (int item = 0; item < count; ++item) work(0, item);
     return;
   }
-  count_ = count;
-  work_ = &work;
-  next_.store(0);
-  inside_.store(0);
+  shared.count = count;
+  shared.work = &work;
+  shared.next.store(0);
+  shared.inside.store(0);
   {
-    std::lock_guard<std::mutex> lock(mutex_);
-    round_.fetch_add(1);
+    std::lock_guard<std::mutex> lock(shared.mutex);
+    shared.round.fetch_add(1);
   }
-  wake_.notify_all();
-  TakeItems(0);
+  shared.wake.notify_all();
+  shared.TakeItems(0);
   // What is left takes no longer than one item.
   int nobody = 0;
-  for (int spins = 0; !inside_.compare_exchange_strong(nobody, kClosed); ++spins, nobody = 0) {
+  for (int spins = 0; !shared.inside.compare_exchange_strong(nobody, kClosed);
+       ++spins, nobody = 0) {
     if (spins < kCallerSpins) {
       Pause();
     } else {
@@ -72,28 +96,28 @@ void ThreadPool::ForEach(int count, const std::function<void(int, int)>& work) {
   }
 }
 
-void ThreadPool::TakeItems(int thread) {
-  for (int item = next_.fetch_add(1); item < count_; item = next_.fetch_add(1)) {
-    (*work_)(thread, item);
+void ThreadPool::Shared::TakeItems(int thread) {
+  for (int item = next.fetch_add(1); item < count; item = next.fetch_add(1)) {
+    (*work)(thread, item);
   }
 }
 
-void ThreadPool::Run(int thread) {
+void ThreadPool::Shared::Run(int thread) {
   uint32_t seen = 0;
   while (true) {
-    for (int spins = 0; spins < kSpins && round_.load() == seen; ++spins) Pause();
-    if (round_.load() == seen) {
-      std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, [this, seen] { return round_.load() != seen; });
+    for (int spins = 0; spins < kSpins && round.load() == seen; ++spins) Pause();
+    if (round.load() == seen) {
+      std::unique_lock<std::mutex> lock(mutex);
+      wake.wait(lock, [this, seen] { return round.load() != seen; });
     }
-    seen = round_.load();
-    if (ending_.load()) return;
-    int inside = inside_.load();
-    while (inside != kClosed && !inside_.compare_exchange_weak(inside, inside + 1)) {
+    seen = round.load();
+    if (ending.load()) return;
+    int now = inside.load();
+    while (now != kClosed && !inside.compare_exchange_weak(now, now + 1)) {
     }
-    if (inside == kClosed) continue;
+    if (now == kClosed) continue;
     TakeItems(thread);
-    inside_.fetch_sub(1);
+    inside.fetch_sub(1);
   }
 }
 

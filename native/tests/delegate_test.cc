@@ -2,6 +2,9 @@
 // left alone, damaged ones without a crash (run it with sanitizers).
 //
 //   delegate_test [graphs [damaged graphs [seed]]]
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cmath>
 #include <functional>
 
@@ -334,7 +337,176 @@ void TestAnotherSize() {
   }
 }
 
+// A process that forks while it has a delegate with threads: the child runs the graph and destroys
+// the delegate, and so does the parent.
+void TestFork() {
+  const RandomLayer layer = LargeLayer(0.9, true);
+  DelegatePointer delegate = Create({{"force", "all"}, {"num_threads", "3"}});
+  const LayerGraph graph = DenseGraph(layer, true);
+  const auto run = [&] {
+    FillInput(graph, layer);
+    CHECK(graph.host->Invoke() == kTfLiteOk, "run");
+    CheckOutput(graph, layer, "fork");
+  };
+  CHECK(graph.host->Apply(delegate.get()) == kTfLiteOk, "apply");
+  CHECK(graph.host->Allocate() == kTfLiteOk, "allocation");
+  run();
+  usleep(20000);  // workers go to sleep, and a child must not wait for sleepers
+  const pid_t child = fork();
+  CHECK(child >= 0, "fork");
+  if (child == 0) {
+    alarm(20);
+    run();
+    graph.host->Reset();
+    delegate.reset();
+    _exit(0);
+  }
+  int status = 0;
+  CHECK(waitpid(child, &status, 0) == child && status == 0, "the child ended with %d", status);
+  run();
+  graph.host->Reset();
+}
+
+// ---- Graphs whose operators are out of order
+
+// Whether each tensor is written once, by an operator in front of all that read it.
+bool IsInOrder(FakeHost* host) {
+  std::set<int> written, read;
+  for (int n = 0; n < host->node_count(); ++n) {
+    const TfLiteNode& node = host->node(n);
+    for (int i = 0; i < node.inputs->size; ++i) read.insert(node.inputs->data[i]);
+    for (int i = 0; i < node.outputs->size; ++i) {
+      const int output = node.outputs->data[i];
+      if (output < 0 || output >= host->tensor_count()) continue;
+      if (read.count(output) != 0 || !written.insert(output).second) return false;
+    }
+  }
+  return true;
+}
+
+// RESHAPE a -> b and b -> a, each of which a CONV_2D writes as well.
+LayerGraph CircleGraph(const RandomLayer& layer) {
+  LayerGraph graph = CompactGraph(layer, 1);
+  FakeHost* host = graph.host.get();
+  // Nodes: 0 RESHAPE, 1 DENSIFY, 2 CONV_2D, 3 RESHAPE.
+  const TfLiteNode convolution = host->node(2);
+  const int column = convolution.outputs->data[0];
+  const int other = AddActivations(host, layer, {1, layer.tokens, 1, layer.rows}, false);
+  const auto* parameters = static_cast<const TfLiteConvParams*>(convolution.builtin_data);
+  const std::vector<int> inputs(convolution.inputs->data, convolution.inputs->data + 3);
+  const int shape = host->AddConstant(kTfLiteInt32, {4}, std::vector<int>{1, layer.tokens, 1, layer.rows});
+  host->AddNode(kTfLiteBuiltinConv2d, 3, inputs, {other}, *parameters);
+  host->AddNode(kReshapeCode, 1, {column, shape}, {other}, 0);
+  host->AddNode(kReshapeCode, 1, {other, shape}, {column}, 0);
+  host->graph_outputs.insert(column);
+  return graph;
+}
+
+void TestOutOfOrder() {
+  const RandomLayer layer = LargeLayer(0.9, true);
+  const auto compact = [&](const std::function<void(FakeHost*)>& change) {
+    LayerGraph graph = CompactGraph(layer, 1);
+    change(graph.host.get());
+    return graph;
+  };
+  std::vector<std::pair<const char*, LayerGraph>> graphs;
+  graphs.emplace_back("a circle of RESHAPEs", CircleGraph(layer));
+  graphs.emplace_back("a RESHAPE of its own output", compact([](FakeHost* host) {
+                        host->node(3).inputs->data[0] = host->node(3).outputs->data[0];
+                      }));
+  graphs.emplace_back("an output that is written twice", compact([](FakeHost* host) {
+                        host->node(0).outputs->data[0] = host->node(3).outputs->data[0];
+                      }));
+  graphs.emplace_back("weights that are unpacked after their layer",
+                      compact([](FakeHost* host) { host->SwapNodes(1, 2); }));
+  graphs.emplace_back("a layer before its input",
+                      compact([](FakeHost* host) { host->SwapNodes(0, 2); }));
+  graphs.emplace_back("a layer that writes its input", compact([](FakeHost* host) {
+                        host->node(2).outputs->data[0] = host->node(2).inputs->data[0];
+                      }));
+  graphs.emplace_back("a layer that writes constants", compact([](FakeHost* host) {
+                        host->node(2).outputs->data[0] = host->node(1).inputs->data[0];
+                      }));
+  for (const auto& [name, graph] : graphs) {
+    alarm(20);
+    const DelegatePointer delegate = Create({{"force", "all"}});
+    graph.host->Apply(delegate.get());
+    CHECK(graph.host->taken().empty(), "taken in spite of %s", name);
+    CHECK(std::strstr(tf_prune_ofa_report(delegate.get()), "out of order") != nullptr, "%s: %s",
+          name, tf_prune_ofa_report(delegate.get()));
+  }
+  alarm(0);
+  std::printf("%zu graphs out of order\n", graphs.size());
+}
+
 // ---- Damaged graphs
+
+// Changes how operators and tensors hang together.
+void DamageStructure(FakeHost* host, Random* random) {
+  const auto node = [&]() -> TfLiteNode& {
+    return host->node(random->Int(0, host->node_count() - 1));
+  };
+  const auto any = [random](TfLiteIntArray* array) -> int* {
+    static int nothing;
+    return array->size == 0 ? &(nothing = -1) : &array->data[random->Int(0, array->size - 1)];
+  };
+  switch (random->Int(0, 6)) {
+    case 0:
+      host->SwapNodes(random->Int(0, host->node_count() - 1),
+                      random->Int(0, host->node_count() - 1));
+      break;
+    case 1:  // two writers
+      *any(node().outputs) = *any(node().outputs);
+      break;
+    case 2:  // a circle, or another order
+      *any(node().inputs) = *any(node().outputs);
+      break;
+    case 3: {
+      TfLiteNode& own = node();
+      *any(own.inputs) = *any(own.outputs);
+      break;
+    }
+    case 4:  // writes what others read, constants among it
+      *any(node().outputs) = *any(node().inputs);
+      break;
+    case 5: {  // the same operator once more, or turned round
+      const TfLiteNode twin = node();
+      const std::vector<int> in(twin.inputs->data, twin.inputs->data + twin.inputs->size);
+      const std::vector<int> out(twin.outputs->data, twin.outputs->data + twin.outputs->size);
+      if (in.empty() || out.empty()) break;
+      if (random->Chance(0.5)) {
+        TfLiteConvParams parameters = {};
+        parameters.padding = kTfLitePaddingValid;
+        parameters.stride_width = parameters.stride_height = 1;
+        parameters.dilation_width_factor = parameters.dilation_height_factor = 1;
+        host->AddNode(kTfLiteBuiltinConv2d, 3, in, out, parameters);
+      } else {
+        host->AddNode(kReshapeCode, 1, {out[0]}, {in[0]}, 0);
+      }
+      break;
+    }
+    default: {  // constants in one place
+      TfLiteTensor& one = host->tensor(random->Int(0, host->tensor_count() - 1));
+      const TfLiteTensor& other = host->tensor(random->Int(0, host->tensor_count() - 1));
+      if (one.allocation_type == kTfLiteMmapRo && other.allocation_type == kTfLiteMmapRo) {
+        one.data = other.data;
+        one.bytes = std::min(one.bytes, other.bytes);
+      }
+    }
+  }
+}
+
+// Lets tensors of one size share memory, as a host's plan might.
+void ShareMemory(FakeHost* host, Random* random) {
+  for (int times = 0; times < 20; ++times) {
+    TfLiteTensor& one = host->tensor(random->Int(0, host->tensor_count() - 1));
+    const TfLiteTensor& other = host->tensor(random->Int(0, host->tensor_count() - 1));
+    if (one.bytes == other.bytes && one.allocation_type == kTfLiteArenaRw &&
+        other.allocation_type == kTfLiteArenaRw) {
+      one.data = other.data;
+    }
+  }
+}
 
 // Changes one thing somewhere, as a damaged or hostile file might. Sizes of memory stay true: the
 // host vouches for those.
@@ -437,7 +609,7 @@ void Damage(FakeHost* host, Random* random) {
 }
 
 void TestDamagedGraphs(int count, int seed) {
-  int taken = 0, tried = 0;
+  int taken = 0, tried = 0, out_of_order = 0;
   for (int i = seed; tried < count; ++i) {
     Random random(i);
     RandomLayer layer = MakeLayer(&random);
@@ -449,15 +621,32 @@ void TestDamagedGraphs(int count, int seed) {
     const LayerGraph graph = form == 0   ? DenseGraph(layer, random.Chance(0.5))
                              : form == 1 ? SparseGraph(layer, layer.columns % 4 == 0 ? 4 : 1)
                                          : CompactGraph(layer, layer.columns % 2 == 0 ? 2 : 1);
-    for (int times = random.Int(1, 3); times > 0; --times) Damage(graph.host.get(), &random);
+    // The order of operators alone, or anything.
+    const bool is_of_structure = random.Chance(0.4);
+    for (int times = random.Int(1, 3); times > 0; --times) {
+      if (is_of_structure || random.Chance(0.2)) {
+        DamageStructure(graph.host.get(), &random);
+      } else {
+        Damage(graph.host.get(), &random);
+      }
+    }
+    alarm(60);  // a hang is a failure
     const DelegatePointer delegate = Create({{"force", "all"}, {"num_threads", "1"}});
     FakeHost& host = *graph.host;
     host.Apply(delegate.get());
     taken += !host.taken().empty();
-    if (host.Allocate() == kTfLiteOk) host.Invoke();
+    const bool is_in_order = IsInOrder(&host);
+    out_of_order += !is_in_order;
+    CHECK(is_in_order || host.taken().empty(), "%d: taken, but out of order", i);
+    if (host.Allocate() == kTfLiteOk) {
+      if (random.Chance(0.3)) ShareMemory(&host, &random);
+      host.Invoke();
+    }
     host.Reset();
   }
-  std::printf("%d damaged graphs, %d of them still taken\n", tried, taken);
+  alarm(0);
+  std::printf("%d damaged graphs, %d of them still taken, %d out of order\n", tried, taken,
+              out_of_order);
 }
 
 }  // namespace
@@ -472,6 +661,8 @@ int main(int argc, char** argv) {
   TestTwoLayersInARow();
   TestOneInputInTwoShapes();
   TestAnotherSize();
+  TestFork();
+  TestOutOfOrder();
   TestSoundGraphs(argc > 1 ? std::atoi(argv[1]) : 100, seed);
   TestDamagedGraphs(argc > 2 ? std::atoi(argv[2]) : 3000, seed);
 }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -115,6 +116,9 @@ class FakeHost {
     std::memcpy(node.node.builtin_data, &parameters, sizeof(parameters));
     return static_cast<int>(nodes_.size()) - 1;
   }
+
+  // Exchanges two nodes' places in the order of execution.
+  void SwapNodes(int a, int b) { std::swap(nodes_[a], nodes_[b]); }
 
   TfLiteIntArray* KeptInts(const std::vector<int>& values) { return Keep(Ints(values)); }
 
