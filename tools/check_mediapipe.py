@@ -20,7 +20,7 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
 from tf_prune_ofa.runtime import mediapipe
 from tf_prune_ofa.runtime.interpreter import Interpreter
-from tf_prune_ofa.tflite import flatbuffer, metadata
+from tf_prune_ofa.tflite import flatbuffer, packed_files
 from tf_prune_ofa.tools._main import run
 
 _CACHE = flags.DEFINE_string("cache", None, "folder for MediaPipe's environment", required=True)
@@ -69,13 +69,13 @@ def _read_sentences() -> list[str]:
 
 
 def _our_labels(path: str, sentences: list[str]) -> list[str]:
-    packed = metadata.associated_files(flatbuffer.read_bytes(path))
-    if metadata.VOCAB_FILE not in packed or metadata.LABELS_FILE not in packed:
+    packed = packed_files.associated_files(flatbuffer.read_bytes(path))
+    if packed_files.VOCAB_FILE not in packed or packed_files.LABELS_FILE not in packed:
         raise UserError(f"{path} has no vocabulary or no labels in it. Export it with both.")
-    labels = packed[metadata.LABELS_FILE].splitlines()
+    labels = packed[packed_files.LABELS_FILE].splitlines()
     with tempfile.TemporaryDirectory() as folder:
-        vocab = Path(folder) / metadata.VOCAB_FILE
-        vocab.write_text(packed[metadata.VOCAB_FILE], encoding="utf-8")
+        vocab = Path(folder) / packed_files.VOCAB_FILE
+        vocab.write_text(packed[packed_files.VOCAB_FILE], encoding="utf-8")
         tokenizer = WordPiece(vocab, strip_accents=_STRIP_ACCENTS.value)
     interpreter = Interpreter(path)
     length = interpreter.sequence_length

@@ -12,8 +12,8 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.export import calibrate, convert, quantize, variants
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.runtime.interpreter import Interpreter
-from tf_prune_ofa.tflite import metadata
 from tf_prune_ofa.tflite.graph import Graph
+from tf_prune_ofa.tflite.packed_files import associated_files
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] + [f"w{i}" for i in range(4, CONFIG.vocab_size)]
 PRUNED = ["encoder_00/ffn/intermediate", "encoder_01/ffn/output"]
@@ -78,7 +78,7 @@ def test_every_file_runs_and_names_its_classes(written):
     logits = {}
     for entry in manifest["files"]:
         path = folder / entry["file"]
-        assert metadata.associated_files(path.read_bytes())["labels.txt"] == "rotten\nfresh\n"
+        assert associated_files(path.read_bytes())["labels.txt"] == "rotten\nfresh\n"
         logits[entry["variant"]] = Interpreter(path).run(*example.values())["logits"]
     np.testing.assert_array_equal(logits["sparse_int8"], logits["dense_int8"])
     # Logits are near 1; eight bits in fourteen layers cost a few per cent.

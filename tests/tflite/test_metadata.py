@@ -12,6 +12,7 @@ from tf_prune_ofa.runtime import mediapipe
 from tf_prune_ofa.runtime.interpreter import Interpreter
 from tf_prune_ofa.tflite import metadata
 from tf_prune_ofa.tflite.graph import Graph
+from tf_prune_ofa.tflite.packed_files import associated_files
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] + [f"w{i}" for i in range(4, CONFIG.vocab_size)]
 LABELS = ["rotten", "fresh"]
@@ -19,11 +20,11 @@ LABELS = ["rotten", "fresh"]
 
 def test_vocabulary_and_labels_are_in_the_file(dense_file):
     content = metadata.attach(dense_file, VOCAB, LABELS)
-    files = metadata.associated_files(content)
+    files = associated_files(content)
     assert list(files) == ["vocab.txt", "labels.txt"]
     assert files["vocab.txt"].splitlines() == VOCAB
     assert files["labels.txt"].splitlines() == LABELS
-    assert metadata.associated_files(dense_file) == {}
+    assert associated_files(dense_file) == {}
 
 
 def test_texts_are_stored_not_compressed(dense_file):
@@ -53,7 +54,7 @@ def test_equal_input_gives_equal_bytes(dense_file):
 def test_attaching_again_replaces(dense_file):
     first = metadata.attach(dense_file, VOCAB, LABELS)
     second = metadata.attach(first, VOCAB, ["no", "yes"])
-    assert metadata.associated_files(second)["labels.txt"] == "no\nyes\n"
+    assert associated_files(second)["labels.txt"] == "no\nyes\n"
     assert len(Graph(second).model.metadata) == len(Graph(first).model.metadata)
 
 
@@ -73,7 +74,7 @@ def test_distilbert_gets_the_third_input(tmp_path):
 
 def test_no_labels(dense_file):
     content = metadata.attach(dense_file, VOCAB)
-    assert list(metadata.associated_files(content)) == ["vocab.txt"]
+    assert list(associated_files(content)) == ["vocab.txt"]
 
 
 def test_too_many_labels(dense_file):

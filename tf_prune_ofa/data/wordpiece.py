@@ -54,7 +54,7 @@ class WordPiece:
     brackets and letters, never the special id.
 
     Args:
-        vocab_path: vocab.txt, one token per line; the line number is the id.
+        vocab: vocab.txt, one token per line, or its lines; the line number is the id.
         lower_case: lower-case the text, as uncased checkpoints need.
         strip_accents: remove accents; None does as BERT did, which is to follow `lower_case`.
             False is close to MediaPipe's TextClassifier, which lower-cases ASCII letters and
@@ -74,39 +74,40 @@ class WordPiece:
 
     def __init__(
         self,
-        vocab_path: str | os.PathLike[str],
+        vocab: str | os.PathLike[str] | Sequence[str],
         lower_case: bool = True,
         *,
         strip_accents: bool | None = None,
         split_chinese: bool = True,
     ) -> None:
-        tokens = _read_vocab(Path(vocab_path))
+        is_path = isinstance(vocab, str | os.PathLike)
+        tokens = _read_vocab(Path(vocab)) if is_path else list(vocab)
         # A token that is listed twice has its last id, as in BERT's own loader.
-        vocab = {token: index for index, token in enumerate(tokens) if token}
-        missing = [token for token in _SPECIAL_TOKENS if token not in vocab]
+        ids = {token: index for index, token in enumerate(tokens) if token}
+        missing = [token for token in _SPECIAL_TOKENS if token not in ids]
         if missing:
             raise UserError(
-                f"The vocabulary {vocab_path} has {len(vocab)} tokens but not "
+                f"The vocabulary {vocab if is_path else ''} has {len(ids)} tokens but not "
                 f"{', '.join(missing)}. Give a BERT WordPiece vocab.txt; vocabularies of other "
                 "tokenizers (SentencePiece, byte-level BPE) do not work here."
             )
         self.lower_case = lower_case
         self.vocab_size = len(tokens)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
-            vocab[token] for token in _SPECIAL_TOKENS
+            ids[token] for token in _SPECIAL_TOKENS
         )
-        self.special_ids = np.array([vocab[token] for token in _SPECIAL_TOKENS], np.int32)
+        self.special_ids = np.array([ids[token] for token in _SPECIAL_TOKENS], np.int32)
         self.replacement_ids = np.array(
             sorted(
                 index
-                for token, index in vocab.items()
+                for token, index in ids.items()
                 if token not in _SPECIAL_TOKENS and not _UNUSED_TOKEN.fullmatch(token)
             ),
             np.int32,
         )
         self.pieces = tokens
         self._tokenizer = Tokenizer(
-            models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100)
+            models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
         )
         self._tokenizer.normalizer = normalizers.BertNormalizer(
             clean_text=True,
@@ -248,8 +249,7 @@ def tokenizer_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
         config.get("do_lower_case"), normalizer.get("lowercase"), preset.get("lowercase")
     )
     if lower_case is None:
-        ordinary = (t for t in _read_vocab(vocab_path) if not re.fullmatch(r"\[.*\]", t))
-        lower_case = not any(token != token.lower() for token in ordinary)
+        lower_case = is_uncased(_read_vocab(vocab_path))
     # A keras-nlp preset's strip_accents is left out: False is only that library's default there,
     # and not what its checkpoints were trained with.
     strip_accents = _first_stated(config.get("strip_accents"), normalizer.get("strip_accents"))
@@ -263,13 +263,27 @@ def tokenizer_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
+def vocab_lines(content: bytes) -> list[str]:
+    """The word pieces in the bytes of a vocab.txt."""
+    # Not splitlines(): multilingual vocabularies hold U+2028 and other Unicode line ends as tokens.
+    lines = content.decode("utf-8-sig").split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return [line.rstrip("\r") for line in lines]
+
+
+def is_uncased(pieces: Sequence[str]) -> bool:
+    """Whether a vocabulary is of an uncased checkpoint: no capitals but in [SPECIAL] pieces."""
+    return all(p == p.lower() or re.fullmatch(r"\[.*\]", p) for p in pieces)
+
+
 def _first_stated(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
 def _read_vocab(path: Path) -> list[str]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return vocab_lines(path.read_bytes())
     except FileNotFoundError:
         raise UserError(
             f"No vocabulary at {path}. Give the vocab.txt of the checkpoint that is trained."
@@ -280,11 +294,6 @@ def _read_vocab(path: Path) -> list[str]:
         raise UserError(
             f"The vocabulary {path} is not UTF-8 text (byte {error.start}). Copy it again."
         ) from None
-    # Not splitlines(): multilingual vocabularies hold U+2028 and other Unicode line ends as tokens.
-    lines = text.split("\n")
-    if not lines[-1]:
-        lines.pop()
-    return [line.rstrip("\r") for line in lines]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

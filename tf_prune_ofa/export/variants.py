@@ -21,6 +21,7 @@ from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.tflite import metadata, sparse
 from tf_prune_ofa.tflite.dense_layers import layer_of_kernel
 from tf_prune_ofa.tflite.graph import Graph
+from tf_prune_ofa.tflite.text_settings import TextSettings
 
 # What is written where nothing is asked for; block_sparse_int8 pays only for large blocks of zeros.
 DEFAULT_VARIANTS = ("float32", "dense_int8", "dynamic_int8", "sparse_int8")
@@ -43,6 +44,7 @@ def write_variants(
     pruned_layers: Iterable[str] = (),
     factors: Mapping[str, np.ndarray] | None = None,
     costs: CostTable = DEFAULT_TABLE,
+    text_settings: TextSettings | None = None,
     on_file: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
     """Write `<variant>_s<S>.tflite` for each variant, and manifest.json.
@@ -61,6 +63,7 @@ def write_variants(
         factors: divisors [channels] of dense outputs in the static variants, by layer name; see
             `quantize.dense_int8`.
         costs: of the machine that block_sparse_int8 is for.
+        text_settings: case, accents and windows, for the classes that take raw text.
         on_file: called with the name of each file before it is made, for progress.
 
     Returns:
@@ -90,7 +93,7 @@ def write_variants(
         name = f"{variant}_s{sequence_length}.tflite"
         on_file(name)
         content, said = _make(variant, float32, dense_int8, costs)
-        content = metadata.attach(content, vocab, labels)
+        content = metadata.attach(content, vocab, labels, text_settings)
         files.write_bytes(out_dir / name, content)
         entries.append({"variant": variant, "file": name} | _measure(content, pruned) | said)
     manifest = {

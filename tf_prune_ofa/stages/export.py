@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tf_prune_ofa.config import DEFAULT_VARIANTS, ExportSettings
 from tf_prune_ofa.data.batches import model_inputs
-from tf_prune_ofa.data.wordpiece import WordPiece
+from tf_prune_ofa.data.wordpiece import WordPiece, tokenizer_settings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.export import calibrate
 from tf_prune_ofa.export.convert import to_float32
@@ -20,6 +21,8 @@ from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks
 from tf_prune_ofa.quant.ranges import Factors, load_factors, load_ranges, outlying_factors
 from tf_prune_ofa.stages.context import FACTORS_FILE, RANGES_FILE, Context
+from tf_prune_ofa.stages.workspace import Workspace
+from tf_prune_ofa.tflite.text_settings import TextSettings
 
 
 def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
@@ -34,6 +37,7 @@ def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
         ranges=load_ranges(ranges_file) if ranges_file.exists() else None,
         factors=channel_factors(start.folder),
         masks=pattern(context, settings.start),
+        text_settings=_text_settings(context.workspace),
     )
     return {entry["variant"]: _sizes(entry) for entry in manifest["files"]}
 
@@ -49,6 +53,7 @@ def export_folder(
     calibration_texts: Sequence[str] = (),
     int8_attention: bool = True,
     masks: Masks | None = None,
+    text_settings: TextSettings | None = None,
 ) -> dict[str, Any]:
     """Export a task model from its Hugging Face folder; return the manifest.
 
@@ -62,6 +67,8 @@ def export_folder(
         calibration_texts: texts to measure ranges and factors on (post-training quantization).
         int8_attention: whether those ranges are to make the products inside attention INT8, too.
         masks: the pattern, checked before anything is written.
+        text_settings: written into the files for the classes that take raw text; None means what
+            the folder says of its tokenizer, and the usual windows.
 
     Raises:
         UserError: the pattern is broken, or see `export.variants.write_variants`.
@@ -94,7 +101,24 @@ def export_folder(
         labels=huggingface.read_labels(folder),
         pruned_layers=masks or {},
         factors=factors,
+        text_settings=text_settings or TextSettings(**tokenizer_settings(folder)),
         on_file=lambda name: print(f"  writing {name}", flush=True),
+    )
+
+
+def _text_settings(workspace: Workspace) -> TextSettings:
+    """Return how the recipe's texts became ids and its logits answers."""
+    tokenizer = TextSettings(**workspace.tokenizer_settings)
+    if not workspace.is_span:
+        return tokenizer
+    task = workspace.recipe.task
+    return replace(
+        tokenizer,
+        question_length=task.question_length,
+        stride=task.stride,
+        answer_length=task.answer_length,
+        n_best=task.n_best,
+        no_answer_above=0.0 if workspace.task.train.has_unanswerable else None,
     )
 
 

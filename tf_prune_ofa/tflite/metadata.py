@@ -20,9 +20,9 @@ import numpy as np
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.tflite import guard
 from tf_prune_ofa.tflite.graph import Graph, schema
+from tf_prune_ofa.tflite.packed_files import LABELS_FILE, VOCAB_FILE
+from tf_prune_ofa.tflite.text_settings import SETTINGS_FILE, TextSettings
 
-VOCAB_FILE = "vocab.txt"
-LABELS_FILE = "labels.txt"
 _ENTRY_NAME = "TFLITE_METADATA"
 _IDENTIFIER = b"M001"
 _MIN_PARSER_VERSION = "1.1.0"
@@ -30,12 +30,17 @@ _MIN_PARSER_VERSION = "1.1.0"
 _INPUT_ROLES = {"input_word_ids": "ids", "input_mask": "mask", "input_type_ids": "segment_ids"}
 
 # Enumerations of the schema.
-_AXIS_LABELS, _VOCABULARY = 2, 5
+_DESCRIPTIONS, _AXIS_LABELS, _VOCABULARY = 1, 2, 5
 _FEATURE_PROPERTIES = 1
 _BERT_TOKENIZER = 4
 
 
-def attach(file: bytes, vocab: Sequence[str], labels: Sequence[str] | None = None) -> bytes:
+def attach(
+    file: bytes,
+    vocab: Sequence[str],
+    labels: Sequence[str] | None = None,
+    settings: TextSettings | None = None,
+) -> bytes:
     """Add vocabulary, labels and the description that task libraries read. The last pass.
 
     A file without `input_type_ids` (DistilBERT) gets that input, unused: MediaPipe takes BERT files
@@ -46,6 +51,8 @@ def attach(file: bytes, vocab: Sequence[str], labels: Sequence[str] | None = Non
         file: a .tflite file of this package.
         vocab: word pieces; the position is the id.
         labels: name of each class, in the order of the logits; None for other heads.
+        settings: how texts become ids and logits answers, for our own runtime classes; None
+            leaves them to the vocabulary's case and BERT's ways.
 
     Raises:
         UserError: word pieces that BERT needs are missing, or labels do not fit the outputs.
@@ -53,20 +60,21 @@ def attach(file: bytes, vocab: Sequence[str], labels: Sequence[str] | None = Non
     graph = Graph(file)
     _check(graph, vocab, labels)
     _add_unused_type_ids(graph)
-    graph.set_metadata(_ENTRY_NAME, _describe(graph, labels))
+    files = {VOCAB_FILE: _lines(vocab)}
+    if labels:
+        files[LABELS_FILE] = _lines(labels)
+    if settings:
+        inputs, _ = graph.signature()
+        length = graph.shape(inputs["input_word_ids"])[-1]
+        files[SETTINGS_FILE] = settings.for_length(length).to_json()
+    graph.set_metadata(_ENTRY_NAME, _describe(graph, labels, settings is not None))
     content = graph.to_bytes()
     guard.check(content)
-    files = {VOCAB_FILE: vocab} | ({LABELS_FILE: labels} if labels else {})
-    return _append_zip(content, {name: "\n".join(lines) + "\n" for name, lines in files.items()})
+    return _append_zip(content, files)
 
 
-def associated_files(file: bytes) -> dict[str, str]:
-    """Return the text files in the zip part of a .tflite file, by name; none without a zip part."""
-    stream = io.BytesIO(file)
-    if not zipfile.is_zipfile(stream):
-        return {}
-    with zipfile.ZipFile(stream) as archive:
-        return {name: archive.read(name).decode() for name in archive.namelist()}
+def _lines(lines: Sequence[str]) -> str:
+    return "\n".join(lines) + "\n"
 
 
 def _check(graph: Graph, vocab: Sequence[str], labels: Sequence[str] | None) -> None:
@@ -100,7 +108,7 @@ def _add_unused_type_ids(graph: Graph) -> None:
         definition.inputs.append(entry)
 
 
-def _describe(graph: Graph, labels: Sequence[str] | None) -> bytes:
+def _describe(graph: Graph, labels: Sequence[str] | None, has_settings: bool) -> bytes:
     """Return the metadata flatbuffer.
 
     A table is written as {field number: value}, a vector as a list; numbers are enumerations.
@@ -120,6 +128,9 @@ def _describe(graph: Graph, labels: Sequence[str] | None) -> bytes:
         3: [subgraph],
         7: _MIN_PARSER_VERSION,
     }
+    if has_settings:
+        about = "Case, accents and windows, for tf_prune_ofa's own classes."
+        model[6] = [{0: SETTINGS_FILE, 1: about, 2: _DESCRIPTIONS}]
     builder = flatbuffers.Builder(1024)
     builder.Finish(_write(builder, model), _IDENTIFIER)
     return bytes(builder.Output())

@@ -1,0 +1,124 @@
+"""What the classes that take raw text have in common: an open file with its own tokenizer."""
+
+from __future__ import annotations
+
+import os
+import threading
+import typing
+from pathlib import Path
+
+import numpy as np
+
+from tf_prune_ofa.data.wordpiece import WordPiece, vocab_lines
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.runtime.delegate import AUTO
+from tf_prune_ofa.runtime.interpreter import Interpreter, Runtime
+from tf_prune_ofa.tflite import flatbuffer, text_settings
+from tf_prune_ofa.tflite.packed_files import LABELS_FILE, VOCAB_FILE, associated_files
+
+# typing.Self came with Python 3.11.
+Self = typing.TypeVar("Self", bound="TextModel")
+
+
+class TextModel:
+    """A `.tflite` file that takes text: model, vocabulary and settings, all from the file itself.
+
+    Several threads may use one object; they take turns. It can be used as a context manager, which
+    gives the memory back at the end of the block.
+
+    Attributes:
+        path: the file.
+        interpreter: the open model.
+        wordpiece: its tokenizer.
+        settings: how texts are cut and answers chosen.
+        sequence_length: S of the file: tokens of one run.
+        labels: names of the classes, in the order of the logits; empty where there are none.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        delegate: str | os.PathLike[str] | None = AUTO,
+        runtime: Runtime = "auto",
+    ) -> None:
+        """Open a file.
+
+        Args:
+            path: a `.tflite` file of this package (or another with a vocab.txt in its zip part).
+            threads: how many threads the runtime may use.
+            delegate: the sparse INT8 delegate: "auto" uses it where it is there, None never, or
+                the path of its library.
+            runtime: as in `Interpreter`.
+
+        Raises:
+            UserError: no such file, not a whole `.tflite` file, no vocabulary in it, or the
+                runtime refuses it.
+        """
+        self.path = Path(path)
+        content = flatbuffer.read_bytes(self.path)
+        flatbuffer.parse_model(content, name=os.fspath(path))
+        packed = associated_files(content, name=os.fspath(path))
+        if VOCAB_FILE not in packed:
+            raise UserError(
+                f"{path} carries no vocabulary, so it cannot take text. Export it with its "
+                "vocabulary (tools/export.py), or use runtime.interpreter.Interpreter with ids."
+            )
+        pieces = vocab_lines(packed[VOCAB_FILE].encode())
+        self.labels = packed.get(LABELS_FILE, "").splitlines()
+        self.interpreter = Interpreter(
+            path, threads=threads, runtime=runtime, check=False, delegate=delegate
+        )
+        length = self.sequence_length = self.interpreter.sequence_length
+        self.settings = text_settings.default(pieces, length)
+        if text_settings.SETTINGS_FILE in packed:
+            text = packed[text_settings.SETTINGS_FILE]
+            self.settings = text_settings.parse(text, name=os.fspath(path)).for_length(length)
+        self.wordpiece = WordPiece(
+            pieces,
+            self.settings.lower_case,
+            strip_accents=self.settings.strip_accents,
+            split_chinese=self.settings.split_chinese,
+        )
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Give the model's memory back; nothing can be asked afterwards."""
+        with self._lock:
+            self.interpreter = None
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def run(self, ids: np.ndarray, type_ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Run one text's ids, padded to the file's length, and return its float outputs by name.
+
+        Args:
+            ids: int [T], T at most the file's sequence length.
+            type_ids: int [T].
+
+        Raises:
+            UserError: the model was closed.
+        """
+        with self._lock:
+            if self.interpreter is None:
+                raise UserError(f"{self.path} was closed; open it again.")
+            length = self.sequence_length
+            padded = np.full(length, self.wordpiece.pad_id, np.int32)
+            padded[: len(ids)] = ids
+            mask = (np.arange(length) < len(ids)).astype(np.int32)
+            types = np.zeros(length, np.int32)
+            types[: len(ids)] = type_ids
+            return self.interpreter.run(padded, mask, types)
+
+    def _require_outputs(self, names: set[str], what: str, instead: str) -> None:
+        found = set(self.interpreter.output_names)
+        if found != names:
+            raise UserError(
+                f"{self.path} is no {what}: it gives {', '.join(sorted(found))}, not "
+                f"{', '.join(sorted(names))}. {instead}"
+            )

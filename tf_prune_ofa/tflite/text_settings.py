@@ -1,0 +1,99 @@
+"""How a file's texts become ids, and its logits answers: what a `.tflite` file says of that itself.
+
+TFLite's metadata has a place for the vocabulary and for labels, but none for the case, the accents
+or the windows that a model was trained with. They are a file of their own in the zip part,
+`text_settings.json`; task libraries that do not know it pass it over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tf_prune_ofa.data.wordpiece import is_uncased
+from tf_prune_ofa.errors import UserError
+
+SETTINGS_FILE = "text_settings.json"
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """What the tokenizer and, for questions, the windows of a file need.
+
+    Attributes:
+        lower_case: lower-case the text.
+        strip_accents: remove accents; None does so where the text is lower-cased, as BERT did.
+        split_chinese: make each CJK ideograph a word of its own.
+        question_length: of a question, in tokens; longer ones are cut.
+        stride: tokens from one window of a long text to the next.
+        answer_length: the longest answer, in tokens.
+        n_best: starts and ends that are tried in each window.
+        no_answer_above: how much better "no answer" may score than the best answer before none is
+            given; None where every question has an answer (SQuAD v1.1).
+    """
+
+    lower_case: bool = True
+    strip_accents: bool | None = None
+    split_chinese: bool = True
+    question_length: int = 64
+    stride: int = 128
+    answer_length: int = 30
+    n_best: int = 20
+    no_answer_above: float | None = None
+
+    def for_length(self, sequence_length: int) -> TextSettings:
+        """The same, with room for a text behind a question in a file of S tokens."""
+        longest = max(1, (sequence_length - 3) // 2)
+        return dataclasses.replace(self, question_length=min(self.question_length, longest))
+
+    def to_json(self) -> str:
+        """The content of `text_settings.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+
+def parse(text: str, *, name: str) -> TextSettings:
+    """Read `text_settings.json`.
+
+    Args:
+        text: its content.
+        name: what error messages call the file that it is in.
+
+    Raises:
+        UserError: it is not of that form. What is not known is refused: a setting that is passed
+            over would give other answers than the model's own.
+    """
+    fields = {field.name: field for field in dataclasses.fields(TextSettings)}
+    try:
+        values = json.loads(text)
+        unknown = sorted(set(values) - set(fields))
+    except (ValueError, TypeError):
+        raise UserError(
+            f"{name}: its {SETTINGS_FILE} is not a JSON object. Export it again."
+        ) from None
+    if unknown:
+        raise UserError(
+            f"{name}: its {SETTINGS_FILE} has {', '.join(unknown)}, which this version does not "
+            "know. Update the package."
+        )
+    for key, value in values.items():
+        if not _fits(key, value):
+            raise UserError(f"{name}: its {SETTINGS_FILE} says {key} = {value!r}. Export it again.")
+    return TextSettings(**values)
+
+
+def default(pieces: Sequence[str], sequence_length: int) -> TextSettings:
+    """The settings of a file that does not say: those of BERT, with the case of its vocabulary."""
+    return TextSettings(lower_case=is_uncased(pieces)).for_length(sequence_length)
+
+
+def _fits(key: str, value: object) -> bool:
+    if key == "strip_accents":
+        return value is None or isinstance(value, bool)
+    if key in ("lower_case", "split_chinese"):
+        return isinstance(value, bool)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if key == "no_answer_above":
+        return value is None or is_number
+    return is_number and isinstance(value, int) and value > 0
