@@ -15,9 +15,10 @@ from tf_prune_ofa.config import (
     TrainSettings,
 )
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.limits import limits_of
 from tf_prune_ofa.plain_values import digest, to_dict
 from tf_prune_ofa.recipe import load_recipe, recipe_from_dict
-from tf_prune_ofa.schedules import steps_of
+from tf_prune_ofa.schedules import Duration, steps_of
 from tf_prune_ofa.tiny import shrink
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -146,6 +147,9 @@ def test_unknown_names_are_refused_with_the_nearest(data, message):
         (stage(nsp="yes"), "prune.nsp must be of type bool, got 'yes'"),
         (stage(start=["a"]), "prune.start must be of type str, got ['a']"),
         (stage(length="2 epoks"), "prune.length: '2 epoks' is not a duration"),
+        (stage(length="9" * 400 + " steps"), "prune.length: '999"),
+        (stage(length=10**12), "prune.length: 1000000000000 is not a duration"),
+        (stage(length=10**5000), "prune.length must be a duration, got a number of"),
         (stage(length=None), "prune.length: None is not a duration"),
         (stage(frozen="pooler"), "prune.frozen must be a list, got 'pooler'"),
         (stage(loss=0.5), "'prune.loss' must be a mapping of settings, got 0.5"),
@@ -153,7 +157,7 @@ def test_unknown_names_are_refused_with_the_nearest(data, message):
         (stage(sparsity={"rules": {"a": "b"}}), "prune.sparsity.rules.a must be of type float"),
         (stage(sparsity={"rules": {"a": {"pattern": "heads"}}}), "rules.a' needs 'sparsity', got"),
         (stage(sparsity={"rules": {"a": {"sparse": 0.5}}}), "'prune.sparsity.rules.a.sparse'. Did"),
-        (stage(sparsity={"fisher": {"block": 0}}), "prune.sparsity.fisher.block must be 1 or more"),
+        (stage(sparsity={"fisher": {"block": 0}}), "prune.sparsity.fisher.block must be from 1 to"),
         (changed(stages={"prune": 3}), "stage 'prune' must be a mapping of settings, got 3"),
         (changed(stages=[]), "a recipe needs 'stages'"),
         (changed(stages={}), "a recipe needs 'stages'"),
@@ -193,11 +197,90 @@ def test_wrong_types_are_refused_with_the_place(data, message):
         (stage(loss={"teacher_layers": [0]}), "prune.loss.teacher_layers"),
         (stage(sparsity={"cycle_floor": -0.1}), "prune.sparsity.cycle_floor"),
         (changed(task={"corpus_length": -1}), "task.corpus_length"),
+        # Numbers that were taken, and ended in a traceback or a full memory hours later.
+        (changed(seed=2**63), "seed"),
+        (changed(seed=10**5000), "seed"),
+        (stage(learning_rate=1e308), "prune.learning_rate"),
+        (stage(learning_rate=float("inf")), "prune.learning_rate"),
+        (stage(batch_size=10**9), "prune.batch_size"),
+        (stage(loss={"soft": "1e300"}), "prune.loss.soft"),
+        (stage(loss={"teacher_layers": [10**9]}), "prune.loss.teacher_layers"),
+        (stage(sparsity={"rules": {"a": 1}}), "prune.sparsity.rules.a"),
+        (stage(sparsity={"rules": {"a": {"sparsity": 2}}}), "prune.sparsity.rules.a.sparsity"),
+        (changed(task={"max_length": 10**9}), "task.max_length"),
+        (changed(stages={"export": {"sequence_length": 10**9}}), "export.sequence_length"),
     ],
 )
 def test_numbers_out_of_range_are_refused_with_the_place(data, key):
     with pytest.raises(UserError, match=f"^{key} must be "):
         build(data)
+
+
+def test_every_number_of_a_recipe_has_a_limit():
+    """So that a new setting gets one, and 1e308 of something is refused by its name."""
+    for settings in (*STAGE_KINDS.values(), config.TaskSettings, config.SizeSettings):
+        check_limits(settings)
+
+
+def check_limits(settings):
+    hints, limits = typing.get_type_hints(settings), limits_of(settings)
+    for name, hint in hints.items():
+        parts = {hint, *typing.get_args(hint)}
+        if dataclasses.is_dataclass(hint):
+            check_limits(hint)
+        elif parts & {int, float, float | RuleSettings} and hint != Duration:
+            assert name in limits, f"{settings.__name__}.{name}"
+
+
+def random_model(**sizes):
+    base = {"hidden_size": 8, "num_layers": 1, "num_heads": 2, "intermediate_size": 8}
+    return changed(model={"weights": "random", "sizes": {**base, **sizes}})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (random_model(num_heads=0), "model.sizes.num_heads must be from 1"),
+        (random_model(num_layers=10**9), "model.sizes.num_layers must be from 1"),
+        (random_model(hidden_size="8"), "model.sizes.hidden_size must be of type int"),
+        (random_model(hiden_size=8), "'model.sizes.hiden_size'. Did you mean 'hidden_size'?"),
+        (random_model(architecture="roberta"), "must be one of 'bert', 'distilbert', got 'rob"),
+        (changed(model={"weights": "random"}), "'model.sizes' needs 'hidden_size'"),
+    ],
+)
+def test_sizes_of_a_random_encoder(data, message):
+    assert build(random_model()).model.sizes["num_layers"] == 1
+    with pytest.raises(UserError) as error:
+        build(data)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../../evil", "/tmp/evil", ".hidden", "a/b", "a\0b", "x" * 300, "", 7, True, None,
+     "-a", "a\nb", "task", "model", ("a", "b")],
+)  # fmt: skip
+def test_names_that_would_be_paths_or_sections_are_no_stages(name):
+    with pytest.raises(UserError, match="no name of a stage|which is a section of the recipe"):
+        build(changed(stages={name: {"kind": "teacher"}}))
+    build(changed(stages={"Lehrer für_2.b-c": {"kind": "teacher"}}))
+
+
+def test_keys_and_texts_that_are_none():
+    both = {"rules": {1: 0.5, "1": 0.5}}
+    with pytest.raises(UserError, match=r"prune\.sparsity\.rules has a key twice"):
+        build(stage(sparsity=both))
+    for text in ("a\0b", "a\ud800"):
+        with pytest.raises(UserError, match=r"task\.train holds a character"):
+            build(changed(task={"train": text}))
+    with pytest.raises(UserError, match=r"unknown kind \['a'\]"):
+        build(changed(stages={"x": {"kind": ["a"]}}))
+    with pytest.raises(UserError, match="there is no such file"):
+        load_recipe("quickstart", [f"task={'x' * 300}"])
+    with pytest.raises(UserError, match="prune.teacher refers to 'xxx"):
+        build(stage(teacher="x" * 300, loss={"soft": 1.0}))
+    with pytest.raises(UserError, match="cannot be read: File name too long"):
+        load_recipe("x" * 300)
 
 
 def test_files_that_are_no_recipe(recipe_file, tmp_path):

@@ -6,10 +6,28 @@ starts from, and its settings. `recipe` reads one from a file.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
+from tf_prune_ofa.limits import (
+    BATCH,
+    COUNT,
+    COUNT_OR_ALL,
+    FEW,
+    INNER_SHARE,
+    POSITIVE,
+    PROBABILITY,
+    RATE,
+    SEED,
+    SHARE,
+    TOKENS,
+    TOKENS_OR_SAME,
+    WEIGHT,
+    between,
+    limited,
+    required,
+)
 from tf_prune_ofa.schedules import Duration
 
 # What an export writes where the recipe does not say; the last of all pays only for large blocks.
@@ -32,6 +50,24 @@ class About:
 
 
 @dataclass(frozen=True)
+class SizeSettings:
+    """What `ModelSettings.sizes` may hold: the keys of `models.bert.EncoderConfig`."""
+
+    hidden_size: int = required(between(1, 65_536))
+    num_layers: int = required(between(1, 1_000))
+    num_heads: int = required(between(1, 1_024))
+    intermediate_size: int = required(between(1, 1_000_000))
+    max_positions: int = limited(512, TOKENS)
+    vocab_size: int = limited(30_522, between(1, 10_000_000))
+    type_vocab_size: int = limited(2, between(1, 1_024))
+    architecture: Literal["bert", "distilbert"] = "bert"
+    activation: Literal["gelu_erf", "gelu_tanh"] = "gelu_erf"
+    layer_norm_epsilon: float = limited(1e-12, SHARE)
+    dropout: float = limited(0.1, SHARE)
+    attention_dropout: float = limited(0.1, SHARE)
+
+
+@dataclass(frozen=True)
 class ModelSettings:
     """The encoder to start from.
 
@@ -49,7 +85,7 @@ class ModelSettings:
     """
 
     weights: str = "minilm_l6"
-    dropout: float = 0.1
+    dropout: float = limited(0.1, SHARE)
     activation: Literal["checkpoint", "gelu_erf", "gelu_tanh"] = "checkpoint"
     strip_accents: Literal["checkpoint", "always", "never"] = "checkpoint"
     sizes: dict[str, Any] = field(default_factory=dict)
@@ -96,16 +132,16 @@ class TaskSettings:
     labels: tuple[str, ...] = ()
     label_values: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
-    max_length: int = 64
-    stride: int = 128
-    question_length: int = 64
-    answer_length: int = 30
-    n_best: int = 20
-    train_limit: int = 0
-    dev_limit: int = 0
+    max_length: int = limited(64, TOKENS)
+    stride: int = limited(128, TOKENS)
+    question_length: int = limited(64, TOKENS)
+    answer_length: int = limited(30, TOKENS)
+    n_best: int = limited(20, FEW)
+    train_limit: int = limited(0, COUNT_OR_ALL)
+    dev_limit: int = limited(0, COUNT_OR_ALL)
     corpus: tuple[str, ...] = ()
-    corpus_length: int = 0
-    corpus_limit: int = 0
+    corpus_length: int = limited(0, TOKENS_OR_SAME)
+    corpus_limit: int = limited(0, COUNT_OR_ALL)
 
 
 @dataclass(frozen=True)
@@ -129,13 +165,13 @@ class LossSettings:
             output is a logit without softmax), or the "labels", as SparseBERT does.
     """
 
-    hard: float = 1.0
-    soft: float = 0.0
-    temperature: float = 2.0
-    hidden: float = 0.0
-    attention: float = 0.0
-    layerwise: float = 0.0
-    teacher_layers: tuple[int, ...] = ()
+    hard: float = limited(1.0, WEIGHT)
+    soft: float = limited(0.0, WEIGHT)
+    temperature: float = limited(2.0, POSITIVE)
+    hidden: float = limited(0.0, WEIGHT)
+    attention: float = limited(0.0, WEIGHT)
+    layerwise: float = limited(0.0, WEIGHT)
+    teacher_layers: tuple[int, ...] = limited((), FEW)
     regression: Literal["teacher", "labels"] = "teacher"
 
     @property
@@ -158,7 +194,7 @@ class LossSettings:
 class RuleSettings:
     """A rule of its own pattern: final sparsity, and the pattern ("" is that of the stage)."""
 
-    sparsity: float
+    sparsity: float = required(SHARE)
     pattern: str = ""
 
 
@@ -173,9 +209,9 @@ class FisherSettings:
         compensate: move the kept weights of a block to make up for those that are pruned.
     """
 
-    gradients: int = 16
-    block: int = 50
-    dampening: float = 1e-7
+    gradients: int = limited(16, FEW)
+    block: int = limited(50, COUNT)
+    dampening: float = limited(1e-7, POSITIVE)
     compensate: bool = False
 
 
@@ -203,22 +239,22 @@ class SparsitySettings:
         cycle_floor: share of the peak at the end of a cycle.
     """
 
-    rules: dict[str, float | RuleSettings] = field(default_factory=lambda: {"encoder_.*": 0.9})
+    rules: dict[str, float | RuleSettings] = limited({"encoder_.*": 0.9}, SHARE)
     pattern: str = "unstructured"
     score: str = "magnitude"
     fisher: FisherSettings = field(default_factory=FisherSettings)
     scope: Literal["layer", "global"] = "layer"
     shape: str = "polynomial"
     plugins: tuple[str, ...] = ()
-    initial: float = 0.0
+    initial: float = limited(0.0, SHARE)
     begin: Duration = 0
     ramp_end: Duration = "50%"
     mask_end: Duration = "80%"
     frequency: Duration = "1%"
-    power: float = 3.0
+    power: float = limited(3.0, POSITIVE)
     rewind: Literal[True, False, "cycles"] = True
     rewind_every: Duration = 0
-    cycle_floor: float = 0.01
+    cycle_floor: float = limited(0.01, PROBABILITY)
 
 
 @dataclass(frozen=True)
@@ -234,9 +270,9 @@ class AugmentSettings:
     """
 
     model: str = ""
-    copies: int = 20
-    probability: float = 0.4
-    candidates: int = 15
+    copies: int = limited(20, FEW)
+    probability: float = limited(0.4, PROBABILITY)
+    candidates: int = limited(15, FEW)
 
 
 @dataclass(frozen=True)
@@ -275,15 +311,15 @@ class TrainSettings:
     head: Literal["start", "teacher"] = "start"
     objective: Literal["mlm", "task"] = "task"
     length: Duration = "3 epochs"
-    batch_size: int = 32
-    learning_rate: float = 5e-5
+    batch_size: int = limited(32, BATCH)
+    learning_rate: float = limited(5e-5, RATE)
     warmup: Duration = "10%"
     decay: Literal["linear", "constant"] = "linear"
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
+    weight_decay: float = limited(0.01, RATE)
+    clip_norm: float = limited(1.0, WEIGHT)
     loss: LossSettings = field(default_factory=LossSettings)
     nsp: bool = False
-    mlm_share: float = 0.15
+    mlm_share: float = limited(0.15, INNER_SHARE)
     mlm_distil: Literal["all", "masked"] = "all"
     dropout: bool = True
     frozen: tuple[str, ...] = ()
@@ -331,15 +367,15 @@ class ReconstructSettings:
     start: str = "model"
     pattern_of: str = ""
     objective: Literal["mlm", "task"] = "task"
-    examples: int = 1024
-    batch_size: int = 32
-    rules: dict[str, float | RuleSettings] = field(default_factory=lambda: {"encoder_.*": 0.9})
+    examples: int = limited(1024, COUNT)
+    batch_size: int = limited(32, BATCH)
+    rules: dict[str, float | RuleSettings] = limited({"encoder_.*": 0.9}, SHARE)
     pattern: str = "unstructured"
     scope: Literal["layer", "global"] = "layer"
     plugins: tuple[str, ...] = ()
-    rounds: int = 4
-    power: float = 3.0
-    damping: float = 0.01
+    rounds: int = limited(4, FEW)
+    power: float = limited(3.0, POSITIVE)
+    damping: float = limited(0.01, WEIGHT)
 
 
 @dataclass(frozen=True)
@@ -367,8 +403,8 @@ class QuantizeSettings(TrainSettings):
     """
 
     freeze_ranges: Duration = "50%"
-    range_momentum: float = 0.95
-    calibration_batches: int = 16
+    range_momentum: float = limited(0.95, SHARE)
+    calibration_batches: int = limited(16, COUNT)
     float_layers: tuple[str, ...] = ()
     attention: Literal["int8", "float"] = "int8"
 
@@ -380,7 +416,7 @@ class ExportSettings:
     kind: str = ""
     start: str = "quantize"
     variants: tuple[str, ...] = DEFAULT_VARIANTS
-    sequence_length: int = 64
+    sequence_length: int = limited(64, TOKENS)
 
 
 @dataclass(frozen=True)
@@ -389,8 +425,8 @@ class VerifySettings:
 
     kind: str = ""
     start: str = "export"
-    examples: int = 0
-    threads: int = 2
+    examples: int = limited(0, COUNT_OR_ALL)
+    threads: int = limited(2, FEW)
 
 
 @dataclass(frozen=True)
@@ -399,8 +435,8 @@ class BenchmarkSettings:
 
     kind: str = ""
     start: str = "export"
-    threads: int = 1
-    runs: int = 100
+    threads: int = limited(1, FEW)
+    runs: int = limited(100, COUNT)
     reference: str = "dense_int8"
 
 
@@ -442,7 +478,7 @@ class Recipe:
 
     name: str
     about: About
-    seed: int
+    seed: int = required(SEED)
     model: ModelSettings
     task: TaskSettings
     stages: dict[str, StageSettings]
@@ -463,4 +499,5 @@ def plugins_of(stage: StageSettings) -> tuple[str, ...]:
 
 def is_model_name(name: str) -> bool:
     """Return whether a teacher is named by folder or handle, not by a stage."""
-    return "/" in name or (name != "" and Path(name).is_dir())
+    # Not Path.is_dir, which raises where a name is too long for a file.
+    return "/" in name or (name != "" and os.path.isdir(name))  # noqa: PTH112

@@ -5,38 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import types
 import typing
-from collections.abc import Callable
 from typing import Any, Literal
 
 from tf_prune_ofa.config import RuleSettings
 from tf_prune_ofa.errors import UserError, did_you_mean
+from tf_prune_ofa.limits import Limit, check, limits_of
 from tf_prune_ofa.schedules import Duration, parse_duration
-
-# What the numbers may be, by the last part of their key.
-_Limit = tuple[str, Callable[[float], bool]]
-_SHARE: _Limit = ("in [0, 1)", lambda x: 0 <= x < 1)
-_FROM_0: _Limit = ("0 or more", lambda x: 0 <= x < math.inf)
-_FROM_1: _Limit = ("1 or more", lambda x: x >= 1)
-_ABOVE_0: _Limit = ("above 0", lambda x: 0 < x < math.inf)
-_LIMITS: dict[str, _Limit] = {
-    **dict.fromkeys(("dropout", "range_momentum"), _SHARE),
-    **dict.fromkeys(("seed", "train_limit", "dev_limit", "examples"), _FROM_0),
-    **dict.fromkeys(("corpus_limit", "corpus_length"), _FROM_0),
-    **dict.fromkeys(("hard", "soft", "hidden", "attention", "layerwise"), _FROM_0),
-    **dict.fromkeys(("learning_rate", "weight_decay", "clip_norm", "damping"), _FROM_0),
-    **dict.fromkeys(("rounds",), _FROM_1),
-    **dict.fromkeys(("batch_size", "max_length", "calibration_batches"), _FROM_1),
-    **dict.fromkeys(("sequence_length", "threads", "runs"), _FROM_1),
-    **dict.fromkeys(("stride", "question_length", "answer_length", "n_best"), _FROM_1),
-    **dict.fromkeys(("copies", "candidates", "teacher_layers"), _FROM_1),
-    **dict.fromkeys(("temperature", "power", "dampening"), _ABOVE_0),
-    **dict.fromkeys(("gradients", "block"), _FROM_1),
-    **dict.fromkeys(("probability", "cycle_floor"), ("in [0, 1]", lambda x: 0 <= x <= 1)),
-    "mlm_share": ("in (0, 1)", lambda x: 0 < x < 1),
-}
 
 
 def settings_of(cls: type, data: Any, where: str) -> Any:
@@ -52,17 +28,17 @@ def settings_of(cls: type, data: Any, where: str) -> Any:
     """
     data = {} if data is None else data
     if not isinstance(data, dict):
-        raise UserError(f"'{where}' must be a mapping of settings, got {data!r}")
-    hints = typing.get_type_hints(cls)
+        raise UserError(f"'{where}' must be a mapping of settings, got {shown(data)}")
+    hints, limits = typing.get_type_hints(cls), limits_of(cls)
     values = {}
     for key, value in data.items():
         if key not in hints:
             raise UserError(f"unknown key '{where}.{key}'{did_you_mean(str(key), hints)}")
-        values[key] = convert(value, hints[key], f"{where}.{key}")
+        values[key] = convert(value, hints[key], f"{where}.{key}", limits.get(key))
     for required in dataclasses.fields(cls):
         has_default = (required.default, required.default_factory) != (dataclasses.MISSING,) * 2
         if not has_default and required.name not in values:
-            raise UserError(f"'{where}' needs '{required.name}', got {data!r}")
+            raise UserError(f"'{where}' needs '{required.name}', got {shown(data)}")
     return cls(**values)
 
 
@@ -86,12 +62,14 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def convert(value: Any, hint: Any, where: str) -> Any:
-    """Return `value` as the type `hint`; raise a UserError that names `where`."""
+def convert(value: Any, hint: Any, where: str, limit: Limit | None = None) -> Any:
+    """Return `value` as the type `hint`, its numbers in a limit; else a UserError names `where`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
     if hint == Duration:
+        if _is_endless(value):
+            raise UserError(f"{where} must be a duration, got {shown(value)}")
         try:
             parse_duration(value)
         except UserError as error:
@@ -102,31 +80,47 @@ def convert(value: Any, hint: Any, where: str) -> Any:
     if origin is Literal:
         if value not in arguments:
             raise UserError(
-                f"{where} must be one of {', '.join(map(repr, arguments))}, got {value!r}"
+                f"{where} must be one of {', '.join(map(repr, arguments))}, got {shown(value)}"
                 f"{did_you_mean(str(value), arguments)}"
             )
         return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise UserError(f"{where} must be a list, got {value!r}")
-        return tuple(convert(item, arguments[0], where) for item in value)
+            raise UserError(f"{where} must be a list, got {shown(value)}")
+        return tuple(convert(item, arguments[0], where, limit) for item in value)
     if origin is dict:
         if not isinstance(value, dict):
-            raise UserError(f"{where} must be a mapping, got {value!r}")
-        return {str(k): convert(v, arguments[1], f"{where}.{k}") for k, v in value.items()}
+            raise UserError(f"{where} must be a mapping, got {shown(value)}")
+        keys = [_convert_type(key, str, f"a key of {where}") for key in value]
+        if len(set(keys)) < len(keys):
+            raise UserError(f"{where} has a key twice, as a number and as a text: {shown(keys)}")
+        return {
+            key: convert(one, arguments[1], f"{where}.{key}", limit)
+            for key, one in zip(keys, value.values(), strict=True)
+        }
     if hint == float | RuleSettings:
-        return convert(value, RuleSettings if isinstance(value, dict) else float, where)
+        return convert(value, RuleSettings if isinstance(value, dict) else float, where, limit)
     if origin in (types.UnionType, typing.Union):
         raise TypeError(f"config field {where} has an unsupported type {hint}")
-    return _convert_scalar(value, hint, where)
+    return _convert_scalar(value, hint, where, limit)
 
 
-def _convert_scalar(value: Any, hint: type, where: str) -> Any:
+def _convert_scalar(value: Any, hint: type, where: str, limit: Limit | None) -> Any:
     value = _convert_type(value, hint, where)
-    allowed, is_allowed = _LIMITS.get(where.rpartition(".")[2], ("", None))
-    if is_allowed is not None and hint is not bool and not is_allowed(value):
-        raise UserError(f"{where} must be {allowed}, got {value!r}")
+    if hint in (int, float) and (allowed := check(value, limit)):
+        raise UserError(f"{where} must be {allowed}, got {shown(value)}")
     return value
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message, cut where it is long."""
+    # An int of 10,000 digits has no text at all.
+    text = "a number of that many digits" if _is_endless(value) else repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def _is_endless(value: Any) -> bool:
+    return isinstance(value, int) and value.bit_length() > 1_000
 
 
 def _convert_type(value: Any, hint: type, where: str) -> Any:
@@ -135,14 +129,22 @@ def _convert_type(value: Any, hint: type, where: str) -> Any:
         # YAML reads 1e-4 (no dot) as text; every user writes it.
         try:
             return float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             pass
     elif hint is bool and is_bool or hint is int and isinstance(value, int) and not is_bool:
         return value
     elif hint is str and isinstance(value, str | int | float) and not is_bool:
-        return str(value)
+        return _text(value, where)
     elif hint is str and value is None:
         return ""
     # YAML reads yes, no, on and off as truth values; as labels they would match nothing.
     advice = "; put it in quotes" if hint is str and is_bool else ""
-    raise UserError(f"{where} must be of type {hint.__name__}, got {value!r}{advice}")
+    raise UserError(f"{where} must be of type {hint.__name__}, got {shown(value)}{advice}")
+
+
+def _text(value: Any, where: str) -> str:
+    """Return a text that files and paths can hold: Unicode without NUL."""
+    text = shown(value) if _is_endless(value) else str(value)
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UserError(f"{where} holds a character that no text may have, got {shown(value)}")
+    return text

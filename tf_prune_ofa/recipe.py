@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +20,21 @@ from tf_prune_ofa.config import (
     ModelSettings,
     Recipe,
     ReconstructSettings,
+    SizeSettings,
     StageSettings,
     TaskSettings,
     is_model_name,
     references,
 )
 from tf_prune_ofa.errors import UserError, did_you_mean
-from tf_prune_ofa.plain_values import convert, settings_of
+from tf_prune_ofa.limits import SEED
+from tf_prune_ofa.plain_values import convert, settings_of, shown
 from tf_prune_ofa.tiny import shrink
+from tf_prune_ofa.yaml_files import parse_yaml, read_yaml
+
+_SECTIONS = ("about", "seed", "model", "task", "stages")
+_NAME_LENGTH = 60  # of a stage, of whose folder it is a part
+_STAGE_NAME = re.compile(rf"\w[\w .-]{{0,{_NAME_LENGTH - 1}}}")
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, tiny: bool = False) -> Recipe:
@@ -42,7 +51,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, tiny: bool =
     """
     path = find_recipe(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path)
     except FileNotFoundError as error:
         folder = _shipped_recipes() if path.name == str(path) else path.parent
         known = sorted(recipe.name for recipe in folder.glob("*.yaml"))
@@ -50,8 +59,6 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, tiny: bool =
         raise UserError(f"no recipe file {path}{did_you_mean(name, known)}") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; name a recipe file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise UserError(
             f"{path} must hold a mapping with the key 'stages', got {type(data).__name__}"
@@ -67,31 +74,37 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, tiny: bool =
 def find_recipe(name: str | Path) -> Path:
     """Return the file of a recipe: `name` itself, or the recipe of that name in this package."""
     path = Path(name)
-    if not path.exists() and path.name == str(name):
+    if not os.path.exists(path) and path.name == str(name):  # noqa: PTH110, raises nothing
         shipped = (_shipped_recipes() / path.name).with_suffix(".yaml")
-        return shipped if shipped.exists() else path
+        return shipped if os.path.exists(shipped) else path  # noqa: PTH110
     return path
 
 
 def recipe_from_dict(data: dict[str, Any], *, name: str) -> Recipe:
     """Build a recipe from plain values; see `load_recipe`."""
-    known = ("about", "seed", "model", "task", "stages")
     for key in data:
-        if key not in known:
-            raise UserError(f"unknown key '{key}'{did_you_mean(key, known)}")
+        if key not in _SECTIONS:
+            raise UserError(f"unknown key {shown(key)}{did_you_mean(str(key), _SECTIONS)}")
     stages = data.get("stages")
     if not isinstance(stages, dict) or not stages:
         raise UserError("a recipe needs 'stages', a mapping of stage names to settings")
     recipe = Recipe(
         name=name,
         about=settings_of(About, data.get("about"), "about"),
-        seed=convert(data.get("seed", 0), int, "seed"),
-        model=settings_of(ModelSettings, data.get("model"), "model"),
+        seed=convert(data.get("seed", 0), int, "seed", SEED),
+        model=_model_settings(data.get("model")),
         task=settings_of(TaskSettings, data.get("task"), "task"),
         stages={stage: build_stage(stage, settings) for stage, settings in stages.items()},
     )
     _check_references(recipe)
     return recipe
+
+
+def _model_settings(data: Any) -> ModelSettings:
+    model = settings_of(ModelSettings, data, "model")
+    if model.weights == "random":
+        settings_of(SizeSettings, model.sizes, "model.sizes")
+    return model
 
 
 def truncate(recipe: Recipe, last: str) -> Recipe:
@@ -128,17 +141,17 @@ def named_task(name: str, folder: Path) -> dict[str, Any]:
     """
     shipped = _shipped_recipes() / "tasks"
     places = [Path(name), folder / name, (shipped / name).with_suffix(".yaml")]
-    path = next((place for place in places if place.is_file()), None)
+    path = next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113
     if path is None:
         known = sorted(file.stem for file in shipped.glob("*.yaml"))
         raise UserError(
-            f"task is '{name}': there is no such file, and no task of that name"
+            f"task is {shown(name)}: there is no such file, and no task of that name"
             f"{did_you_mean(name, known)}; tasks are {', '.join(known)}"
         )
     try:
-        task = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
+        task = read_yaml(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; name a task's file") from error
     if not isinstance(task, dict):
         raise UserError(f"{path} must hold the settings of a task, got {type(task).__name__}")
     return task
@@ -154,8 +167,9 @@ def _set(data: dict[str, Any], override: str) -> None:
     if not equals or not path:
         raise UserError(f"--set {override!r}: write it as section.key=value")
     keys = path.split(".")
-    stages = data.get("stages") or {}
-    sections = ["about", "seed", "model", "task", "stages", *stages]
+    stages = data.get("stages")
+    stages = stages if isinstance(stages, dict) else {}
+    sections = [*_SECTIONS, *map(str, stages)]
     if keys[0] in stages:
         keys = ["stages", *keys]
     elif keys[0] not in sections:
@@ -170,25 +184,26 @@ def _set(data: dict[str, Any], override: str) -> None:
         if not isinstance(node, dict):
             raise UserError(f"--set {override!r}: '{key}' is a value, not a section")
     try:
-        node[keys[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        node[keys[-1]] = parse_yaml(text)
+    except (ValueError, yaml.YAMLError) as error:
         raise UserError(f"--set {override!r}: the value is not valid YAML: {error}") from error
 
 
-def build_stage(name: str, data: Any) -> StageSettings:
+def build_stage(name: Any, data: Any) -> StageSettings:
     """Return the settings of a stage from plain values.
 
     Raises:
         UserError: unknown kind or setting, or settings that do not go together.
     """
+    _check_stage_name(name)
     data = {} if data is None else data
     if not isinstance(data, dict):
-        raise UserError(f"stage '{name}' must be a mapping of settings, got {data!r}")
+        raise UserError(f"stage '{name}' must be a mapping of settings, got {shown(data)}")
     kind = data.get("kind", name)
-    if kind not in STAGE_KINDS:
+    if not isinstance(kind, str) or kind not in STAGE_KINDS:
         raise UserError(
-            f"stage '{name}' has the unknown kind '{kind}'{did_you_mean(kind, STAGE_KINDS)}; "
-            f"kinds are {', '.join(STAGE_KINDS)}"
+            f"stage '{name}' has the unknown kind {shown(kind)}"
+            f"{did_you_mean(str(kind), STAGE_KINDS)}; kinds are {', '.join(STAGE_KINDS)}"
         )
     settings = settings_of(STAGE_KINDS[kind], {**data, "kind": kind}, name)
     if isinstance(settings, ExportSettings):
@@ -196,6 +211,20 @@ def build_stage(name: str, data: Any) -> StageSettings:
     if isinstance(settings, ReconstructSettings) and settings.pattern_of:
         _check_no_own_pattern(name, settings)
     return settings
+
+
+def _check_stage_name(name: Any) -> None:
+    """A stage's name is that of its folder, and a word of --set and of other stages' `start`."""
+    if not isinstance(name, str) or not _STAGE_NAME.fullmatch(name):
+        raise UserError(
+            f"{shown(name)} is no name of a stage: begin with a letter or digit, and go on with "
+            f"letters, digits, '_', '-', '.' and spaces, at most {_NAME_LENGTH} in all"
+        )
+    if name in _SECTIONS:
+        raise UserError(
+            f"a stage cannot be called '{name}', which is a section of the recipe; choose another "
+            "name, and give its kind"
+        )
 
 
 def _check_variants(name: str, settings: ExportSettings) -> None:

@@ -15,7 +15,8 @@ from tf_prune_ofa.errors import UserError
 
 Duration = int | str
 
-_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(%|steps?|epochs?)\s*$")
+# At most nine digits: no run is longer, and numbers without end overflow.
+_DURATION = re.compile(r"^\s*(\d{1,9}(?:\.\d{1,9})?)\s*(%|steps?|epochs?)\s*$")
 
 
 def parse_duration(duration: Duration) -> tuple[float, str]:
@@ -24,7 +25,7 @@ def parse_duration(duration: Duration) -> tuple[float, str]:
     Raises:
         UserError: neither a whole number of steps nor text like "500 steps", "2 epochs", "50%".
     """
-    if isinstance(duration, int) and not isinstance(duration, bool) and duration >= 0:
+    if isinstance(duration, int) and not isinstance(duration, bool) and 0 <= duration < 10**9:
         return float(duration), "steps"
     match = _DURATION.match(duration) if isinstance(duration, str) else None
     if not match:

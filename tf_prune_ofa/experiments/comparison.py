@@ -25,14 +25,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tf_prune_ofa.config import About, PruneSettings, Recipe, ReconstructSettings, RuleSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.experiments.comparison_table import Outcome
 from tf_prune_ofa.files import write_json
+from tf_prune_ofa.limits import SEED, SHARE, limited
 from tf_prune_ofa.plain_values import digest, settings_of
 from tf_prune_ofa.recipe import load_recipe, truncate
+from tf_prune_ofa.yaml_files import read_yaml
 
 Rules = dict[str, float | RuleSettings]
 RUNS_FOLDER, LOGS_FOLDER, OUTCOMES_FOLDER = "runs", "logs", "outcomes"
@@ -53,7 +53,7 @@ class MethodChoice:
     recipe: str
     set: tuple[str, ...] = ()
     last: str = ""
-    sparsities: tuple[float, ...] = ()
+    sparsities: tuple[float, ...] = limited((), SHARE)
     tasks: tuple[str, ...] = ()
 
 
@@ -85,8 +85,8 @@ class Plan:
     methods: dict[str, MethodChoice]
     tasks: dict[str, TaskChoice]
     about: str = ""
-    seeds: tuple[int, ...] = (0, 1)
-    sparsities: tuple[float, ...] = (0.9,)
+    seeds: tuple[int, ...] = limited((0, 1), SEED)
+    sparsities: tuple[float, ...] = limited((0.9,), SHARE)
     set: tuple[str, ...] = field(default=())
 
 
@@ -119,11 +119,9 @@ def load_plan(path: Path) -> Plan:
         UserError: unreadable file, unknown key, wrong type, no method or task.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; name a plan") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
     plan = settings_of(Plan, data, "plan")
     if not plan.methods or not plan.tasks or not plan.seeds:
         raise UserError(f"{path} needs methods, tasks and seeds, at least one of each")
