@@ -96,7 +96,7 @@ def recipe_from_dict(data: dict[str, Any], *, name: str) -> Recipe:
         task=settings_of(TaskSettings, data.get("task"), "task"),
         stages={stage: build_stage(stage, settings) for stage, settings in stages.items()},
     )
-    _check_references(recipe)
+    check_references(recipe)
     return recipe
 
 
@@ -251,7 +251,7 @@ def _check_no_own_pattern(name: str, settings: ReconstructSettings) -> None:
             )
 
 
-def _check_references(recipe: Recipe) -> None:
+def check_references(recipe: Recipe) -> None:
     """Data goes one way: a stage may refer only to stages before it."""
     before: list[str] = []
     for name, stage in recipe.stages.items():

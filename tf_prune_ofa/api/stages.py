@@ -1,0 +1,309 @@
+"""One function a stage: settings and inputs in, a result out."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tf_prune_ofa.api.results import Chain, Files, Model
+from tf_prune_ofa.api.task import Task
+from tf_prune_ofa.config import ModelSettings, TaskSettings
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.files import require_writable_dir
+from tf_prune_ofa.recipe import build_stage, check_references
+
+# What a student is trained with behind a teacher, unless told otherwise: logits and hidden states
+# of the teacher, no dropout, embeddings as they are (recipe reconstruct_minilm; docs/results.md).
+DISTILLED: Mapping[str, Any] = {
+    "batch_size": 16,
+    "dropout": False,
+    "frozen": ["embeddings/.*"],
+    "loss": {"hard": 0.0, "soft": 1.0, "temperature": 2.0, "hidden": 1.0},
+}
+Start = str | Path | Model
+Length = int | str | None
+
+
+def finetune(
+    start: Start, task: Task, *, epochs: float = 3, run_dir: str | Path | None = None,
+    seed: int = 0, **settings: Any,
+) -> Model:  # fmt: skip
+    """Train a dense model on a task.
+
+    Args:
+        start: the encoder: a name ("minilm_l6"), a Hugging Face folder, an `hf://` handle, or a
+            model from here.
+        task: what to learn.
+        epochs: passes over the training examples; or give `length="600 steps"`.
+        run_dir: where the stages' folders go, so that the same call finds its result again and a
+            killed one resumes; a temporary folder if None.
+        seed: of the order of examples, of dropout and of new weights.
+        **settings: of the stage, see `config.TrainSettings`.
+
+    Raises:
+        UserError: a mistake in model, task or settings.
+    """
+    chain, name = _begin(start, task, run_dir, seed)
+    settings = {"length": f"{epochs} epochs", "learning_rate": 1e-4, **settings}
+    return _trained(chain, "teacher", name, settings)
+
+
+def reconstruct(
+    start: Start, task: Task, *, sparsity: float = 0.9, run_dir: str | Path | None = None,
+    seed: int = 0, **settings: Any,
+) -> Model:  # fmt: skip
+    """Prune a fine-tuned model without training, layer by layer by least squares, in minutes.
+
+    Args:
+        start: the model, fine-tuned on the task.
+        task: its texts are the examples; with labels the layers share the sparsity by what they
+            matter to the loss.
+        sparsity: share of zeros in the encoder's dense layers, in (0, 1).
+        run_dir: see `finetune`; that of `start` if None.
+        seed: see `finetune`.
+        **settings: of the stage, see `config.ReconstructSettings`; `rules` in place of `sparsity`.
+
+    Raises:
+        UserError: a mistake in model, task or settings.
+    """
+    chain, name = _begin(start, task, run_dir, seed)
+    defaults = {"rules": {"encoder_.*": sparsity}, "scope": "global"}
+    return _trained(chain, "reconstruct", name, {**defaults, **settings})
+
+
+def prune(
+    start: Start, task: Task, *, teacher: Model | str | None = None, sparsity: float = 0.9,
+    steps: int = 1000, run_dir: str | Path | None = None, seed: int = 0, **settings: Any,
+) -> Model:  # fmt: skip
+    """Prune gradually while training; on the task, or with `objective="mlm"` on its texts.
+
+    Args:
+        start: the encoder, or a model from here.
+        task: what to learn.
+        teacher: to distil from; None for labels only.
+        sparsity: share of zeros in the encoder's dense layers at the end, in (0, 1).
+        steps: of training.
+        run_dir: see `finetune`; that of `start` if None.
+        seed: see `finetune`.
+        **settings: of the stage, see `config.PruneSettings`; `sparsity_schedule` for the section
+            that recipes call `sparsity`.
+
+    Raises:
+        UserError: a mistake in model, task or settings.
+    """
+    chain, name = _begin(start, task, run_dir, seed)
+    schedule = {"rules": {"encoder_.*": sparsity}, **settings.pop("sparsity_schedule", {})}
+    settings = {"length": steps, "learning_rate": 3e-4, "sparsity": schedule, **settings}
+    return _trained(chain, "prune", name, settings, teacher)
+
+
+def transfer(
+    start: Start, task: Task, *, teacher: Model | str | None = None, steps: int = 600,
+    run_dir: str | Path | None = None, seed: int = 0, **settings: Any,
+) -> Model:  # fmt: skip
+    """Fine-tune a sparse model on a task with its sparsity pattern locked.
+
+    Args:
+        start: a pruned model from here, or a sparse encoder by name or folder.
+        task: what to learn.
+        teacher: a dense model of the task to distil from; None for labels only.
+        steps: of training.
+        run_dir: see `finetune`; that of `start` if None.
+        seed: see `finetune`.
+        **settings: of the stage, see `config.TransferSettings`.
+
+    Raises:
+        UserError: a mistake in model, task or settings.
+    """
+    chain, name = _begin(start, task, run_dir, seed)
+    settings = {"length": steps, "learning_rate": 5e-4 if teacher else 5e-5, **settings}
+    return _trained(chain, "transfer", name, settings, teacher)
+
+
+def quantize(
+    start: Model, task: Task, *, teacher: Model | str | None = None, steps: int = 100,
+    run_dir: str | Path | None = None, seed: int = 0, **settings: Any,
+) -> Model:  # fmt: skip
+    """Train with emulated INT8, the sparsity pattern locked.
+
+    Args:
+        start: the task model, sparse or dense.
+        task: what to learn.
+        teacher: see `transfer`.
+        steps: of training.
+        run_dir: see `finetune`; that of `start` if None.
+        seed: see `finetune`.
+        **settings: of the stage, see `config.QuantizeSettings`.
+
+    Raises:
+        UserError: a mistake in model, task or settings.
+    """
+    chain, name = _begin(start, task, run_dir, seed)
+    settings = {"length": steps, "learning_rate": 1e-4 if teacher else 2e-5, **settings}
+    return _trained(chain, "quantize", name, settings, teacher)
+
+
+def export(
+    start: Model, out_dir: str | Path, *, sequence_length: int = 64,
+    variants: Sequence[str] | None = None,
+) -> Files:  # fmt: skip
+    """Write the `.tflite` files of a model.
+
+    Args:
+        start: from `quantize` for static INT8 files; any model of a task for the others.
+        out_dir: where they go; files of the same names are replaced.
+        sequence_length: tokens that every file takes.
+        variants: of `config.VARIANTS`; None for all that the model has what is needed for.
+
+    Raises:
+        UserError: a variant that the model lacks the ranges for, a broken pattern, or a folder that
+            cannot be written.
+    """
+    if variants is None:
+        quantized = ["dense_int8", "sparse_int8"] if _kind(start) == "quantize" else []
+        variants = ["float32", "dynamic_int8", *quantized]
+    settings = {"sequence_length": sequence_length, "variants": list(variants)}
+    chain, name = _add(start.chain, "export", start.name, settings)
+    folder = chain.results[name].folder
+    out = require_writable_dir(out_dir)
+    for sizes in chain.results[name].figures.values():
+        shutil.copy2(folder / sizes["file"], out / sizes["file"])
+    return Files(name, chain, out)
+
+
+def verify(files: Files, *, examples: int = 0, threads: int = 1) -> dict[str, Any]:
+    """Hold files against the model that they were made from; return what was found of each.
+
+    Args:
+        files: from `export`.
+        examples: of the held-out ones to run; 0 means all.
+        threads: of the runtime.
+
+    Raises:
+        UserError: a file is not what its model says.
+    """
+    for path in files.paths.values():
+        made = files.folder / path.name
+        if not path.is_file() or path.read_bytes() != made.read_bytes():
+            raise UserError(f"{path} is not the file that was exported; export it again")
+    chain, name = _add(
+        files.chain, "verify", files.name, {"examples": examples, "threads": threads}
+    )
+    return chain.results[name].figures
+
+
+def benchmark(
+    files: Files, *, threads: int = 1, runs: int = 100, reference: str = ""
+) -> dict[str, Any]:
+    """Time the files on this machine, in turns; return medians, and ratios to a reference.
+
+    Args:
+        files: from `export`.
+        threads: of the runtime.
+        runs: of each file.
+        reference: variant that the others are compared with; dense_int8 if there is one.
+
+    Raises:
+        UserError: no such reference.
+    """
+    from tf_prune_ofa.bench.host import BenchSettings
+    from tf_prune_ofa.bench.host import benchmark as run
+    from tf_prune_ofa.bench.show import describe
+
+    paths = files.paths
+    reference = reference or ("dense_int8" if "dense_int8" in paths else next(iter(paths)))
+    if reference not in paths:
+        raise UserError(f"reference is {reference!r}; the files are {', '.join(paths)}")
+    settings = BenchSettings(threads=threads, runs=runs)
+    result = run(list(paths.values()), settings, reference=paths[reference])
+    print(describe(result))
+    return result
+
+
+# How a stage is put behind others
+
+
+def _begin(start: Start, task: Task, run_dir: str | Path | None, seed: int) -> tuple[Chain, str]:
+    """Return the chain that a stage is added to, and what it starts from by name."""
+    if isinstance(start, Model):
+        folder = start.chain.run_dir if run_dir is None else require_writable_dir(run_dir)
+        chain = replace(start.chain, run_dir=folder, seed=seed, task=_resolve(task, folder))
+        return chain, start.name
+    keep: tuple[Any, ...] = ()
+    if run_dir is None:
+        temporary = tempfile.TemporaryDirectory(prefix="tf_prune_ofa-")
+        run_dir, keep = temporary.name, (temporary,)
+    folder = require_writable_dir(run_dir)
+    model = ModelSettings(weights=str(start))
+    return Chain(folder, model, _resolve(task, folder), seed, keep=keep), "model"
+
+
+def _resolve(task: Task, folder: Path) -> TaskSettings:
+    if not isinstance(task, Task):
+        raise UserError(f"task must be an ofa.Task, got {task!r:.80}")
+    return task.resolve(folder)
+
+
+def _kind(model: Model) -> str:
+    return model.chain.results[model.name].kind
+
+
+def _trained(
+    chain: Chain,
+    kind: str,
+    start: str,
+    settings: Mapping[str, Any],
+    teacher: Model | str | None = None,
+) -> Model:
+    settings = dict(settings)
+    if isinstance(teacher, Model):
+        chain, teacher = _joined(chain, teacher)
+    if teacher:
+        settings = {**DISTILLED, **settings, "teacher": teacher}
+    chain, name = _add(chain, kind, start, settings)
+    return Model(name, chain)
+
+
+def _joined(chain: Chain, teacher: Model) -> tuple[Chain, str]:
+    """Return the chain with the teacher's stages, and the teacher's name there.
+
+    A teacher of another chain may have stages of the same names: they get other ones.
+    """
+    names: dict[str, str] = {}
+    stages, results = dict(chain.stages), dict(chain.results)
+    for name, result in teacher.chain.results.items():
+        is_same = name in results and results[name].digest == result.digest
+        names[name] = name if is_same else _free_name(name, results)
+        if is_same:
+            continue
+        own = names[name]
+        results[own] = replace(result, name=own, start=names.get(result.start, result.start))
+        stages[own] = teacher.chain.stages[name]
+    keep = (*chain.keep, *teacher.chain.keep)
+    return replace(chain, stages=stages, results=results, keep=keep), names[teacher.name]
+
+
+def _add(chain: Chain, kind: str, start: str, settings: Mapping[str, Any]) -> tuple[Chain, str]:
+    """Run a stage behind a chain; return the chain with it, and its name."""
+    from tf_prune_ofa.stages.runner import only_process, run_stage
+    from tf_prune_ofa.stages.workspace import Workspace
+
+    name = _free_name(kind, chain.results)
+    stage = build_stage(name, {"kind": kind, "start": start, **settings})
+    chain = replace(chain, stages={**chain.stages, name: stage})
+    recipe = chain.recipe()
+    check_references(recipe)
+    with only_process(chain.run_dir):
+        result = run_stage(name, recipe, Workspace(recipe), dict(chain.results), chain.run_dir)
+    return replace(chain, results={**chain.results, name: result}), name
+
+
+def _free_name(name: str, taken: Mapping[str, Any]) -> str:
+    stem, number = name, 2
+    while name in taken:
+        name, number = f"{stem}_{number}", number + 1
+    return name
