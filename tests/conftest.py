@@ -16,7 +16,7 @@ def model():
 
 @pytest.fixture(scope="session")
 def float32_file(model):
-    from tf_prune_ofa.export import convert
+    from tf_prune_ofa.conversion import convert
 
     return convert.to_float32(model)
 
@@ -25,14 +25,14 @@ def float32_file(model):
 def ranges(float32_file):
     from exported_models import make_examples
 
-    from tf_prune_ofa.export import calibrate
+    from tf_prune_ofa.conversion import calibrate
 
     return calibrate.measure_ranges(float32_file, make_examples(16))
 
 
 @pytest.fixture(scope="session")
 def dense_file(float32_file, ranges):
-    from tf_prune_ofa.export import quantize
+    from tf_prune_ofa.conversion import quantize
 
     return quantize.dense_int8(float32_file, ranges)
 

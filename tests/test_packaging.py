@@ -18,8 +18,8 @@ LIBRARY = "tf_prune_ofa/runtime/libtf_prune_ofa_delegate.so"
 SETTINGS = ("schedules", "config", "plain_values", "tiny", "recipe")
 BASE = ("errors", "files", "text_table", *SETTINGS, "keras_compat")
 TRAINING = ("data", "models", "pruning", "quant", "distill", "train")
-DEPLOYMENT = ("tflite", "runtime", "bench", "blocks", "export")
-ORDER = (*BASE, *TRAINING, *DEPLOYMENT, "report", "stages", "experiments", "tools")
+DEPLOYMENT = ("tflite", "runtime", "bench", "blocks", "conversion")
+ORDER = (*BASE, *TRAINING, *DEPLOYMENT, "report", "stages", "api", "experiments", "tools")
 
 KERAS = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 

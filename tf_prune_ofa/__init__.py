@@ -13,13 +13,15 @@ from typing import Any
 __version__ = "0.1.0"
 
 # Name -> the module that has it.
-_NAMES = dict.fromkeys(
-    (
-        "Files", "Model", "Result", "Task", "benchmark", "export", "finetune", "open", "prune",
-        "quantize", "reconstruct", "transfer", "verify",
+_NAMES = {
+    "TextClassifier": "tf_prune_ofa.runtime.text_classifier",
+    "QuestionAnswerer": "tf_prune_ofa.runtime.question_answerer",
+    **dict.fromkeys(
+        ("Files", "Model", "Result", "Task", "benchmark", "export", "finetune", "open", "prune",
+         "quantize", "reconstruct", "transfer", "verify"),
+        "tf_prune_ofa.api",
     ),
-    "tf_prune_ofa.api",
-)  # fmt: skip
+}  # fmt: skip
 __all__ = ["__version__", *_NAMES]  # noqa: PLE0604
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from tf_prune_ofa.export import calibrate, convert, watch
-from tf_prune_ofa.export.variants import write_variants
+from tf_prune_ofa.conversion import calibrate, convert, watch
+from tf_prune_ofa.conversion.variants import write_variants
 from tf_prune_ofa.files import write_json
 from tf_prune_ofa.models.bert import Classification, EncoderConfig, build_model, dense_kernels
 from tf_prune_ofa.runtime import delegate

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_runs import write_inputs
 
-from tf_prune_ofa import api as ofa
+import tf_prune_ofa as ofa
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.pruning.lock import load_masks
 

@@ -4,11 +4,11 @@ import pytest
 
 from tf_prune_ofa.bench.host import BenchSettings
 from tf_prune_ofa.blocks.pattern import Block, live_blocks
+from tf_prune_ofa.conversion import quantize
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.experiments import suite as bench_suite
 from tf_prune_ofa.experiments.suite_files import make_files, other_interfaces, with_zeros
 from tf_prune_ofa.experiments.suite_plot import plot
-from tf_prune_ofa.export import quantize
 
 TINY = bench_suite.Suite("bert", 64, 1, 2, 8, vocab_size=30)
 

@@ -8,8 +8,8 @@ import pytest
 import tflite_files
 from exported_models import CONFIG, make_examples, make_model
 
+from tf_prune_ofa.conversion import calibrate, convert, quantize
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import calibrate, convert, quantize
 from tf_prune_ofa.runtime import delegate
 from tf_prune_ofa.runtime.interpreter import SPARSE, Interpreter
 from tf_prune_ofa.tflite import sparse

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tf_prune_ofa.conversion import convert, quantize
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import convert, quantize
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.models.bert import Classification, EncoderConfig

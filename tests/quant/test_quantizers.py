@@ -4,7 +4,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tf_prune_ofa.export import integers
+from tf_prune_ofa.conversion import integers
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.quant.quantizers import (
     ChannelWeights,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tflite_files
 
+from tf_prune_ofa.conversion import quantize
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import quantize
 from tf_prune_ofa.tflite import guard
 from tf_prune_ofa.tflite.graph import schema
 

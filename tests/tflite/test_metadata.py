@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from exported_models import CONFIG, make_examples, make_model
 
+from tf_prune_ofa.conversion import convert
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import convert
 from tf_prune_ofa.models.bert import Classification, EncoderConfig
 from tf_prune_ofa.runtime import mediapipe
 from tf_prune_ofa.runtime.interpreter import Interpreter

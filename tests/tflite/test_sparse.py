@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from exported_models import CONFIG, make_examples
 
-from tf_prune_ofa.export import quantize, watch
+from tf_prune_ofa.conversion import quantize, watch
 from tf_prune_ofa.runtime.elsewhere import run_file
 from tf_prune_ofa.tflite import flatbuffer, sparse
 from tf_prune_ofa.tflite.graph import Graph

@@ -13,8 +13,8 @@ from tf_prune_ofa import __version__
 from tf_prune_ofa.bench.rows import Row
 from tf_prune_ofa.blocks.pattern import Block
 from tf_prune_ofa.blocks.rewrite import block_sparse
+from tf_prune_ofa.conversion import calibrate, convert, quantize
 from tf_prune_ofa.experiments.suite import REFERENCE, Suite, SuiteRow
-from tf_prune_ofa.export import calibrate, convert, quantize
 from tf_prune_ofa.files import require_writable_dir, write_bytes, write_json
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import Classification, EncoderConfig, build_model, parameters

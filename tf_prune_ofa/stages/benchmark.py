@@ -8,8 +8,8 @@ from typing import Any
 from tf_prune_ofa.bench.host import BenchSettings, benchmark
 from tf_prune_ofa.bench.show import describe
 from tf_prune_ofa.config import BenchmarkSettings
+from tf_prune_ofa.conversion.variants import MANIFEST
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export.variants import MANIFEST
 from tf_prune_ofa.files import write_json
 from tf_prune_ofa.stages.context import Context
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from tf_prune_ofa.config import DEFAULT_VARIANTS, ExportSettings
+from tf_prune_ofa.conversion import calibrate
+from tf_prune_ofa.conversion.convert import to_float32
+from tf_prune_ofa.conversion.quantize import Ranges
+from tf_prune_ofa.conversion.variants import write_variants
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.data.wordpiece import WordPiece, tokenizer_settings
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import calibrate
-from tf_prune_ofa.export.convert import to_float32
-from tf_prune_ofa.export.quantize import Ranges
-from tf_prune_ofa.export.variants import write_variants
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import dense_kernels
@@ -71,7 +71,7 @@ def export_folder(
             the folder says of its tokenizer, and the usual windows.
 
     Raises:
-        UserError: the pattern is broken, or see `export.variants.write_variants`.
+        UserError: the pattern is broken, or see `conversion.variants.write_variants`.
     """
     model = task_model(folder, sequence_length=sequence_length)
     assert_zeros(dense_kernels(model), masks or {}, where=f"the model in {folder}")

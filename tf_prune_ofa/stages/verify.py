@@ -16,11 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from tf_prune_ofa.config import VerifySettings
+from tf_prune_ofa.conversion.quantize import int8_layers
+from tf_prune_ofa.conversion.variants import MANIFEST, STATIC_VARIANTS
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.data.windows import Windows
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export.quantize import int8_layers
-from tf_prune_ofa.export.variants import MANIFEST, STATIC_VARIANTS
 from tf_prune_ofa.files import write_json
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import base_layer

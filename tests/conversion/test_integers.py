@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from tf_prune_ofa.conversion import integers
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import integers
 from tf_prune_ofa.keras_compat import tf
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import tflite_files
 
-from tf_prune_ofa.export import embeddings
+from tf_prune_ofa.conversion import embeddings
 from tf_prune_ofa.tflite.graph import Graph, schema
 
 # Rows of very different sizes: with one scale for the table, the first two would be 0.

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from exported_models import CONFIG, make_examples
 
+from tf_prune_ofa.conversion import convert, integers, quantize
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import convert, integers, quantize
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.tflite.graph import Graph

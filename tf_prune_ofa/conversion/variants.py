@@ -14,9 +14,9 @@ from tf_prune_ofa import files
 from tf_prune_ofa.blocks import rewrite
 from tf_prune_ofa.blocks.cost import DEFAULT_TABLE, CostTable
 from tf_prune_ofa.blocks.rewrite import LayerChoice
+from tf_prune_ofa.conversion import convert, quantize
+from tf_prune_ofa.conversion.quantize import Ranges
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import convert, quantize
-from tf_prune_ofa.export.quantize import Ranges
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.tflite import metadata, sparse
 from tf_prune_ofa.tflite.dense_layers import layer_of_kernel

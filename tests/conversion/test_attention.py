@@ -5,7 +5,7 @@ from exported_models import CONFIG, make_examples
 from tf_prune_ofa.blocks.cost import CostTable
 from tf_prune_ofa.blocks.pattern import Block
 from tf_prune_ofa.blocks.rewrite import block_sparse
-from tf_prune_ofa.export import attention, calibrate, integers, quantize
+from tf_prune_ofa.conversion import attention, calibrate, integers, quantize
 from tf_prune_ofa.runtime.interpreter import Interpreter
 from tf_prune_ofa.tflite import dense_layers, sparse
 from tf_prune_ofa.tflite.graph import Graph

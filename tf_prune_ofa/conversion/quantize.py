@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa.conversion import attention, embeddings, integers
+from tf_prune_ofa.conversion.attention import Attention
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import attention, embeddings, integers
-from tf_prune_ofa.export.attention import Attention
 from tf_prune_ofa.tflite import dense_layers, flatbuffer, guard
 from tf_prune_ofa.tflite.dense_layers import DenseLayer
 from tf_prune_ofa.tflite.graph import Graph, quantization, schema

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from exported_models import CONFIG, LENGTH, make_examples, make_model
 
+from tf_prune_ofa.conversion import convert
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import convert
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models.bert import (
     Classification,

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from exported_models import CONFIG, make_examples
 
+from tf_prune_ofa.conversion import quantize, watch
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import quantize, watch
 from tf_prune_ofa.tflite.graph import Graph
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from exported_models import CONFIG, make_examples
 
-from tf_prune_ofa.export import convert, layer_norm
+from tf_prune_ofa.conversion import convert, layer_norm
 from tf_prune_ofa.tflite.graph import Graph
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from exported_models import make_examples
 
+from tf_prune_ofa.conversion import calibrate, convert, quantize
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import calibrate, convert, quantize
 from tf_prune_ofa.keras_compat import keras
 
 

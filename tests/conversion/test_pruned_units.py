@@ -7,7 +7,7 @@ from block_files import DEAR
 from exported_models import CONFIG, make_examples, make_model
 
 from tf_prune_ofa.blocks.rewrite import block_sparse
-from tf_prune_ofa.export import calibrate, convert, quantize
+from tf_prune_ofa.conversion import calibrate, convert, quantize
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.plan import plan_pools
 from tf_prune_ofa.pruning.rules import Rule

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_prune_ofa.conversion import watch
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import watch
 from tf_prune_ofa.runtime.interpreter import Interpreter
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.export import integers
+from tf_prune_ofa.conversion import integers
 from tf_prune_ofa.tflite.graph import Graph, quantization, schema
 
 SUFFIX = "/embeddings"

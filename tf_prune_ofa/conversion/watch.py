@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tf_prune_ofa.conversion import attention
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import attention
 from tf_prune_ofa.tflite import dense_layers
 from tf_prune_ofa.tflite.graph import Graph
 

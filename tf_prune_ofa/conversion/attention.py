@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tf_prune_ofa.blocks.layout import remove_unused
-from tf_prune_ofa.export import integers
+from tf_prune_ofa.conversion import integers
 from tf_prune_ofa.tflite.dense_layers import DenseLayer, layer_of
 from tf_prune_ofa.tflite.graph import Graph, quantization, schema
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tf_prune_ofa.conversion import layer_norm
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import layer_norm
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.tflite import dense_layers, guard
 from tf_prune_ofa.tflite.dense_layers import KerasDense

@@ -8,8 +8,8 @@ import pytest
 from exported_models import CONFIG, make_examples, make_model
 
 from tf_prune_ofa.blocks.cost import CostTable
+from tf_prune_ofa.conversion import calibrate, convert, quantize, variants
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.export import calibrate, convert, quantize, variants
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.runtime.interpreter import Interpreter
 from tf_prune_ofa.tflite.graph import Graph
