@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[1]
 LIBRARY = "tf_prune_ofa/runtime/libtf_prune_ofa_delegate.so"
 
 # A module imports from what comes before it here, and from its own folder.
-SETTINGS = ("schedules", "config", "plain_values", "tiny", "recipe")
+SETTINGS = ("yaml_files", "limits", "schedules", "config", "plain_values", "tiny", "recipe")
 BASE = ("errors", "files", "text_table", *SETTINGS, "keras_compat")
 TRAINING = ("data", "models", "pruning", "quant", "distill", "train")
 DEPLOYMENT = ("tflite", "runtime", "bench", "blocks", "conversion")
