@@ -16,9 +16,9 @@ LIBRARY = "tf_prune_ofa/runtime/libtf_prune_ofa_delegate.so"
 
 # A module imports from what comes before it here, and from its own folder.
 SETTINGS = ("yaml_files", "limits", "schedules", "config", "plain_values", "tiny", "recipe")
-BASE = ("errors", "files", "text_table", *SETTINGS, "keras_compat")
+BASE = ("errors", "files", "text_table", *SETTINGS, "text", "keras_compat")
 TRAINING = ("data", "models", "pruning", "quant", "distill", "train")
-DEPLOYMENT = ("tflite", "runtime", "bench", "blocks", "conversion")
+DEPLOYMENT = ("tflite", "runtime", "bench", "blocks", "conversion", "device")
 ORDER = (*BASE, *TRAINING, *DEPLOYMENT, "report", "stages", "api", "experiments", "tools")
 
 KERAS = ("tensorflow", "tf_keras", "tensorflow_model_optimization")

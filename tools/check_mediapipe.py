@@ -15,11 +15,11 @@ import numpy as np
 from absl import flags
 
 from tf_prune_ofa.data.reviews import reviews_task
-from tf_prune_ofa.data.wordpiece import WordPiece
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
 from tf_prune_ofa.runtime import mediapipe
 from tf_prune_ofa.runtime.interpreter import Interpreter
+from tf_prune_ofa.text.wordpiece import WordPiece
 from tf_prune_ofa.tflite import flatbuffer, packed_files
 from tf_prune_ofa.tools._main import run
 

@@ -8,7 +8,7 @@ from tf_prune_ofa.data.augment import (
     find_words,
     nearest_words,
 )
-from tf_prune_ofa.data.wordpiece import WordPiece
+from tf_prune_ofa.text.wordpiece import WordPiece
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PIECES = [*SPECIAL, "the", "film", "is", "good", "bad", "fun", "sub", "##lime", "##ly", "7", "##7",

@@ -9,13 +9,13 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from tf_prune_ofa.data.wordpiece import tokenizer_settings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import prune_low_magnitude
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import Classification, EncoderConfig, MaskedLM, SpanQA
 from tf_prune_ofa.models.huggingface import load_weights, read_config, write_folder
 from tf_prune_ofa.models.presets import resolve
+from tf_prune_ofa.text.wordpiece import tokenizer_settings
 
 BERT = EncoderConfig("bert", 30, 8, 1, 2, 16, max_positions=10)
 DISTILBERT = EncoderConfig("distilbert", 30, 8, 1, 2, 16, max_positions=10)

@@ -4,7 +4,6 @@ from small_runs import VOCABULARY, recipe
 
 from tf_prune_ofa.config import AugmentSettings
 from tf_prune_ofa.data.augment import Vocabulary
-from tf_prune_ofa.data.wordpiece import Encoded
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.models.bert import MaskedLM
@@ -13,6 +12,7 @@ from tf_prune_ofa.stages import augmentation
 from tf_prune_ofa.stages.augmentation import augmented_split
 from tf_prune_ofa.stages.context import Context, StageResult
 from tf_prune_ofa.stages.workspace import Workspace
+from tf_prune_ofa.text.wordpiece import Encoded
 
 
 @pytest.fixture

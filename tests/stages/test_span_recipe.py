@@ -8,7 +8,6 @@ import pytest
 import small_runs
 from small_runs import metrics, results, stage_folder
 
-from tf_prune_ofa.data.windows import find_answers
 from tf_prune_ofa.distill.distiller import TEACHER_PREFIX
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models import huggingface
@@ -18,6 +17,7 @@ from tf_prune_ofa.stages.context import Context, StageResult
 from tf_prune_ofa.stages.outputs import batch_targets, judge
 from tf_prune_ofa.stages.training import TrainingJob
 from tf_prune_ofa.stages.workspace import Workspace
+from tf_prune_ofa.text.windows import find_answers
 from tf_prune_ofa.train.evaluate import NOWHERE
 
 SHORT = {"length": "8 steps", "batch_size": 8, "learning_rate": 1e-3}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 # Instructions that decide how fast INT8 matrix products are, by the names Linux gives them.
-_INT8_FEATURES = (
+INT8_FEATURES = (
     "avx2",
     "avx512f",
     "avx512_vnni",
@@ -70,7 +70,7 @@ def _cpu_name(cpu_info: str) -> str:
 def _features(cpu_info: str) -> list[str]:
     found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpu_info, re.MULTILINE)
     present = set(found.group(1).split()) if found else set()
-    return [feature for feature in _INT8_FEATURES if feature in present]
+    return [feature for feature in INT8_FEATURES if feature in present]
 
 
 def _read(path: str) -> str | None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tf_prune_ofa.data.wordpiece import Encoded, WordPiece
+from tf_prune_ofa.text.wordpiece import Encoded, WordPiece
 
 PASSES = 7  # 1 / 0.15, rounded up
 _STOP_WORDS = frozenset(

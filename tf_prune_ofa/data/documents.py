@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tf_prune_ofa.data.wordpiece import WordPiece
+from tf_prune_ofa.text.wordpiece import WordPiece
 
 # The end of a sentence with what closes behind it, if a capital or a digit opens the next one.
 _SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+(?=["'“‘(\[]*[A-Z0-9])""")

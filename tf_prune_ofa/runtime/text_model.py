@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_prune_ofa.data.wordpiece import WordPiece, vocab_lines
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime.delegate import AUTO
 from tf_prune_ofa.runtime.interpreter import Interpreter, Runtime
+from tf_prune_ofa.text.wordpiece import WordPiece, vocab_lines
 from tf_prune_ofa.tflite import flatbuffer, text_settings
 from tf_prune_ofa.tflite.packed_files import LABELS_FILE, VOCAB_FILE, associated_files
 

@@ -11,7 +11,6 @@ from tqdm import tqdm
 from tf_prune_ofa.config import AugmentSettings, LossSettings
 from tf_prune_ofa.data.augment import Propose, Vocabulary, augment
 from tf_prune_ofa.data.batches import BatchPlan, model_inputs, pad
-from tf_prune_ofa.data.wordpiece import Encoded
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import read_arrays, write_arrays
 from tf_prune_ofa.keras_compat import keras, tf
@@ -21,6 +20,7 @@ from tf_prune_ofa.plain_values import digest, to_dict
 from tf_prune_ofa.stages.context import Context
 from tf_prune_ofa.stages.other_models import load_other_model
 from tf_prune_ofa.stages.workspace import EncodedSplit, Workspace
+from tf_prune_ofa.text.wordpiece import Encoded
 from tf_prune_ofa.train.evaluate import traced
 
 BATCH = 64

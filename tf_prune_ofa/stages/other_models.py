@@ -12,13 +12,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from tf_prune_ofa.config import LossSettings
-from tf_prune_ofa.data.wordpiece import WordPiece
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface, presets
 from tf_prune_ofa.models.assign import assign_weights
 from tf_prune_ofa.models.bert import EncoderConfig
 from tf_prune_ofa.stages.workspace import Workspace
+from tf_prune_ofa.text.wordpiece import WordPiece
 
 
 def load_other_model(

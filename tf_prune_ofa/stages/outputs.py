@@ -9,11 +9,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tf_prune_ofa.data.windows import Windows, find_answers
 from tf_prune_ofa.distill.distiller import TEACHER_PREFIX, Target
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.stages.workspace import EncodedSplit, Workspace
+from tf_prune_ofa.text.windows import Windows, find_answers
 from tf_prune_ofa.train.evaluate import predict, predict_ends, scores
 from tf_prune_ofa.train.squad_metrics import squad_scores, squad_v2_scores
 

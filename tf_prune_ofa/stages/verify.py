@@ -19,7 +19,6 @@ from tf_prune_ofa.config import VerifySettings
 from tf_prune_ofa.conversion.quantize import int8_layers
 from tf_prune_ofa.conversion.variants import MANIFEST, STATIC_VARIANTS
 from tf_prune_ofa.data.batches import model_inputs
-from tf_prune_ofa.data.windows import Windows
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
 from tf_prune_ofa.keras_compat import keras
@@ -38,6 +37,7 @@ from tf_prune_ofa.stages.outputs import (
     task_layer,
 )
 from tf_prune_ofa.stages.workspace import EncodedSplit, Workspace
+from tf_prune_ofa.text.windows import Windows
 from tf_prune_ofa.train.evaluate import NOWHERE
 
 BLOCKS = "block_sparse_int8"

@@ -22,13 +22,13 @@ from tf_prune_ofa.data.tasks import (
     load_unlabelled_text,
     task_files,
 )
-from tf_prune_ofa.data.windows import Windows, encode_windows
-from tf_prune_ofa.data.wordpiece import Encoded, WordPiece, find_vocab
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import sha256_of
 from tf_prune_ofa.models import presets
 from tf_prune_ofa.models.bert import EncoderConfig
 from tf_prune_ofa.plain_values import digest, to_dict
+from tf_prune_ofa.text.windows import Windows, encode_windows
+from tf_prune_ofa.text.wordpiece import Encoded, WordPiece, find_vocab
 from tf_prune_ofa.train.evaluate import metric_names, span_metric_names
 
 CORPUS_DEV_SHARE = 0.05  # of the lines of corpus files, as in the reference

@@ -12,8 +12,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tf_prune_ofa.data.wordpiece import is_uncased
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.text.wordpiece import is_uncased
 
 SETTINGS_FILE = "text_settings.json"
 

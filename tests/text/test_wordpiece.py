@@ -8,8 +8,8 @@ from awkward_texts import awkward_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_prune_ofa.data.wordpiece import WordPiece, find_vocab, tokenizer_settings, truncate_pair
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.text.wordpiece import WordPiece, find_vocab, tokenizer_settings, truncate_pair
 
 
 @pytest.fixture(scope="module")

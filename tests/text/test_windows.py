@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tf_prune_ofa.data.squad import Answer, Question
-from tf_prune_ofa.data.windows import NO_PLACE, encode_windows, find_answers
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.text.questions import Answer, Question
+from tf_prune_ofa.text.windows import NO_PLACE, encode_windows, find_answers
 
 CONTEXT = "The film is bad, a film is good!"  # ten tokens: the film is bad , a film is good !
 QUESTION = Question("q", "is the film good", CONTEXT, (Answer("a film is good", 17),))

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tf_prune_ofa.data.squad import Question
-from tf_prune_ofa.data.wordpiece import Encoded, WordPiece
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.text.questions import Question
+from tf_prune_ofa.text.wordpiece import Encoded, WordPiece
 
 NO_PLACE = -1  # offset of a token that is not of the context
 

@@ -1,0 +1,1 @@
+"""Text to word pieces and windows of them, and back: what training and running share."""
