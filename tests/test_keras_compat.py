@@ -109,7 +109,7 @@ def test_setup_cfg_pins_what_is_supported(name):
     setup.read(REPOSITORY / "setup.cfg")
     pins = dict(
         line.split(" == ")
-        for line in setup["options"]["install_requires"].splitlines()
+        for line in setup["options.extras_require"]["train"].splitlines()
         if " == " in line and ";" not in line
     )
     supported = keras_compat.SUPPORTED_VERSIONS[name].removesuffix(".*")
