@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from absl import app, logging
+from absl import app, flags, logging
 
 from tf_prune_ofa.errors import UserError
 
@@ -35,4 +35,16 @@ def run(main: Callable[[list[str]], None]) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Sets the flags; returns the arguments that are none."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        print(f"Error: {str(error).rstrip(' .')}. --help lists the flags.", file=sys.stderr)
+        sys.exit(1)
+    except SystemExit:
+        # Only what was asked for ends the process here: --help and its like. absl calls that 1.
+        sys.exit(0)

@@ -1,7 +1,7 @@
 """Measure `.tflite` files against each other on this machine.
 
     benchmark.py FILES... [--reference FILE] [--threads N] [--runs N] [--seconds S] [--json OUT]
-        [--delegate]
+        [--delegate] [--sequence_length N]
     benchmark.py --suite=bert_base_s128 [--folder DIR] [--threads N] [--seconds S] [--json OUT]
         [--nointerfaces] [--peers DIR] [--rows REGEX] [--delegate]
 
@@ -12,6 +12,9 @@ runtimes that make_peers.py installed.
 
 With --delegate files are measured without and with the sparse INT8 delegate; a suite has further
 ones for it, with zeros anywhere and in blocks of 1x4.
+
+A file that leaves the length of its inputs open is run on --sequence_length tokens, one example at
+a time; the table says what was run.
 
 All files run in turns. The table shows ratios to the reference first, then times, load time and
 memory, and below it what was measured where.
@@ -45,6 +48,9 @@ _RUNTIME = flags.DEFINE_string(
     "litert, tflite_runtime, tensorflow, compiled_model, or auto: the first interpreter installed",
 )
 _XNNPACK = flags.DEFINE_boolean("xnnpack", _DEFAULT.xnnpack, "let XNNPACK take operators over")
+_LENGTH = flags.DEFINE_integer(
+    "sequence_length", None, "tokens of an example, for files that leave that open"
+)
 _SUITE = flags.DEFINE_string("suite", None, f"one of {', '.join(SUITES)}, instead of files")
 _FOLDER = flags.DEFINE_string("folder", "runs/suites", "where a suite's files and plot go")
 _INTERFACES = flags.DEFINE_boolean(
@@ -68,6 +74,7 @@ def main(argv: list[str]) -> None:
         runtime=_RUNTIME.value,
         xnnpack=_XNNPACK.value,
         seed=_SEED.value,
+        sequence_length=_LENGTH.value,
     )
     if _SUITE.value:
         result = _run_suite(_SUITE.value, argv[1:], settings)

@@ -45,7 +45,7 @@ def test_a_runtime_that_crashes(path, tmp_path):
     crashing.write_text("#!/bin/sh\nkill -SEGV $$\n")
     crashing.chmod(0o755)
     run = elsewhere.run_file(crashing, path, EXAMPLES)
-    assert run.error == "the runtime crashed with signal 11"
+    assert run.error == "the runtime crashed with signal 11 (SIGSEGV)"
 
 
 def test_a_python_that_cannot_import_the_package(path, tmp_path):

@@ -3,7 +3,8 @@ import pytest
 import tflite_files
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.tflite.graph import BUFFER_ALIGNMENT, Graph, quantization, schema
+from tf_prune_ofa.tflite.graph import Graph, quantization, schema
+from tf_prune_ofa.tflite.graph_bytes import BUFFER_ALIGNMENT
 
 
 def two_constants(first, second):

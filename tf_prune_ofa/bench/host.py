@@ -18,9 +18,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from tqdm import tqdm
 
-from tf_prune_ofa.bench.inputs import make_inputs
+from tf_prune_ofa.bench.inputs import make_inputs, open_inputs
 from tf_prune_ofa.bench.machine import busy_warning, machine_facts
 from tf_prune_ofa.bench.process import WorkerProcess
 from tf_prune_ofa.bench.rounds import interleave
@@ -57,6 +58,8 @@ class BenchSettings:
         seed: of the inputs.
         runtime: which runtime, for files that do not come with one; one of `runners.NAMES`.
         xnnpack: whether XNNPACK may take operators over.
+        sequence_length: tokens of an example, for files that leave that open; None where all files
+            have fixed shapes.
     """
 
     threads: int = 1
@@ -68,6 +71,7 @@ class BenchSettings:
     seed: int = 0
     runtime: str = "auto"
     xnnpack: bool = True
+    sequence_length: int | None = None
 
 
 def benchmark(
@@ -140,7 +144,7 @@ def benchmark_rows(
     settings = settings or BenchSettings()
     _check_settings(settings)
     rows = [_with_xnnpack(row, settings) for row in rows]
-    examples = _examples(rows, reference, settings.seed)
+    rows, examples = _examples(rows, reference, settings)
     machine = machine_facts()
     labels = row_labels(rows)
     loads = [
@@ -287,10 +291,13 @@ def _with_xnnpack(row: Row, settings: BenchSettings) -> Row:
     return replace(row, options={"xnnpack": settings.xnnpack, **row.options})
 
 
-def _examples(rows: Sequence[Row], reference: int | None, seed: int) -> list[Examples]:
-    """Inputs by name for each row: those of its own file if it shows them, or the reference's."""
+def _examples(
+    rows: Sequence[Row], reference: int | None, settings: BenchSettings
+) -> tuple[list[Row], list[Examples]]:
+    """The rows, and inputs by name for each: those of its own file, or else the reference's."""
     known: dict[Path, Examples] = {}
-    found = []
+    lengths: dict[Path, int] = {}
+    found, opened = [], []
     for row in rows:
         if not row.path.is_file():
             raise UserError(f"No such file: {row.path}. Give paths of model files.")
@@ -305,14 +312,52 @@ def _examples(rows: Sequence[Row], reference: int | None, seed: int) -> list[Exa
         if source not in known:
             # What is no model is refused here, before minutes of measuring.
             model = flatbuffer.read_model(source)
+            length = _length(source, model, settings)
             graph = model.subgraphs[0]
             names = [plain_name(flatbuffer.text(graph.tensors[i].name)) for i in graph.inputs]
-            known[source] = [
-                dict(zip(names, make_inputs(model, seed=seed + step), strict=True))
+            examples = [
+                make_inputs(model, seed=settings.seed + step, sequence_length=length)
                 for step in range(_COMPARED)
             ]
+            known[source] = [dict(zip(names, one, strict=True)) for one in examples]
+            if length is not None:
+                lengths[source] = length
         found.append(known[source])
-    return found
+        if row.path in lengths:
+            row = replace(row, options={**row.options, "sequence_length": lengths[row.path]})
+        opened.append(row)
+    return opened, found
+
+
+def _length(path: Path, model: schema.ModelT, settings: BenchSettings) -> int | None:
+    """How many tokens a file is run on; None where its shapes are fixed.
+
+    Raises:
+        UserError: the settings do not say, or say otherwise.
+    """
+    shapes = open_inputs(model)
+    if shapes and settings.sequence_length is None:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise UserError(
+            f"{path} leaves the length of its inputs open ({listed}), and a time means nothing "
+            "without one. Say how many tokens with --sequence_length=128."
+        )
+    if shapes and settings.runtime == "compiled_model":
+        raise UserError(
+            f"{path} leaves the length of its inputs open, which --runtime=compiled_model is not "
+            "measured with. Take --runtime=litert, or a file of fixed shapes."
+        )
+    if not shapes and settings.sequence_length is not None:
+        graph = model.subgraphs[0]
+        fixed = {flatbuffer.shape_of(graph.tensors[int(i)]) for i in graph.inputs}
+        if not any(settings.sequence_length in shape for shape in fixed):
+            raise UserError(
+                f"{path} has the fixed input shapes {', '.join(map(str, sorted(fixed)))}, but "
+                f"--sequence_length is {settings.sequence_length}. Leave it out, or convert the "
+                "model for that length."
+            )
+        return None
+    return settings.sequence_length if shapes else None
 
 
 def _check_settings(settings: BenchSettings) -> None:
@@ -320,6 +365,8 @@ def _check_settings(settings: BenchSettings) -> None:
         value = getattr(settings, name)
         if value < least:
             raise UserError(f"--{name} is {value}; it must be at least {least}.")
+    if settings.sequence_length is not None and settings.sequence_length < 1:
+        raise UserError(f"--sequence_length is {settings.sequence_length}; it must be at least 1.")
     if not settings.seconds > 0:
         raise UserError(f"--seconds is {settings.seconds}; it must be more than 0.")
 

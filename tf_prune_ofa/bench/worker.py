@@ -114,9 +114,10 @@ class Worker:
 
 def encoded(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Arrays as JSON values: exact, as JSON's decimals name every float."""
+    texts = {name: value.astype(str) for name, value in arrays.items() if value.dtype.kind in "SO"}
     return {
         name: {"dtype": str(value.dtype), "values": value.tolist()}
-        for name, value in arrays.items()
+        for name, value in {**arrays, **texts}.items()
     }
 
 

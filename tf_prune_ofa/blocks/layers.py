@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa.tflite import flatbuffer
 from tf_prune_ofa.tflite.graph import Graph, schema
 
 _ACTIVATIONS = (
@@ -64,6 +65,8 @@ def why_not(graph: Graph, operator: Any) -> str | None:
         return "its input is float: parts of a row would get other ranges than the whole"
     if graph.dtype(source) != np.int8 or graph.dtype(result) != np.int8:
         return "it does not compute from INT8 to INT8"
+    if any(flatbuffer.is_dynamic(graph.tensors[tensor]) for tensor in (source, result)):
+        return "how many rows it computes is known only when the file runs"
     if operator.builtinOptions.weightsFormat != 0:
         return "its weights are stored in a shuffled order"
     if operator.builtinOptions.fusedActivationFunction not in _ACTIVATIONS:

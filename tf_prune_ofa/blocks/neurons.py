@@ -122,10 +122,10 @@ def _follow(
                     return None
                 readers.append(operator)
                 continue
-            result = int(operator.outputs[0])
             is_reshape = name == "RESHAPE" and len(operator.inputs) == 2
-            if not (is_reshape or name in UNARY or name in BINARY):
+            if not (is_reshape or name in UNARY or name in BINARY) or not len(operator.outputs):
                 return None
+            result = int(operator.outputs[0])
             if graph.shape(result)[-1:] != graph.shape(tensor)[-1:]:
                 return None
             if not is_reshape and graph.shape(result) != graph.shape(tensor):

@@ -29,7 +29,7 @@ from tf_prune_ofa.blocks.pattern import (
     possible_groups,
     runs_of,
 )
-from tf_prune_ofa.blocks.sound import check_sound
+from tf_prune_ofa.blocks.sound import check_foreign
 from tf_prune_ofa.tflite import guard, sparse
 from tf_prune_ofa.tflite.graph import Graph
 
@@ -87,12 +87,25 @@ def block_sparse(
         UserError: the bytes are no whole .tflite file, or hold forms that this pass does not
             understand or that runtimes are known to fail on.
     """
-    graph = Graph(file)
-    check_sound(graph)
+    graphs = [Graph(file)]
+    graphs += [Graph(file, index) for index in range(1, len(graphs[0].model.subgraphs))]
+    check_foreign(file, graphs)
+    content, choices = file, []
+    for graph in graphs:
+        graph = Graph(content, graph.subgraph_index)
+        choices += _rewrite(graph, AUTO_BLOCKS if block is None else (block,), table)
+        content = graph.to_bytes()
+    if compact:
+        content = sparse.sparse_int8(content, is_ours=False)
+    guard.check(content, before=file)
+    return content, choices
+
+
+def _rewrite(graph: Graph, blocks: Sequence[Block], table: CostTable) -> list[LayerChoice]:
+    """Rewrite one subgraph in place and return what became of each FULLY_CONNECTED."""
     shapes = _kernel_shapes(graph)
     move_conversions(graph)
     drop_dead_heads(graph)
-    blocks = AUTO_BLOCKS if block is None else (block,)
     _arrange_neurons(graph, blocks, table)
     plans, choices = _plan(graph, blocks, table, shapes)
     writer = Writer(graph)
@@ -106,11 +119,7 @@ def block_sparse(
             _write_layer(plan, writer, layouts, pieces)
     graph.set_operators(writer.operators)
     remove_unused(graph)
-    content = graph.to_bytes()
-    if compact:
-        content = sparse.sparse_int8(content)
-    guard.check(content)
-    return content, choices
+    return choices
 
 
 @dataclass(frozen=True)
@@ -128,14 +137,14 @@ class _Plan:
 
 
 def _plan(
-    graph: Graph, blocks: Sequence[Block], table: CostTable, shapes: dict[str, list[int]]
+    graph: Graph, blocks: Sequence[Block], table: CostTable, shapes: dict[int, list[int]]
 ) -> tuple[dict[int, _Plan], list[LayerChoice]]:
     layers = [op for op in graph.operators if graph.op_name(op) == "FULLY_CONNECTED"]
     readers = Counter(int(operator.inputs[0]) for operator in layers)
     plans, choices = {}, []
     for operator in layers:
         name = graph.name(int(operator.inputs[1]))
-        outputs, inputs = shapes[name]
+        outputs, inputs = shapes[id(operator)]
         reason = why_not(graph, operator)
         if reason is not None:
             choices.append(LayerChoice(name, outputs, inputs, None, 1.0, 0.0, 0.0, reason))
@@ -155,11 +164,10 @@ def _plan(
     return plans, choices
 
 
-def _kernel_shapes(graph: Graph) -> dict[str, list[int]]:
-    """Return the shapes of all layers' kernels by name; dropping neurons changes them."""
+def _kernel_shapes(graph: Graph) -> dict[int, list[int]]:
+    """Return the shapes of all layers' kernels by operator; dropping neurons changes them."""
     layers = [op for op in graph.operators if graph.op_name(op) == "FULLY_CONNECTED"]
-    kernels = [int(operator.inputs[1]) for operator in layers]
-    return {graph.name(kernel): graph.shape(kernel) for kernel in kernels}
+    return {id(operator): graph.shape(int(operator.inputs[1])) for operator in layers}
 
 
 def _best(

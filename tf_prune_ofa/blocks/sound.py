@@ -6,12 +6,13 @@ it is about meaning: whether each operator has what its kind needs, and shapes a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.tflite import flatbuffer
 from tf_prune_ofa.tflite.graph import Graph, schema
 
 # Smallest number of inputs of operators that the pass looks into, and their options.
@@ -22,6 +23,30 @@ _OPTIONS = {
     "DEQUANTIZE": (1, None, False),
     "QUANTIZE": (1, None, False),
 }
+
+
+def check_foreign(file: bytes, graphs: Sequence[Graph]) -> None:
+    """Refuse a file that a pass could not rewrite without loss, or not understand.
+
+    Args:
+        file: the bytes.
+        graphs: its subgraphs.
+
+    Raises:
+        UserError: bytes that belong to nothing, open shapes, or parts that are not understood.
+    """
+    flatbuffer.require_nothing_unknown(file, graphs[0].model, graphs[0].packed.start)
+    for graph in graphs:
+        for tensor in graph.ports()[0]:
+            if tensor >= 0 and flatbuffer.is_dynamic(graph.tensors[tensor]):
+                shape = np.asarray(graph.tensors[tensor].shapeSignature).tolist()
+                raise UserError(
+                    f"input {graph.name(tensor)} has the open shape {shape}: how many tokens a "
+                    "layer computes is known only when the file runs, and XNNPACK leaves such "
+                    "operators to slower kernels. Convert the model with a fixed shape for every "
+                    "input, such as tf.TensorSpec([1, 128], tf.int32), and give that file."
+                )
+        check_sound(graph)
 
 
 def check_sound(graph: Graph) -> None:
@@ -39,15 +64,10 @@ def check_sound(graph: Graph) -> None:
 
 
 def _problems(graph: Graph) -> Iterator[str]:
-    if len(graph.model.subgraphs) > 1:
-        yield (
-            f"it has {len(graph.model.subgraphs)} subgraphs (control flow or several signatures), "
-            "and only files of one are"
-        )
-    yield from _text_problems(graph)
+    yield from _port_problems(graph)
     for tensor, entry in enumerate(graph.tensors):
         yield from _tensor_problems(graph, tensor, entry)
-    known = {-1, *(int(t) for t in graph.subgraph.inputs if t >= 0)}
+    known = {-1, *(int(t) for t in graph.ports()[0] if t >= 0)}
     known |= {t for t in range(len(graph.tensors)) if graph.is_constant(t)}
     known |= {t for t, entry in enumerate(graph.tensors) if entry.isVariable}
     for position, operator in enumerate(graph.operators):
@@ -56,33 +76,24 @@ def _problems(graph: Graph) -> Iterator[str]:
         missing = [int(t) for t in operator.inputs if int(t) not in known]
         if missing:
             yield f"{what} reads tensor {missing[0]}, which nothing has computed by then"
-        for tensor in (int(t) for t in operator.outputs):
+        for tensor in (int(t) for t in operator.outputs if t >= 0):
             if tensor in known:
                 yield f"{what} writes tensor {tensor}, which has a value already"
             known.add(tensor)
-    missing = [int(t) for t in graph.subgraph.outputs if int(t) not in known - {-1}]
-    if missing or not len(graph.subgraph.outputs):
-        yield f"nothing computes its output {missing[0] if missing else ''}".rstrip()
+    missing = [int(t) for t in graph.ports()[1] if int(t) not in known - {-1}]
+    if missing:
+        yield f"nothing computes its output {missing[0]}"
 
 
-def _text_problems(graph: Graph) -> Iterator[str]:
-    try:
-        inputs, outputs = graph.signature()
-    except (UnicodeDecodeError, AttributeError, TypeError, IndexError):
-        yield "the names of its inputs and outputs cannot be read"
-        return
-    for tensor in (*inputs.values(), *outputs.values()):
-        if not 0 <= tensor < len(graph.tensors):
-            yield f"an input or output is tensor {tensor} of {len(graph.tensors)}"
-    for definition in graph.model.signatureDefs or []:
+def _port_problems(graph: Graph) -> Iterator[str]:
+    inputs, outputs = graph.ports()
+    ports = {*map(int, inputs), *map(int, outputs)}
+    if any(tensor < 0 for tensor in ports):
+        yield "an input or output is no tensor"
+    for definition in graph.signatures():
         for entry in [*(definition.inputs or []), *(definition.outputs or [])]:
-            if entry.tensorIndex not in {*map(int, graph.subgraph.inputs)} | {
-                *map(int, graph.subgraph.outputs)
-            }:
+            if entry.tensorIndex not in ports:
                 yield f"its signature names tensor {entry.tensorIndex}, no input and no output"
-    for entry in graph.model.metadata or []:
-        if not 0 <= entry.buffer < len(graph.model.buffers):
-            yield f"its metadata is in buffer {entry.buffer} of {len(graph.model.buffers)}"
 
 
 def _tensor_problems(graph: Graph, tensor: int, entry: Any) -> Iterator[str]:
@@ -95,10 +106,12 @@ def _tensor_problems(graph: Graph, tensor: int, entry: Any) -> Iterator[str]:
         return
     if not np.all(np.isfinite(scales)):
         yield f"tensor {tensor} has a scale that is not a number"
+    if any(scale <= 0 for scale in scales):
+        yield f"tensor {tensor} has a scale that is not above 0"
     if parameters.zeroPoint is None or np.size(parameters.zeroPoint) not in (1, np.size(scales)):
         yield f"tensor {tensor} has {np.size(scales)} scales and not as many zero points"
     axis = parameters.quantizedDimension
-    if np.size(scales) > 1 and not (axis < len(shape) and shape[axis] == np.size(scales)):
+    if np.size(scales) > 1 and not (0 <= axis < len(shape) and shape[axis] == np.size(scales)):
         yield f"tensor {tensor} of shape {shape} has {np.size(scales)} scales along axis {axis}"
 
 
@@ -106,12 +119,10 @@ def _operator_problems(graph: Graph, operator: Any, what: str) -> Iterator[str]:
     name = graph.op_name(operator)
     if name.startswith("UNKNOWN"):
         yield f"{what} is no operator of the format"
-    if isinstance(operator.intermediates, list | np.ndarray) and len(operator.intermediates):
-        yield f"{what} has intermediate tensors, as only recurrent layers do"
+    if name not in _OPTIONS:
+        return  # what is not looked into stays as it is
     if not len(operator.outputs) or any(int(tensor) < 0 for tensor in operator.outputs):
         yield f"{what} has no output"
-        return
-    if name not in _OPTIONS:
         return
     least, options, is_needed = _OPTIONS[name]
     if len(operator.inputs) < least or any(int(t) < 0 for t in operator.inputs[:least]):

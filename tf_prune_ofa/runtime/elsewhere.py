@@ -16,12 +16,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-import tf_prune_ofa
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
+from tf_prune_ofa.runtime import apart
 from tf_prune_ofa.runtime.interpreter import Interpreter
 
 _DONE = "installed.json"
@@ -85,6 +86,8 @@ def run_file(
     runtime: str = "auto",
     delegate: str | os.PathLike[str] | None = None,
     delegate_options: Mapping[str, str] | None = None,
+    signature: str | None = None,
+    limit_s: float = apart.LIMIT_S,
 ) -> FileRun:
     """Run one file on examples, with the runtime that another Python has.
 
@@ -92,14 +95,13 @@ def run_file(
         python: its interpreter; it needs NumPy, ai-edge-litert (which brings the file format's
             classes) and the runtime.
         path: the .tflite file.
-        examples: inputs by name, int [N, S] each.
+        examples: inputs by name, [N, ...] each.
         runtime: as in `Interpreter`.
         delegate: likewise.
         delegate_options: likewise.
+        signature: which of the file's signatures to run; None for its first subgraph.
+        limit_s: when to end a run that does not finish.
     """
-    # The package itself is not installed there; of it, only light modules are used.
-    package_root = Path(tf_prune_ofa.__file__).parents[1]
-    environment = os.environ | {"PYTHONPATH": str(package_root)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.savez(folder / "examples.npz", **examples)
@@ -108,41 +110,36 @@ def run_file(
             "runtime": runtime,
             "delegate": None if delegate is None else os.fspath(delegate),
             "delegate_options": None if delegate_options is None else dict(delegate_options),
+            "signature": signature,
         }
-        write_json(folder / "job.json", job)
-        command = [str(python), "-m", __name__, str(folder)]
-        finished = subprocess.run(command, capture_output=True, text=True, env=environment)
-        answer = folder / "answer.json"
-        if finished.returncode < 0:
-            return FileRun(f"the runtime crashed with signal {-finished.returncode}")
-        if not answer.is_file():
-            raise RuntimeError(_last_lines(finished.stderr))
-        result = json.loads(answer.read_text())
+        try:
+            result = apart.ask(__name__, job, folder, python=python, limit_s=limit_s)
+        except apart.RuntimeEnded as error:
+            return FileRun(str(error))
         if result["error"] is not None:
             return FileRun(**result)
         with np.load(folder / "outputs.npz") as stored:
             return FileRun(**result, outputs=dict(stored))
 
 
-def _answer(folder: Path) -> None:
+def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The other side of `run_file`."""
+    signature = job.pop("signature")
     with np.load(folder / "examples.npz") as stored:
         examples = dict(stored)
-    try:
-        interpreter = Interpreter(**json.loads((folder / "job.json").read_text()))
-        rows = []
-        for row in zip(*examples.values(), strict=True):
-            interpreter.set_inputs(dict(zip(examples, row, strict=True)))
-            interpreter.invoke()
-            rows.append(interpreter.outputs())
-    except (UserError, RuntimeError) as error:
-        write_json(folder / "answer.json", {"error": str(error)})
-        return
-    np.savez(
-        folder / "outputs.npz", **{name: np.stack([r[name] for r in rows]) for name in rows[0]}
-    )
-    answer = {
-        "error": None,
+    interpreter = Interpreter(**job)
+    rows = []
+    for row in zip(*examples.values(), strict=True):
+        values = dict(zip(examples, row, strict=True))
+        if signature is not None:
+            rows.append(interpreter.run_signature(signature, values))
+            continue
+        interpreter.set_inputs(values)
+        interpreter.invoke()
+        rows.append(interpreter.outputs())
+    outputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    np.savez(folder / "outputs.npz", **outputs)
+    return {
         "runtime": interpreter.runtime_name,
         "version": interpreter.runtime_version,
         "operators": interpreter.node_count,
@@ -151,7 +148,6 @@ def _answer(folder: Path) -> None:
         "sparse": interpreter.sparse_count,
         "sparse_partitions": interpreter.sparse_partition_count,
     }
-    write_json(folder / "answer.json", answer)
 
 
 def _last_lines(text: str, count: int = 15) -> str:
@@ -159,4 +155,4 @@ def _last_lines(text: str, count: int = 15) -> str:
 
 
 if __name__ == "__main__":
-    _answer(Path(sys.argv[1]))
+    apart.answer(_run)

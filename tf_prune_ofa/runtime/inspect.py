@@ -4,21 +4,24 @@ Everything but `loaded` comes from the file alone, so it can be read even of a f
 accepts.
 """
 
-import io
+import logging
 import os
-import zipfile
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tf_prune_ofa.runtime.delegate import DelegateReport
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.runtime import apart
+from tf_prune_ofa.runtime.delegate import DelegateReport, LayerVerdict
 from tf_prune_ofa.runtime.interpreter import Interpreter, Runtime
-from tf_prune_ofa.tflite import flatbuffer
+from tf_prune_ofa.tflite import flatbuffer, packed_files
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class LoadSummary:
         sparse: how many run in the sparse INT8 delegate, if it was loaded.
         sparse_partitions: in how many pieces.
         sparse_report: what that delegate says of each INT8 layer; None if it was not loaded.
+        sparse_missing: why it was not loaded though it was asked for; empty otherwise.
     """
 
     runtime: str
@@ -108,6 +112,7 @@ class LoadSummary:
     sparse: int = 0
     sparse_partitions: int = 0
     sparse_report: DelegateReport | None = None
+    sparse_missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -175,7 +180,7 @@ def inspect(path: str | os.PathLike[str]) -> FileSummary:
     return FileSummary(
         path=os.fspath(path),
         size_bytes=len(data),
-        buffer_bytes=sum(len(b.data) for b in model.buffers if b.data is not None),
+        buffer_bytes=sum(len(flatbuffer.numbers(buffer.data)) for buffer in model.buffers),
         description=flatbuffer.text(model.description),
         operators=sum(ops.values()),
         graphs=len(model.subgraphs),
@@ -186,7 +191,7 @@ def inspect(path: str | os.PathLike[str]) -> FileSummary:
         weights=tuple(_weights(model)),
         dynamic_tensors=tuple(_name(t) for t in tensors if flatbuffer.is_dynamic(t)),
         metadata=tuple(flatbuffer.text(entry.name) for entry in model.metadata or []),
-        associated_files=_associated_files(data),
+        associated_files=packed_files.names(data),
     )
 
 
@@ -197,6 +202,9 @@ def load(
 ) -> FileSummary:
     """Adds what a runtime does with the file to its summary.
 
+    The runtime has the file in a process of its own: it may crash on what nothing is wrong with in
+    the summary.
+
     Args:
         summary: what `inspect` gave.
         runtime: which runtime; see `interpreter.Interpreter`.
@@ -206,9 +214,37 @@ def load(
         The summary with `loaded`.
 
     Raises:
-        UserError: the runtime is not installed, or refuses the file.
+        UserError: the runtime is not installed, refuses the file, crashes, or does not finish.
     """
-    opened = Interpreter(summary.path, threads=1, runtime=runtime, delegate=delegate)
+    job = {
+        "path": os.path.abspath(summary.path),
+        "runtime": runtime,
+        "delegate": None if delegate is None else os.fspath(delegate),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            answer = apart.ask(__name__, job, Path(folder))
+        except apart.RuntimeEnded as error:
+            raise UserError(
+                f"{error} when it was given {summary.path}. The file is damaged, or has a form "
+                "that this runtime is not made for: export it again, or choose another --runtime."
+            ) from error
+    if answer["error"] is not None:
+        raise UserError(answer["error"])
+    report = answer["loaded"].pop("sparse_report")
+    if report is not None:
+        layers = tuple(LayerVerdict(**layer) for layer in report.pop("layers"))
+        report = DelegateReport(**report, layers=layers)
+    return replace(summary, loaded=LoadSummary(**answer["loaded"], sparse_report=report))
+
+
+def _load(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The other side of `load`."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("tf_prune_ofa").addHandler(handler)
+    opened = Interpreter(**job)
     loaded = LoadSummary(
         runtime=opened.runtime_name,
         version=opened.runtime_version,
@@ -218,13 +254,14 @@ def load(
         sparse=opened.sparse_count,
         sparse_partitions=opened.sparse_partition_count,
         sparse_report=opened.delegate_report,
+        sparse_missing=" ".join(said) if opened.delegate_report is None else "",
     )
-    return replace(summary, loaded=loaded)
+    return {"loaded": asdict(loaded)}
 
 
 def _ports(graph: schema.SubGraphT, indices: np.ndarray | None) -> tuple[PortSummary, ...]:
     ports = []
-    for tensor in (graph.tensors[i] for i in (() if indices is None else indices)):
+    for tensor in (graph.tensors[i] for i in flatbuffer.numbers(indices) if i >= 0):
         scales, zero_points = _scales(tensor)
         ports.append(
             PortSummary(
@@ -262,7 +299,7 @@ def _weights(model: schema.ModelT) -> Iterator[WeightSummary]:
         readers: dict[int, list[str]] = {}
         for operator in graph.operators or []:
             name = flatbuffer.op_name(model.operatorCodes[operator.opcodeIndex])
-            for index in () if operator.inputs is None else operator.inputs:
+            for index in flatbuffer.numbers(operator.inputs):
                 readers.setdefault(int(index), []).append(name)
         # In the order of use, which is the order of the layers; unused ones come last.
         order = [*readers, *(i for i in range(len(graph.tensors or [])) if i not in readers)]
@@ -279,16 +316,7 @@ def _weight(
     model: schema.ModelT, tensor: schema.TensorT, used_by: tuple[str, ...]
 ) -> WeightSummary:
     shape = flatbuffer.shape_of(tensor)
-    values = flatbuffer.tensor_values(model, tensor)
-    scales, zero_points = _scales(tensor)
-    zeros = None
-    if values is not None:
-        zero = np.zeros(1, values.dtype)
-        if len(scales):
-            axis = tensor.quantization.quantizedDimension
-            along_axis = [-1 if i == axis and len(scales) > 1 else 1 for i in range(len(shape))]
-            zero = zero_points.reshape(along_axis)
-        zeros = int(np.count_nonzero(values == zero))
+    scales, _ = _scales(tensor)
     return WeightSummary(
         name=_name(tensor),
         used_by=used_by,
@@ -297,21 +325,42 @@ def _weight(
         quantization=("none", "per-tensor", "per-channel")[min(len(scales), 2)],
         encoding=_encoding(tensor, len(shape)),
         elements=prod(shape),
-        zeros=zeros,
+        zeros=_count_zeros(model, tensor),
         stored_bytes=flatbuffer.stored_bytes(model, tensor),
     )
 
 
+def _count_zeros(model: schema.ModelT, tensor: schema.TensorT) -> int | None:
+    """How many numbers of a weight mean zero; None where the file does not say what does."""
+    values = flatbuffer.stored_values(model, tensor)
+    if values is None:
+        return None
+    shape = flatbuffer.shape_of(tensor)
+    _, zero_points = _scales(tensor)
+    zero_points = zero_points if len(zero_points) else np.zeros(1, np.int64)
+    if tensor.sparsity is not None:
+        # What a sparse tensor does not store is the integer 0.
+        is_zero = not zero_points.any()
+        return prod(shape) - int(np.count_nonzero(values)) if is_zero else None
+    if len(zero_points) > 1:
+        axis = tensor.quantization.quantizedDimension
+        if not 0 <= axis < len(shape) or shape[axis] != len(zero_points):
+            return None
+        zero_points = zero_points.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return int(np.count_nonzero(values.reshape(shape) == zero_points))
+
+
 def _scales(tensor: schema.TensorT) -> tuple[np.ndarray, np.ndarray]:
-    """Scales and zero points; both empty for a tensor that is not quantized."""
+    """Scales and zero points; both empty for a tensor that is not quantized.
+
+    A file without zero points means 0; one of as many as it likes is shown as it is.
+    """
     quantization = tensor.quantization
-    if quantization is None or quantization.scale is None:
+    scales = flatbuffer.numbers(None if quantization is None else quantization.scale)
+    if not len(scales):
         return np.zeros(0), np.zeros(0, np.int64)
-    scales = np.asarray(quantization.scale)
-    zero_points = np.zeros(len(scales), np.int64)
-    if quantization.zeroPoint is not None:
-        zero_points[:] = quantization.zeroPoint
-    return scales, zero_points
+    zero_points = flatbuffer.numbers(quantization.zeroPoint)
+    return scales, zero_points if len(zero_points) else np.zeros(len(scales), np.int64)
 
 
 def _encoding(tensor: schema.TensorT, rank: int) -> str:
@@ -326,15 +375,10 @@ def _encoding(tensor: schema.TensorT, rank: int) -> str:
     return "sparse" if prod(block) == 1 else "sparse " + "x".join(map(str, block))
 
 
-def _associated_files(data: bytes) -> tuple[str, ...]:
-    # TFLite metadata appends its files as a zip archive; runtimes ignore what follows the model.
-    archive = io.BytesIO(data)
-    if not zipfile.is_zipfile(archive):
-        return ()
-    with zipfile.ZipFile(archive) as opened:
-        return tuple(opened.namelist())
-
-
 def _name(tensor: schema.TensorT) -> str:
     # The converter joins the names of fused operations with semicolons; the first says enough.
     return flatbuffer.text(tensor.name).split(";")[0] or "(no name)"
+
+
+if __name__ == "__main__":
+    apart.answer(_load)

@@ -65,6 +65,8 @@ def describe_load(loaded: LoadSummary) -> str:
                 left=(0, 2, 3),
             ),
         ]
+    elif loaded.sparse_missing:
+        lines.append(loaded.sparse_missing)
     return "\n\n".join(lines)
 
 

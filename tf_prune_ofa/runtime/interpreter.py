@@ -57,7 +57,7 @@ class Interpreter:
         path: the file.
         runtime_name: "litert", "tflite_runtime" or "tensorflow".
         runtime_version: its version, e.g. "2.3.0".
-        sequence_length: S of the file's inputs.
+        sequence_length: S of the file's first input; None where it has none, or one number only.
         input_names: names of the inputs, in their order in the file.
         output_names: names of the outputs, in their order in the file.
         node_count: operators in the file.
@@ -78,6 +78,7 @@ class Interpreter:
         keep_tensors: bool = False,
         delegate: str | os.PathLike[str] | None = None,
         delegate_options: Mapping[str, str] | None = None,
+        sequence_length: int | None = None,
     ) -> None:
         """Load a file and allocate its tensors.
 
@@ -87,15 +88,19 @@ class Interpreter:
             runtime: which runtime; "auto" takes the first that is installed, in the order litert,
                 tflite_runtime, tensorflow.
             xnnpack: whether XNNPACK runs what it can; otherwise the runtime's own kernels do.
-            check: whether to look for damage in the file first. Native code trusts the offsets in
-                a file and may crash where it was cut off. A measurement of the time or memory of
-                loading, of a file that was checked before, leaves this out.
+            check: whether to look for damage in the file first, as `file_checks` lists: a file that
+                was cut, an index that points at nothing, a constant of the wrong size. Native code
+                trusts all that, and crashes. It still trusts what is not looked at (options of
+                operators, their order, shapes that do not fit each other): files of strangers are
+                safe in a process of their own only, see `apart`. A measurement of the time or
+                memory of loading, of a file that was checked before, leaves this out.
             keep_tensors: keep every tensor of a run for `tensor`; for inspection, with
                 `xnnpack` off, as what XNNPACK computes inside is never written out.
             delegate: the sparse INT8 delegate: None for none, "auto" for the package's own (where
                 it is missing the file runs without it, after one line in the log), or the path of
                 a library.
             delegate_options: options of the delegate; see docs/delegate.md.
+            sequence_length: S for inputs whose shape the file leaves open; see `open_shape`.
 
         Raises:
             UserError: no such file, not a whole .tflite file, no such runtime installed, or the
@@ -124,27 +129,35 @@ class Interpreter:
             # Delegates that were given take their operators at once, XNNPACK when tensors are
             # allocated: those that are there by now are not XNNPACK's.
             nodes_before_xnnpack = self._interpreter._interpreter.NumNodes()
+            if sequence_length is not None:
+                self._resize(sequence_length)
             self._interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
+            inputs = self._interpreter.get_input_details()
+            outputs = self._interpreter.get_output_details()
+            operators = self._interpreter._get_ops_details()
+        # The last of them is what the runtime's Python part makes of names that are no text.
+        except (RuntimeError, ValueError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{self.runtime_name} {self.runtime_version} cannot load {self.path}: {error}\n"
                 "Use a newer runtime, or another variant of this model."
             ) from error
-        inputs = self._interpreter.get_input_details()
-        outputs = self._interpreter.get_output_details()
-        self._inputs = {plain_name(detail["name"]): detail for detail in inputs}
-        self._outputs = {plain_name(detail["name"]): detail for detail in outputs}
+        self._inputs, self._outputs = (_by_name(ports, self.path) for ports in (inputs, outputs))
         self.input_names = list(self._inputs)
         self.output_names = list(self._outputs)
-        self.sequence_length = int(inputs[0]["shape"][-1])
-        self._places, pieces = _find_places(
-            self._interpreter._get_ops_details(), nodes_before_xnnpack
-        )
+        has_length = len(inputs) and len(inputs[0]["shape"])
+        self.sequence_length = int(inputs[0]["shape"][-1]) if has_length else None
+        self._places, pieces = _find_places(operators, nodes_before_xnnpack)
         places = list(self._places.values())
         self.node_count = len(places)
         self.delegated_count, self.partition_count = places.count(XNNPACK), pieces.count(XNNPACK)
         self.sparse_count, self.sparse_partition_count = places.count(SPARSE), pieces.count(SPARSE)
         self.delegate_report = None if loaded is None else sparse_delegate.report(loaded)
+
+    def _resize(self, sequence_length: int) -> None:
+        for detail in self._interpreter.get_input_details():
+            shape = open_shape(detail["shape_signature"], sequence_length)
+            if shape != tuple(detail["shape"]):
+                self._interpreter.resize_tensor_input(detail["index"], shape)
 
     @property
     def delegated_share(self) -> float:
@@ -213,6 +226,25 @@ class Interpreter:
                 detail["index"], value.reshape(shape).astype(detail["dtype"])
             )
 
+    def run_signature(self, key: str, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run one of the file's signatures on inputs by name, and return its outputs by name.
+
+        Raises:
+            UserError: there is no such signature, or the runtime fails.
+        """
+        try:
+            runner = self._interpreter.get_signature_runner(key)
+            details = runner.get_input_details()
+            given = {
+                name: np.asarray(v).astype(details[name]["dtype"]) for name, v in values.items()
+            }
+            return {name: np.array(value) for name, value in runner(**given).items()}
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.runtime_name} {self.runtime_version} fails to run the signature {key!r} of "
+                f"{self.path}: {error}."
+            ) from error
+
     def invoke(self) -> None:
         """Run on the inputs that were set; all that a latency measurement should time.
 
@@ -221,7 +253,7 @@ class Interpreter:
         """
         try:
             self._interpreter.invoke()
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise UserError(
                 f"{self.runtime_name} {self.runtime_version} fails to run {self.path}: {error}. "
                 "Check that the ids are those of the model's own vocabulary."
@@ -266,6 +298,35 @@ def plain_name(name: str) -> str:
     """Return the name of an input or output without what the converter puts around it."""
     # Files straight from the converter have "serving_default_input_mask:0".
     return name.removeprefix("serving_default_").removesuffix(":0")
+
+
+def open_shape(signature: Sequence[int], sequence_length: int) -> tuple[int, ...]:
+    """Return a shape whose open sizes (-1) are filled in: one example of so many tokens.
+
+    >>> open_shape([-1, -1, 768], 128)
+    (1, 128, 768)
+    """
+    sizes = [int(size) for size in signature]
+    if len(sizes) > 1 and sizes[0] < 0:
+        sizes[0] = 1
+    return tuple(sequence_length if size < 0 else size for size in sizes)
+
+
+def _by_name(ports: Sequence[dict], path: Path) -> dict[str, dict]:
+    """Return inputs or outputs by their plain names; by their full ones where these are the same.
+
+    Raises:
+        UserError: two have one name even so.
+    """
+    for named in (plain_name, str):
+        found = {named(port["name"]): port for port in ports}
+        if len(found) == len(ports):
+            return found
+    names = ", ".join(port["name"] for port in ports)
+    raise UserError(
+        f"{path} has two inputs or outputs of one name: {names}. Give each a name of its own when "
+        "the model is converted."
+    )
 
 
 def _find_places(nodes: Sequence[dict], before_xnnpack: int) -> tuple[dict[int, str], list[str]]:

@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tf_prune_ofa.tflite import flatbuffer
-
-# The C++ writer aligns constants to 16 bytes, so that kernels may read them with vector loads
-# straight from the mapped file. Python's generated classes would align them to 4.
-BUFFER_ALIGNMENT = 16
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.tflite import flatbuffer, graph_bytes, packed_files
 
 _NUMPY_TYPES = {
     schema.TensorType.FLOAT32: np.dtype(np.float32),
@@ -33,63 +29,40 @@ _NUMPY_TYPES = {
 _TENSOR_TYPES = {dtype: code for code, dtype in _NUMPY_TYPES.items()}
 
 
-class _AlignedBuffer(schema.BufferT):
-    """A buffer whose bytes start at a multiple of BUFFER_ALIGNMENT."""
-
-    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802 (the generated name)
-        data = None
-        if self.data is not None and len(self.data):
-            content = np.asarray(self.data, np.uint8).tobytes()
-            builder.StartVector(1, len(content), BUFFER_ALIGNMENT)
-            builder.head -= len(content)
-            builder.Bytes[builder.head : builder.head + len(content)] = content
-            data = builder.EndVector()
-        schema.BufferStart(builder)
-        if data is not None:
-            schema.BufferAddData(builder, data)
-        return schema.BufferEnd(builder)
-
-
-class _SharingBuilder(flatbuffers.Builder):
-    """Writes equal vectors once.
-
-    Per-channel parameters repeat (a zero point for every channel of every kernel and bias: 16 bytes
-    for each output), which would be a tenth of a sparse file.
-    """
-
-    def __init__(self, initial_size: int) -> None:
-        super().__init__(initial_size)
-        self._written: dict[tuple[str, bytes], int] = {}
-
-    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 (the library's name)
-        key = (x.dtype.str, x.tobytes())
-        if key not in self._written:
-            self._written[key] = super().CreateNumpyVector(x)
-        return self._written[key]
-
-
 class Graph:
-    """The first subgraph of a .tflite file.
+    """One subgraph of a .tflite file, to be read and changed; all else in the file stays.
 
     Attributes:
         model: the whole file as generated object classes (`ModelT`).
+        subgraph_index: which of its subgraphs this is.
+        subgraph: that subgraph (`SubGraphT`).
         tensors: its tensors (`TensorT`); operators refer to them by position.
         operators: its operators (`OperatorT`) in order of execution.
+        packed: what is packed behind the model, such as a vocabulary.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, subgraph: int = 0) -> None:
         """Parse a file.
 
         Args:
-            content: the bytes of a .tflite file; a zip part behind it (metadata) is left out.
+            content: the bytes of a .tflite file.
+            subgraph: which one; a file has several for several signatures, or for control flow.
 
         Raises:
-            UserError: these bytes are not a whole .tflite file.
+            UserError: these bytes are not a whole .tflite file, or hold what could not be written
+                back.
         """
         self.model = flatbuffer.parse_model(content)
-        self.subgraph = self.model.subgraphs[0]
-        self.tensors = self.subgraph.tensors
-        self.operators = self.subgraph.operators or []
+        self.packed = packed_files.read(content)
+        self._spare_buffers = graph_bytes.unreferenced_buffers(self.model)
+        self.subgraph_index = subgraph
+        self.subgraph = self.model.subgraphs[subgraph]
+        self.tensors = self.subgraph.tensors = self.subgraph.tensors or []
+        self.operators = self.subgraph.operators = self.subgraph.operators or []
+        self.subgraph.inputs = np.array(_list(self.subgraph.inputs), np.int32)
+        self.subgraph.outputs = np.array(_list(self.subgraph.outputs), np.int32)
+        for operator in (op for graph in self.model.subgraphs for op in graph.operators or []):
+            _require_known_options(operator)
         for operator in self.operators:
             # Vectors are read-only views of the file; passes redirect inputs one by one.
             operator.inputs = np.array(_list(operator.inputs), np.int32)
@@ -107,8 +80,7 @@ class Graph:
 
     def name(self, tensor: int) -> str:
         """Return a tensor's name."""
-        name = self.tensors[tensor].name
-        return name if isinstance(name, str) else flatbuffer.text(name)
+        return flatbuffer.text(self.tensors[tensor].name)
 
     def dtype(self, tensor: int) -> np.dtype | None:
         """Return a tensor's NumPy type; None where NumPy has none (INT4, STRING, ...)."""
@@ -133,7 +105,7 @@ class Graph:
             ValueError: the tensor is no constant, or is stored sparsely.
         """
         data = self._data(tensor)
-        if data is None or self.tensors[tensor].sparsity is not None:
+        if data is None or self.tensors[tensor].sparsity is not None or self.dtype(tensor) is None:
             raise ValueError(f"tensor {self.name(tensor)!r} is not stored as a dense constant")
         values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), self.dtype(tensor))
         return values.reshape(self.shape(tensor))
@@ -145,15 +117,23 @@ class Graph:
     def signature(self) -> tuple[dict[str, int], dict[str, int]]:
         """Return {name: tensor} of the inputs and of the outputs, in their order in the file."""
         names = {}
-        for definition in (self.model.signatureDefs or [])[:1]:
-            for entry in [*definition.inputs, *definition.outputs]:
-                key = entry.name.decode() if isinstance(entry.name, bytes) else entry.name
-                names[entry.tensorIndex] = key
+        for definition in self.signatures()[:1]:
+            for entry in [*(definition.inputs or []), *(definition.outputs or [])]:
+                names[entry.tensorIndex] = flatbuffer.text(entry.name)
         inputs, outputs = (
             {names.get(int(tensor), self.name(tensor)): int(tensor) for tensor in tensors}
             for tensors in (self.subgraph.inputs, self.subgraph.outputs)
         )
         return inputs, outputs
+
+    def ports(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Return the positions of the inputs and of the outputs."""
+        return self.subgraph.inputs, self.subgraph.outputs
+
+    def signatures(self) -> list[Any]:
+        """Return the signatures (`SignatureDefT`) of this subgraph."""
+        every = self.model.signatureDefs or []
+        return [one for one in every if one.subgraphIndex == self.subgraph_index]
 
     # Changing
 
@@ -185,7 +165,7 @@ class Graph:
             shape: the tensor's shape where it is not `value.shape`.
         """
         content = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
-        self.model.buffers.append(_buffer(content))
+        self.model.buffers.append(graph_bytes.buffer(content))
         shape = value.shape if shape is None else shape
         buffer = len(self.model.buffers) - 1
         return self._append(name, shape, value.dtype, quantization, sparsity, buffer)
@@ -243,8 +223,8 @@ class Graph:
 
     def set_metadata(self, name: str, content: bytes) -> None:
         """Store bytes under a name in the file's metadata, replacing older ones."""
-        kept = [entry for entry in self.model.metadata or [] if _text(entry.name) != name]
-        self.model.buffers.append(_buffer(np.frombuffer(content, np.uint8)))
+        kept = [entry for entry in self.model.metadata or [] if flatbuffer.text(entry.name) != name]
+        self.model.buffers.append(graph_bytes.buffer(np.frombuffer(content, np.uint8)))
         entry = schema.MetadataT()
         entry.name = name
         entry.buffer = len(self.model.buffers) - 1
@@ -253,71 +233,21 @@ class Graph:
     def metadata(self, name: str) -> bytes | None:
         """Return the bytes stored under a name in the file's metadata; None if there are none."""
         for entry in self.model.metadata or []:
-            if _text(entry.name) == name:
+            if flatbuffer.text(entry.name) == name:
                 return np.asarray(self.model.buffers[entry.buffer].data, np.uint8).tobytes()
         return None
 
     # Writing
 
     def to_bytes(self) -> bytes:
-        """Return the file's bytes, without tensors and buffers that nothing uses any more."""
-        self._drop_unused()
-        builder = _SharingBuilder(1 << 20)
-        builder.Finish(self.model.Pack(builder), flatbuffer.IDENTIFIER)
-        return bytes(builder.Output())
+        """Return the file's bytes, without what a pass has stopped using; see `graph_bytes`.
 
-    def _drop_unused(self) -> None:
-        used = {int(t) for t in [*self.subgraph.inputs, *self.subgraph.outputs]}
-        for operator in self.operators:
-            used.update(int(t) for t in [*operator.inputs, *operator.outputs] if t >= 0)
-            used.update(int(t) for t in _list(operator.intermediates))
-        position = {old: new for new, old in enumerate(sorted(used))} | {-1: -1}
-        self.subgraph.tensors = [self.tensors[old] for old in sorted(used)]
+        What is packed behind the model goes behind it again.
+        """
+        content = graph_bytes.write(self.model, self.subgraph_index, self._spare_buffers)
         self.tensors = self.subgraph.tensors
-
-        def move(tensors: Iterable[int]) -> np.ndarray:
-            return np.asarray([position[int(t)] for t in tensors], np.int32)
-
-        self.subgraph.inputs = move(self.subgraph.inputs)
-        self.subgraph.outputs = move(self.subgraph.outputs)
-        for operator in self.operators:
-            operator.inputs, operator.outputs = move(operator.inputs), move(operator.outputs)
-            operator.intermediates = move(_list(operator.intermediates))
-        for definition in self.model.signatureDefs or []:
-            for entry in [*definition.inputs, *definition.outputs]:
-                entry.tensorIndex = position[entry.tensorIndex]
-        self._drop_unused_buffers()
-        self._drop_unused_opcodes()
-
-    def _drop_unused_buffers(self) -> None:
-        tensors = [tensor for subgraph in self.model.subgraphs for tensor in subgraph.tensors]
-        holders = [*tensors, *(self.model.metadata or [])]
-        kept = [0]  # by convention buffer 0 is empty and means: no constant
-        position = {0: 0}
-        by_content: dict[bytes, int] = {}
-        for holder in holders:
-            if holder.buffer in position:
-                continue
-            data = self.model.buffers[holder.buffer].data
-            content = b"" if data is None else np.asarray(data, np.uint8).tobytes()
-            # Every tensor that is computed may have an empty buffer of its own; they stay apart,
-            # as the converter writes them. Equal constants are stored once.
-            if content and content in by_content:
-                position[holder.buffer] = by_content[content]
-                continue
-            position[holder.buffer] = by_content[content] = len(kept)
-            kept.append(holder.buffer)
-        for holder in holders:
-            holder.buffer = position[holder.buffer]
-        self.model.buffers = [_buffer(self.model.buffers[old].data) for old in kept]
-        self.model.metadataBuffer = None
-
-    def _drop_unused_opcodes(self) -> None:
-        operators = [op for subgraph in self.model.subgraphs for op in subgraph.operators]
-        kept = sorted({op.opcodeIndex for op in operators})
-        for operator in operators:
-            operator.opcodeIndex = kept.index(operator.opcodeIndex)
-        self.model.operatorCodes = [self.model.operatorCodes[old] for old in kept]
+        self._spare_buffers = graph_bytes.unreferenced_buffers(self.model)
+        return self.packed.behind(content)
 
     # Parts
 
@@ -356,16 +286,19 @@ def quantization(
     return parameters
 
 
-def _buffer(data: Any) -> _AlignedBuffer:
-    buffer = _AlignedBuffer()
-    buffer.data = data
-    return buffer
+def _require_known_options(operator: Any) -> None:
+    """Refuse options that the format's classes do not know: they would be lost in writing."""
+    for options in ("builtinOptions", "builtinOptions2"):
+        number = getattr(operator, f"{options}Type")
+        known = schema.BuiltinOptions if options == "builtinOptions" else schema.BuiltinOptions2
+        if number not in vars(known).values():
+            raise UserError(
+                f"the file has an operator with options of kind {number}, which this package's "
+                "version of the format does not know, so that it could not be written back. "
+                "Install a newer ai-edge-litert, or export the file with an older converter."
+            )
 
 
 def _list(vector: Any) -> Any:
     # The generated classes read an empty vector as None or 0.
     return vector if isinstance(vector, list | np.ndarray) else []
-
-
-def _text(name: bytes | str) -> str:
-    return name.decode() if isinstance(name, bytes) else name

@@ -46,25 +46,45 @@ _SHAPE_INPUTS = {
     "TOPK_V2": (1,),
     "TRANSPOSE": (1,),
 }
+# How many inputs the operators that are looked into cannot do without.
+_NEEDED_INPUTS = {"FULLY_CONNECTED": 2, "CONV_2D": 2, "DENSIFY": 1}
+# Problems of one reason that are shown in full.
+_SHOWN = 3
 # Operators whose output shape depends on the data itself.
 _DATA_SHAPED = ("UNIQUE", "WHERE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5")
 
 
-def check(content: bytes) -> None:
+def check(content: bytes, before: bytes | None = None) -> None:
     """Refuse a file that is not known to load and compute correctly everywhere.
 
     Args:
         content: the bytes of a .tflite file.
+        before: somebody else's file that it was made from. What that file has already is its
+            owner's choice and not refused; None: every form is refused.
 
     Raises:
-        UserError: lists every form that is refused, with the reason.
+        UserError: lists what is refused, with the reasons.
     """
-    problems = find_problems(content)
+    known = set() if before is None else set(find_problems(before))
+    problems = [problem for problem in find_problems(content) if problem not in known]
     if problems:
         raise UserError(
             "refusing to write a .tflite file with forms that runtimes cannot load or compute "
-            "wrongly:\n  " + "\n  ".join(problems)
+            "wrongly:\n  " + "\n  ".join(_shortened(problems))
         )
+
+
+def _shortened(problems: list[str]) -> list[str]:
+    """Return the first few problems of each reason (what follows the colon), and a count."""
+    groups: dict[str, list[str]] = {}
+    for problem in problems:
+        groups.setdefault(problem.rpartition(": ")[2], []).append(problem)
+    lines = []
+    for alike in groups.values():
+        lines += alike[:_SHOWN]
+        if len(alike) > _SHOWN:
+            lines.append(f"... and {len(alike) - _SHOWN} more for the last reason.")
+    return lines
 
 
 def find_problems(content: bytes) -> list[str]:
@@ -73,19 +93,35 @@ def find_problems(content: bytes) -> list[str]:
     Raises:
         UserError: the bytes are not a whole .tflite file.
     """
-    graph = Graph(content)
+    first = Graph(content)
     problems = []
     if len(content) > MAX_BYTES:
         problems.append(f"{len(content):,} bytes: files of 2 GiB and more do not load.")
-    if len(graph.model.subgraphs) > 1:
-        problems.append("control flow (more than one subgraph): only the first one was checked.")
-    problems += _interface_problems(graph)
-    problems += _shape_problems(graph)
-    problems += _weight_problems(graph)
-    for operator in graph.operators:
-        problems += _operator_problems(graph, operator)
-    problems += _sparsity_problems(graph)
+    count = len(first.model.subgraphs)
+    if count > 1:
+        problems.append(
+            f"{count} subgraphs (control flow, or several signatures): task libraries know files "
+            "of one."
+        )
+    for graph in (first, *(Graph(content, index) for index in range(1, count))):
+        problems += _subgraph_problems(graph)
     return list(dict.fromkeys(problems))
+
+
+def _subgraph_problems(graph: Graph) -> Iterator[str]:
+    yield from _interface_problems(graph)
+    yield from _shape_problems(graph)
+    sound = []
+    for operator in graph.operators:
+        needed = _NEEDED_INPUTS.get(graph.op_name(operator), 0)
+        if len(operator.inputs) < needed or any(t < 0 for t in operator.inputs[:needed]):
+            yield f"{graph.op_name(operator)} {_output(graph, operator)} has too few inputs."
+        else:
+            sound.append(operator)
+    yield from _weight_problems(graph, sound)
+    for operator in sound:
+        yield from _operator_problems(graph, operator)
+    yield from _sparsity_problems(graph, sound)
 
 
 def _interface_problems(graph: Graph) -> Iterator[str]:
@@ -119,23 +155,22 @@ def _shape_problems(graph: Graph) -> Iterator[str]:
             and not graph.is_constant(operator.inputs[slot])
         ]
         if computed or name in _DATA_SHAPED:
-            output = graph.name(operator.outputs[0])
             yield (
-                f"{name} computes the shape of {output} at run time: XNNPACK leaves out operators "
-                "with dynamic tensors."
+                f"{name} computes the shape of {_output(graph, operator)} at run time: XNNPACK "
+                "leaves out operators with dynamic tensors."
             )
 
 
-def _weight_problems(graph: Graph) -> Iterator[str]:
+def _weight_problems(graph: Graph, operators: list[Any]) -> Iterator[str]:
     """Weights are symmetric: a pruned weight is the integer 0 and means 0."""
-    for operator in graph.operators:
+    for operator in operators:
         if graph.op_name(operator) not in ("FULLY_CONNECTED", "CONV_2D"):
             continue
         weights = int(operator.inputs[1])
         parameters = graph.tensors[weights].quantization
         if graph.dtype(weights) != np.int8 or parameters is None or parameters.scale is None:
             continue
-        if np.any(np.asarray(parameters.zeroPoint) != 0):
+        if parameters.zeroPoint is not None and np.any(np.asarray(parameters.zeroPoint) != 0):
             yield f"INT8 weights {graph.name(weights)} have a zero point: kernels take it for 0."
         scales = np.asarray(parameters.scale)
         if not (np.all(np.isfinite(scales)) and np.all(scales > 0)):
@@ -144,7 +179,7 @@ def _weight_problems(graph: Graph) -> Iterator[str]:
 
 def _operator_problems(graph: Graph, operator: Any) -> Iterator[str]:
     name, version = graph.op_name(operator), graph.op_version(operator)
-    output = graph.name(operator.outputs[0]) if len(operator.outputs) else "nothing"
+    output = _output(graph, operator)
     if name.startswith(("CUSTOM", "UNKNOWN")):
         code = name.removeprefix("CUSTOM:")
         kind = "Flex" if code.startswith("Flex") else "custom"
@@ -165,7 +200,7 @@ def _operator_problems(graph: Graph, operator: Any) -> Iterator[str]:
 def _sparse_layer_problems(graph: Graph, operator: Any) -> Iterator[str]:
     """Sparse weights straight into FULLY_CONNECTED."""
     weights, version = int(operator.inputs[1]), graph.op_version(operator)
-    what = f"sparse FULLY_CONNECTED {graph.name(operator.outputs[0])}"
+    what = f"sparse FULLY_CONNECTED {_output(graph, operator)}"
     if version != _SPARSE_VERSION:
         yield (
             f"{what} has version {version}, not {_SPARSE_VERSION}: XNNPACK takes the compressed "
@@ -182,11 +217,11 @@ def _sparse_layer_problems(graph: Graph, operator: Any) -> Iterator[str]:
         yield f"{what} is not stored in blocks of 1x16: every runtime refuses it when it runs."
 
 
-def _sparsity_problems(graph: Graph) -> Iterator[str]:
+def _sparsity_problems(graph: Graph, operators: list[Any]) -> Iterator[str]:
     """Sparse constants anywhere else, and what DENSIFY feeds."""
-    for operator in graph.operators:
+    for operator in operators:
         name = graph.op_name(operator)
-        output = graph.name(operator.outputs[0]) if len(operator.outputs) else ""
+        output = _output(graph, operator)
         for tensor in operator.inputs:
             if tensor >= 0 and graph.tensors[tensor].sparsity is not None:
                 if name not in ("DENSIFY", "FULLY_CONNECTED"):
@@ -199,19 +234,26 @@ def _sparsity_problems(graph: Graph) -> Iterator[str]:
         if graph.dtype(source) != np.int8:
             found = flatbuffer.dtype_name(graph.tensors[source])
             yield f"DENSIFY {output} unpacks {found}; only int8 is known to work."
-        for consumer in graph.consumers(int(operator.outputs[0])):
-            yield from _unpacked_problems(graph, consumer, int(operator.outputs[0]))
+        for unpacked in operator.outputs[:1]:
+            for consumer in graph.consumers(int(unpacked)):
+                yield from _unpacked_problems(graph, consumer, int(unpacked))
 
 
 def _unpacked_problems(graph: Graph, consumer: Any, unpacked: int) -> Iterator[str]:
     name = graph.op_name(consumer)
-    output = graph.name(consumer.outputs[0])
+    output = _output(graph, consumer)
     if name == "FULLY_CONNECTED":
         yield f"DENSIFY feeds FULLY_CONNECTED {output}: ai-edge-litert 2.1.5 and newer fail."
     elif name != "CONV_2D" or list(consumer.inputs).index(unpacked) != 1:
         yield f"DENSIFY feeds {name} {output}: only the filter of CONV_2D is known to work."
     elif graph.dtype(consumer.inputs[0]) != np.int8:
         yield f"DENSIFY feeds CONV_2D {output} with a float input: only INT8 is known to work."
+
+
+def _output(graph: Graph, operator: Any) -> str:
+    """Return the name of what an operator writes first."""
+    has_one = len(operator.outputs) and operator.outputs[0] >= 0
+    return graph.name(operator.outputs[0]) if has_one else "without a result"
 
 
 def _is_hybrid(graph: Graph, operator: Any) -> bool:

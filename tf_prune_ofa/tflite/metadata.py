@@ -9,8 +9,6 @@ written, so no further package is needed; table and field numbers are those of t
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,9 +66,13 @@ def attach(
         length = graph.shape(inputs["input_word_ids"])[-1]
         files[SETTINGS_FILE] = settings.for_length(length).to_json()
     graph.set_metadata(_ENTRY_NAME, _describe(graph, labels, settings is not None))
+    # Those of an earlier call are replaced; whatever else the file carries stays.
+    graph.packed = graph.packed.without([VOCAB_FILE, LABELS_FILE, SETTINGS_FILE]).with_files(
+        {name: text.encode() for name, text in files.items()}
+    )
     content = graph.to_bytes()
     guard.check(content)
-    return _append_zip(content, files)
+    return content
 
 
 def _lines(lines: Sequence[str]) -> str:
@@ -155,12 +157,3 @@ def _write(builder: flatbuffers.Builder, value: Any) -> int:
         else:
             builder.PrependUint8Slot(number, part, 0)
     return builder.EndObject()
-
-
-def _append_zip(file: bytes, texts: dict[str, str]) -> bytes:
-    stream = io.BytesIO(file)
-    # Readers on phones know stored entries only. A fixed date keeps equal input byte-identical.
-    with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
-        for name, text in texts.items():
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text.encode())
-    return stream.getvalue()

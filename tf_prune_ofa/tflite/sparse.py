@@ -16,13 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.tflite import guard
+from tf_prune_ofa.tflite import flatbuffer, guard
 from tf_prune_ofa.tflite.dense_layers import KERNEL_SUFFIX, layer_of_kernel
 from tf_prune_ofa.tflite.graph import Graph, quantization, schema
 
 # DENSIFY, two RESHAPEs, and the tensors between: what the file grows by for one layer, measured.
 OVERHEAD_BYTES = 1000
 _INT8_CONV_VERSION = 3
+# Those that convolutions have.
+_ACTIVATIONS = (
+    schema.ActivationFunctionType.NONE,
+    schema.ActivationFunctionType.RELU,
+    schema.ActivationFunctionType.RELU_N1_TO_1,
+    schema.ActivationFunctionType.RELU6,
+)
 _DENSE, _SPARSE_CSR = schema.DimensionType.DENSE, schema.DimensionType.SPARSE_CSR
 
 
@@ -58,27 +65,30 @@ def encode(kernel: np.ndarray) -> Encoding:
     return min((_encode(kernel, w) for w in {1, one_byte}), key=lambda e: e.size_bytes)
 
 
-def sparse_int8(dense_int8_file: bytes) -> bytes:
+def sparse_int8(dense_int8_file: bytes, *, is_ours: bool = True) -> bytes:
     """Store INT8 layers without their zeros where that is smaller.
 
     Args:
         dense_int8_file: from `quantize.dense_int8`.
+        is_ours: otherwise forms that the file has already are not refused.
 
     Returns:
         A file with the same results, bit for bit with XNNPACK.
     """
-    graph = Graph(dense_int8_file)
-    operators: list[Any] = []
-    reshaped: dict[tuple[int, int], int] = {}
-    for operator in graph.operators:
-        encoding = _worthwhile_encoding(graph, operator)
-        if encoding is None:
-            operators.append(operator)
-        else:
-            operators += _as_convolution(graph, operator, encoding, reshaped)
-    graph.set_operators(operators)
-    content = graph.to_bytes()
-    guard.check(content)
+    content = dense_int8_file
+    for index in range(len(Graph(content).model.subgraphs)):
+        graph = Graph(content, index)
+        operators: list[Any] = []
+        reshaped: dict[tuple[int, int], int] = {}
+        for operator in graph.operators:
+            encoding = _worthwhile_encoding(graph, operator)
+            if encoding is None:
+                operators.append(operator)
+            else:
+                operators += _as_convolution(graph, operator, encoding, reshaped)
+        graph.set_operators(operators)
+        content = graph.to_bytes()
+    guard.check(content, before=None if is_ours else dense_int8_file)
     return content
 
 
@@ -119,19 +129,32 @@ def _smallest_type(largest: int) -> type[np.generic]:
 
 
 def _worthwhile_encoding(graph: Graph, operator: Any) -> Encoding | None:
-    if graph.op_name(operator) != "FULLY_CONNECTED":
+    if graph.op_name(operator) != "FULLY_CONNECTED" or not _is_plain_int8(graph, operator):
         return None
-    source, weights = int(operator.inputs[0]), int(operator.inputs[1])
-    if graph.dtype(source) != np.int8 or not graph.is_constant(weights):
-        return None
-    if graph.tensors[weights].sparsity is not None:
-        return None
-    kernel = graph.constant(weights)
+    kernel = graph.constant(int(operator.inputs[1]))
     if not kernel.any():
         return None  # a tensor without any stored value is none to the runtime
     encoding = encode(kernel)
     smaller = encoding.size_bytes + OVERHEAD_BYTES < kernel.nbytes
     return encoding if smaller else None
+
+
+def _is_plain_int8(graph: Graph, operator: Any) -> bool:
+    """Return whether a layer computes from INT8 to INT8 in a way that a convolution does, too."""
+    source, weights = (int(tensor) for tensor in operator.inputs[:2])
+    result = int(operator.outputs[0])
+    tensors = [graph.tensors[tensor] for tensor in (source, weights, result)]
+    return (
+        all(graph.dtype(tensor) == np.int8 for tensor in (source, weights, result))
+        and all(tensor.quantization is not None for tensor in tensors)
+        and graph.is_constant(weights)
+        and graph.tensors[weights].sparsity is None
+        and not graph.is_constant(source)
+        and not np.any(flatbuffer.numbers(graph.tensors[weights].quantization.zeroPoint))
+        and not any(flatbuffer.is_dynamic(tensor) for tensor in tensors)
+        and operator.builtinOptions.weightsFormat == 0
+        and operator.builtinOptions.fusedActivationFunction in _ACTIVATIONS
+    )
 
 
 def _as_convolution(
