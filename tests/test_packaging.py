@@ -15,11 +15,15 @@ REPOSITORY = Path(__file__).parents[1]
 LIBRARY = "tf_prune_ofa/runtime/libtf_prune_ofa_delegate.so"
 
 # A module imports from what comes before it here, and from its own folder.
-SETTINGS = ("yaml_files", "limits", "schedules", "config", "plain_values", "tiny", "recipe")
+SETTINGS = ("yaml_files", "limits", "schedules", "config", "plain_values")
 BASE = ("errors", "files", "text_table", *SETTINGS, "text", "keras_compat")
 TRAINING = ("data", "models", "pruning", "quant", "distill", "train")
 DEPLOYMENT = ("tflite", "runtime", "bench", "blocks", "conversion", "device")
-ORDER = (*BASE, *TRAINING, *DEPLOYMENT, "report", "stages", "api", "experiments", "tools")
+RECIPES = ("tasks", "tiny", "recipe")
+ORDER = (
+    *(*BASE, *TRAINING, *DEPLOYMENT, *RECIPES),
+    *("report", "stages", "api", "experiments", "tools"),
+)
 
 KERAS = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 

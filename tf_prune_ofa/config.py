@@ -107,7 +107,7 @@ class TaskSettings:
             are named by their numbers from 1.
         labels: the label names in order; empty means a regression task.
         label_values: how the files write the labels, in the same order; empty means as they are.
-        metrics: the scores to report, the main one first (`train.evaluate.METRICS`); empty means
+        metrics: the scores to report, the main one first (`tasks.scores.SCORES`); empty means
             the task's official ones, or accuracy, or Pearson and Spearman correlation.
         max_length: tokens of an example, [CLS] and [SEP] included; longer ones are cut.
         stride: of questions on a text: tokens from one window of a long text to the next.

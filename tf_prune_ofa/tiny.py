@@ -20,7 +20,9 @@ from tf_prune_ofa.config import (
     TrainSettings,
     VerifySettings,
 )
+from tf_prune_ofa.data.tasks import kind_of_source
 from tf_prune_ofa.schedules import parse_duration
+from tf_prune_ofa.tasks import find_kind
 
 TINY_STEPS = 12  # of a training stage
 
@@ -113,15 +115,7 @@ def _small_pattern(pattern: str) -> str:
 
 
 def _tiny_task(task: TaskSettings) -> TaskSettings:
-    """Return a few short examples of the task; of the reviews where it would need a download."""
+    """Return a few short examples of the task, or of one of its kind that needs no download."""
     small = {"train_limit": 96, "dev_limit": 48, "max_length": 32}
     small |= {"corpus_limit": 96, "corpus_length": 32}
-    if task.source.startswith(("tfds:squad", "squad")):
-        # Questions of a few words on a text of a few words, in windows all the same.
-        small |= {"question_length": 8, "stride": 12}
-        if task.source != "squad":
-            return TaskSettings(source="made_up_questions", **small)
-    needs_download = task.source.startswith(("tfds:", "glue/")) and not task.folder
-    if needs_download:
-        return TaskSettings(source="reviews", **small)
-    return replace(task, **small)
+    return find_kind(kind_of_source(task.source)).tiny(task, small)

@@ -1,8 +1,9 @@
 import pytest
 
+from tf_prune_ofa.config import TaskSettings
 from tf_prune_ofa.data.glue import GLUE_TASKS, glue_files, glue_task
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.train.evaluate import metric_names
+from tf_prune_ofa.tasks import kind_of
 
 # The first row of each fixture file: texts and the label's position.
 FIRST = {
@@ -28,9 +29,9 @@ def test_tsv_folder(name, glue_folder):
         assert split.label[0] == label
         assert len(split) == 2
     assert task.name == f"glue/{name}"
-    assert task.is_regression == (name == "stsb")
+    assert (task.kind == "regression") == (name == "stsb")
     # The official metrics are ones that such a task can have.
-    assert metric_names(task.metrics, len(task.labels) or 1) == GLUE_TASKS[name].metrics
+    assert kind_of(task, TaskSettings()).metrics == GLUE_TASKS[name].metrics
 
 
 def test_mnli_has_two_splits_to_judge_by(glue_folder):

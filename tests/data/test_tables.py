@@ -53,7 +53,7 @@ def test_only_real_line_ends_end_a_line(files):
 def test_pairs_and_scores_from_csv(files):
     content = 'score,b,a\n2.5,"two, ""2""","one\nline"\n0,four,three\n'
     task = files(content, ".csv", text_a="a", text_b="b", label="score", labels=())
-    assert task.is_regression
+    assert task.kind == "regression"
     assert task.train.text_a == ["one\nline", "three"]
     assert task.train.text_b == ['two, "2"', "four"]
     assert task.train.label.tolist() == [2.5, 0.0]

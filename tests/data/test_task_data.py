@@ -68,5 +68,5 @@ def test_documents():
 
 def test_regression_has_no_labels():
     split = Split(["x"], None, np.zeros(1, np.float32))
-    assert TaskData("t", (), split, split).is_regression
-    assert not TaskData("t", ("a", "b"), split, split).is_regression
+    assert TaskData("t", (), split, split).kind == "regression"
+    assert TaskData("t", ("a", "b"), split, split).kind == "classification"

@@ -104,7 +104,7 @@ def test_labels_in_another_order_keep_their_meaning(data_dir):
 
 def test_regression_on_pairs(data_dir):
     task = read(data_dir, "glue/stsb", text_a="sentence1", text_b="sentence2")
-    assert task.is_regression
+    assert task.kind == "regression"
     rows = zip(task.train.text_a, task.train.text_b, task.train.label.tolist(), strict=True)
     assert sorted(rows) == [("a0", "b0", 0.5), ("a1", "b1", 1.5)]
 

@@ -1,5 +1,5 @@
 from tf_prune_ofa.report.collect import Run, Stage
-from tf_prune_ofa.report.rows import SCORES, columns, model_rows, score_name
+from tf_prune_ofa.report.rows import columns, model_rows, score_name
 
 
 def run_of(**figures):
@@ -16,9 +16,3 @@ def test_the_main_score_is_the_one_the_task_names():
 def test_runs_that_name_none():
     assert score_name(run_of(pearson=0.5, spearman=0.4)) == "pearson"
     assert score_name(run_of(mlm_loss=2.0)) == "accuracy"
-
-
-def test_every_score_of_a_task_is_explained():
-    from tf_prune_ofa.train.evaluate import METRICS, OF_SPANS
-
-    assert set(SCORES) == {*METRICS, *OF_SPANS}

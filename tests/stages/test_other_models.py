@@ -49,7 +49,7 @@ def test_a_larger_teacher_s_logits_are_cached(inputs, tmp_path):
     job = job_of(inputs, tmp_path / "teacher", tmp_path)
     logits = job._teacher_logits()
     assert (tmp_path / "teacher_logits.npz").exists()
-    np.testing.assert_allclose(logits, job.predict(teacher, job.train), atol=1e-6)
+    np.testing.assert_allclose(logits, job.objective.predict_train(teacher), atol=1e-6)
 
 
 def test_within_one_epoch_logits_are_not_computed_ahead(inputs, tmp_path):
@@ -70,7 +70,7 @@ def test_a_distilbert_learns_from_a_bert(tmp_path):
     distiller = job.distiller(student)
     terms = distiller.loss_terms(batch, targets, distiller(batch))
     assert float(terms["loss_soft"]) > 0
-    assert job.predict(student, job.workspace.dev).shape == (30, 2)
+    assert job.objective.predict(student, job.workspace.dev).shape == (30, 2)
 
 
 def test_inner_layers_need_equal_sizes(inputs, workspace, tmp_path):

@@ -13,9 +13,10 @@ from tf_prune_ofa.pruning.lock import load_masks, save_masks
 from tf_prune_ofa.recipe import recipe_from_dict
 from tf_prune_ofa.stages import transfer
 from tf_prune_ofa.stages.context import Context, StageResult
-from tf_prune_ofa.stages.training import TrainingJob, _all_positions
+from tf_prune_ofa.stages.training import TrainingJob
 from tf_prune_ofa.stages.workspace import Workspace
-from tf_prune_ofa.train.evaluate import accuracy
+from tf_prune_ofa.tasks.masked_words import MaskedWords, all_positions
+from tf_prune_ofa.tasks.scores import accuracy
 
 
 def context_of(data, name, folder, results=None):
@@ -55,7 +56,7 @@ def test_no_two_stages_see_the_same_order_of_examples(inputs, tmp_path):
     data = recipe(inputs)
     jobs = [job_of(data, name, tmp_path) for name in data["stages"]]
     assert len({job.seed for job in jobs}) == len(jobs)
-    of_task = [job for job in jobs if not job.is_mlm]
+    of_task = [job for job in jobs if not isinstance(job.objective, MaskedWords)]
     assert len({job.plan.indices(0).tobytes() for job in of_task}) == len(of_task)
 
 
@@ -109,7 +110,7 @@ def test_all_positions_by_hand():
         "mlm_labels": np.array([[7, 9], [8, 0]], np.int32),
         "mlm_weights": np.array([[1, 1], [1, 0]], np.float32),
     }
-    positions, targets = _all_positions(batch)
+    positions, targets = all_positions(batch)
     assert positions.tolist() == [[0, 1, 2, 3], [0, 1, 2, 3]]
     assert targets["mlm_labels"].tolist() == [[0, 7, 9, 0], [0, 8, 0, 0]]
     assert targets["mlm_weights"].tolist() == [[0, 1, 1, 0], [0, 1, 0, 0]]
@@ -140,10 +141,10 @@ def test_a_sequence_longer_than_the_positions_is_refused(inputs, tmp_path):
 def test_predictions_come_in_the_order_of_the_split(task_job):
     model = task_job.load("model", is_trained=False)
     split = task_job.workspace.train
-    logits = task_job.predict(model, split)
+    logits = task_job.objective.predict(model, split)
     assert logits.shape == (90, 2)
     for index in (0, 1, 45, 89):
-        one = model(task_job._task_inputs(split, [index]))["logits"][0]
+        one = model(task_job.objective.inputs(split, [index]))["logits"][0]
         # Another amount of padding, and a graph against single operations.
         np.testing.assert_allclose(logits[index], one, rtol=0, atol=1e-6)
 
@@ -277,7 +278,7 @@ def test_figures_are_those_of_the_saved_model(finished, tmp_path):
     model = job.load("model", is_trained=False)
     huggingface.load_weights(model, stage_folder(run_dir, "task_teacher") / "model")
     split = job.workspace.dev
-    logits = np.concatenate([model(job._task_inputs(split, [i]))["logits"] for i in range(30)])
+    logits = np.concatenate([model(job.objective.inputs(split, [i]))["logits"] for i in range(30)])
     figures = small_runs.results(run_dir)["task_teacher"]["figures"]
     assert figures["dev_examples"] == 30 and figures["train_examples"] == 90
     assert figures["accuracy"] == accuracy(logits, split.labels)
@@ -287,10 +288,10 @@ def test_figures_are_those_of_the_saved_model(finished, tmp_path):
 def test_mlm_scores_count_masked_tokens_only(mlm_job):
     model = mlm_job.load("model", is_trained=False)
     figures = mlm_job.figures(model)
-    examples = mlm_job._corpus[1]
+    examples = mlm_job.objective._dev
     losses, hits = [], []
     for index in range(len(examples.ids)):
-        batch, targets = mlm_job._mlm_batch(examples, [index], epoch=0)
+        batch, targets = mlm_job.objective._masked(examples, [index], epoch=0)
         logits = model(batch)["mlm_logits"][0].numpy()
         for place in np.flatnonzero(targets["mlm_weights"][0]):
             label = targets["mlm_labels"][0, place]

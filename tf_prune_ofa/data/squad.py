@@ -54,7 +54,7 @@ def squad_task(train: str | os.PathLike[str], dev: str | os.PathLike[str]) -> Ta
             the file says.
     """
     splits = [SpanSplit(read_squad(path)) for path in (train, dev)]
-    return TaskData(Path(train).stem, (), *splits, metrics=METRICS)
+    return TaskData(Path(train).stem, (), *splits, metrics=METRICS, kind="spans")
 
 
 def tfds_squad_task(
@@ -75,7 +75,7 @@ def tfds_squad_task(
     """
     loaded, _ = load_splits(dataset, ["train", "validation"], data_dir, download)
     splits = [SpanSplit([_tfds_question(row) for row in rows]) for rows in loaded]
-    return TaskData(dataset, (), *splits, metrics=METRICS)
+    return TaskData(dataset, (), *splits, metrics=METRICS, kind="spans")
 
 
 def read_squad(path: str | os.PathLike[str]) -> list[Question]:
@@ -162,4 +162,4 @@ def made_up_task(texts: Sequence[str], dev_texts: Sequence[str]) -> TaskData:
         SpanSplit([ask(i, t) for i, t in enumerate(side) if len(t.split()) >= 7])
         for side in (texts, dev_texts)
     ]
-    return TaskData("made_up_questions", (), *splits, metrics=METRICS)
+    return TaskData("made_up_questions", (), *splits, metrics=METRICS, kind="spans")

@@ -52,6 +52,8 @@ class TaskData:
         metrics: names of the scores that the task is judged by, the main one first; empty means
             accuracy, or the correlations for regression.
         more_dev: further examples to judge by, by name: MNLI's "mismatched" ones.
+        kind: of task, one of `tasks.KINDS`; without a word, labels make it a classification, and no
+            labels a regression.
     """
 
     name: str
@@ -60,11 +62,11 @@ class TaskData:
     dev: Split
     metrics: tuple[str, ...] = ()
     more_dev: Mapping[str, Split] = dataclasses.field(default_factory=dict)
+    kind: str = ""
 
-    @property
-    def is_regression(self) -> bool:
-        """Whether the label is a score, not a class."""
-        return not self.labels
+    def __post_init__(self) -> None:
+        if not self.kind:
+            object.__setattr__(self, "kind", "classification" if self.labels else "regression")
 
 
 def check_labels(labels: Sequence[str]) -> tuple[str, ...]:

@@ -67,6 +67,15 @@ def load_task(settings: TaskSettings, **options: Any) -> TaskData:
     return dataclasses.replace(task, metrics=settings.metrics or task.metrics)
 
 
+def kind_of_source(source: str) -> str:
+    """The kind of task (`tasks.KINDS`) that a source holds, as far as its name says it.
+
+    A regression is told from a classification by its data only.
+    """
+    name = source.removeprefix(_TFDS)
+    return "spans" if name.startswith(("squad", "made_up_questions")) else "classification"
+
+
 def load_unlabelled_text(
     settings: TaskSettings, *, side: Literal["train", "dev"] = "train", **options: Any
 ) -> list[list[str]]:

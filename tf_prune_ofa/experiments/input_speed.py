@@ -16,6 +16,7 @@ import numpy as np
 
 from tf_prune_ofa.config import Recipe, TrainSettings
 from tf_prune_ofa.data.batches import BatchPlan, model_inputs, to_dataset
+from tf_prune_ofa.data.task_data import Split
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.stages.context import Context
@@ -64,7 +65,7 @@ def measure(recipe: Recipe, stage: str, folder: Path, *, steps: int, rounds: int
             "one that does"
         )
     job = TrainingJob(settings, Context(stage, folder, recipe, {}, Workspace(recipe)))
-    if job.workspace.is_span:
+    if not isinstance(job.workspace.task.train, Split):
         raise UserError("questions on a text are not measured here; choose a task of texts")
     distiller = job.distiller(job.load("model"))
     schedule = job.schedule()
@@ -86,9 +87,7 @@ def measure(recipe: Recipe, stage: str, folder: Path, *, steps: int, rounds: int
 
 def _ways(job: TrainingJob) -> dict[str, Batches]:
     split = job.workspace.task.train
-    random_plan = BatchPlan(
-        job.train.tokens.lengths, job.settings.batch_size, job.seed, bucket=False
-    )
+    random_plan = BatchPlan(job.objective.lengths, job.settings.batch_size, job.seed, bucket=False)
     length = job.context.recipe.task.max_length
 
     def ahead(first: int, last: int) -> Iterator[Any]:
@@ -103,18 +102,20 @@ def _ways(job: TrainingJob) -> dict[str, Batches]:
             pairs = None if split.text_b is None else [split.text_b[i] for i in indices]
             texts = [split.text_a[i] for i in indices]
             tokens = job.workspace.wordpiece.encode(texts, pairs, max_length=length)
-            type_ids = tokens.type_ids if job._token_types else None
+            type_ids = tokens.type_ids if job.workspace.encoder.architecture == "bert" else None
             inputs = model_inputs(tokens.ids, type_ids, max_length=length)
             yield inputs, {"labels": split.label[indices]}
 
     def mixed(first: int, last: int) -> Iterator[Any]:
         return iter(
-            to_dataset(lambda step: job._task_batch(random_plan.indices(step), None), first, last)
+            to_dataset(
+                lambda step: job.objective.batch(random_plan.indices(step), 0, None), first, last
+            )
         )
 
     def fixed(first: int, last: int) -> Iterator[Any]:
         def batch(step: int) -> Any:
-            inputs, targets = job._task_batch(random_plan.indices(step), None)
+            inputs, targets = job.objective.batch(random_plan.indices(step), 0, None)
             margin = length - inputs["input_mask"].shape[1]
             wide = {name: np.pad(value, ((0, 0), (0, margin))) for name, value in inputs.items()}
             return wide, targets

@@ -5,19 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tf_prune_ofa.report.collect import Run
+from tf_prune_ofa.tasks.scores import SCORES
 from tf_prune_ofa.text_table import megabytes
-
-# How good a model is on held-out examples. A run says which one is its task's main score; an older
-# one is judged by the first of these that it has.
-SCORES = {
-    "accuracy": "share of held-out examples with the right label",
-    "f1": "F1 of the second label on held-out examples, or mean F1 of the answers' words",
-    "f1_macro": "mean over the labels of their F1 on held-out examples",
-    "matthews": "Matthews correlation of predicted and right labels, on held-out examples",
-    "pearson": "Pearson correlation of the outputs with the labels, on held-out examples",
-    "spearman": "Spearman rank correlation of the outputs with the labels, on held-out examples",
-    "exact_match": "share of held-out questions with exactly a right answer",
-}
 
 VARIANT_LABELS = {
     "float32": "float32 file",
@@ -63,7 +52,7 @@ class Column:
 
 
 def score_name(run: Run) -> str:
-    """Which of `SCORES` the run is judged by; `accuracy` while nothing was judged."""
+    """Which of `tasks.scores.SCORES` the run is judged by; `accuracy` while nothing was judged."""
     figures = [stage.figures for stage in run.stages]
     stated = [f["main_metric"] for f in figures if f.get("main_metric") in SCORES]
     if stated:
@@ -128,7 +117,7 @@ def columns(run: Run) -> list[Column]:
     return [
         Column("model", "what is measured: a Keras model or an exported .tflite file", _model),
         Column("sparsity", "share of zeros in the layers that were pruned", _sparsity),
-        Column(score_name(run), SCORES[score_name(run)] + _judged_on(run), _score),
+        Column(score_name(run), SCORES[score_name(run)].meaning + _judged_on(run), _score),
         Column("MB", "size of the file, in million bytes", lambda r: megabytes(r.size_bytes)),
         Column("MB gzip", "the same after gzip, as an app store ships it", _gzip),
         Column("latency ms", f"median time of one run, batch of one ({how})", _latency),

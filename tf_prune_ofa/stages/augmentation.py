@@ -19,7 +19,9 @@ from tf_prune_ofa.models.assign import assign_weights
 from tf_prune_ofa.plain_values import digest, to_dict
 from tf_prune_ofa.stages.context import Context
 from tf_prune_ofa.stages.other_models import load_other_model
-from tf_prune_ofa.stages.workspace import EncodedSplit, Workspace
+from tf_prune_ofa.stages.workspace import Workspace
+from tf_prune_ofa.tasks import reads_corpus
+from tf_prune_ofa.tasks.kind import EncodedSplit
 from tf_prune_ofa.text.wordpiece import Encoded
 from tf_prune_ofa.train.evaluate import traced
 
@@ -38,10 +40,10 @@ def augmented_split(settings: AugmentSettings, context: Context) -> EncodedSplit
     """
     workspace = context.workspace
     split = workspace.train
-    if workspace.is_span:
+    if workspace.kind.why_not_augmented:
         raise UserError(
-            f"{context.name}.augment: answers are places in a text, which replaced words would "
-            "move; leave augment out for such a task"
+            f"{context.name}.augment: {workspace.kind.why_not_augmented}; leave augment out for "
+            "such a task"
         )
     stage = context.results.get(settings.model)
     origin = stage.digest if stage else workspace.model_digest(settings.model)
@@ -74,7 +76,7 @@ def augmented_split(settings: AugmentSettings, context: Context) -> EncodedSplit
 def _masked_language_model(name: str, context: Context) -> keras.Model:
     if name not in context.results:
         return load_other_model(name, bert.MaskedLM(), context.workspace, LossSettings())
-    if context.recipe.stages[name].objective != "mlm":
+    if not reads_corpus(context.recipe.stages[name]):
         raise UserError(
             f"{context.name}.augment.model is '{name}', which is not trained as a masked language "
             "model; name a stage with objective: mlm, or a folder of such a model"

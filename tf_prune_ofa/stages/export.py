@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,14 @@ from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks
 from tf_prune_ofa.quant.ranges import Factors, load_factors, load_ranges, outlying_factors
 from tf_prune_ofa.stages.context import FACTORS_FILE, RANGES_FILE, Context
-from tf_prune_ofa.stages.workspace import Workspace
+from tf_prune_ofa.tasks import KINDS, find_kind
 from tf_prune_ofa.text.wordpiece import WordPiece, tokenizer_settings
 from tf_prune_ofa.tflite.text_settings import TextSettings
 
 
 def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
     """Write the files; return the manifest's figures."""
-    start = context.results[settings.start]
+    start, workspace = context.results[settings.start], context.workspace
     ranges_file = start.folder / RANGES_FILE
     manifest = export_folder(
         start.model_folder,
@@ -37,7 +36,7 @@ def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
         ranges=load_ranges(ranges_file) if ranges_file.exists() else None,
         factors=channel_factors(start.folder),
         masks=pattern(context, settings.start),
-        text_settings=_text_settings(context.workspace),
+        text_settings=workspace.kind.text_settings(**workspace.tokenizer_settings),
     )
     return {entry["variant"]: _sizes(entry) for entry in manifest["files"]}
 
@@ -106,22 +105,6 @@ def export_folder(
     )
 
 
-def _text_settings(workspace: Workspace) -> TextSettings:
-    """Return how the recipe's texts became ids and its logits answers."""
-    tokenizer = TextSettings(**workspace.tokenizer_settings)
-    if not workspace.is_span:
-        return tokenizer
-    task = workspace.recipe.task
-    return replace(
-        tokenizer,
-        question_length=task.question_length,
-        stride=task.stride,
-        answer_length=task.answer_length,
-        n_best=task.n_best,
-        no_answer_above=0.0 if workspace.task.train.has_unanswerable else None,
-    )
-
-
 def task_model(folder: Path, *, sequence_length: int | None = None) -> keras.Model:
     """Return a task model without dropout from its Hugging Face folder.
 
@@ -144,10 +127,10 @@ def task_model(folder: Path, *, sequence_length: int | None = None) -> keras.Mod
 
 def _head_in(folder: Path) -> bert.Head:
     weights = huggingface.read_weights(folder)
-    if "classifier/bias" in weights:
-        return bert.Classification(num_labels=len(weights["classifier/bias"]))
-    if "span/bias" in weights:
-        return bert.SpanQA()
+    for name in KINDS:
+        head = find_kind(name).head_in(weights)
+        if head is not None:
+            return head
     raise UserError(
         f"{folder} holds no head for classes, a score or answers; export the model of a transfer "
         "or quantize stage"

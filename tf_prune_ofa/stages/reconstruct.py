@@ -34,6 +34,7 @@ from tf_prune_ofa.schedules import SparsitySchedule
 from tf_prune_ofa.stages.context import MASKS_FILE, Context
 from tf_prune_ofa.stages.prune import sparsity_figures
 from tf_prune_ofa.stages.training import TrainingJob
+from tf_prune_ofa.tasks import reads_corpus
 from tf_prune_ofa.train.fit import CHECKPOINT_FOLDER
 
 # In an encoder layer, in the order of computing: where inputs are read, and the layers they go to.
@@ -55,7 +56,7 @@ class _Job(TrainingJob):
 
     def __init__(self, settings: ReconstructSettings, context: Context) -> None:
         super().__init__(replace(_train_settings(settings), mlm_share=UNMASKED), context)
-        self.has_task_head = not self.is_mlm and _is_start_trained(self)
+        self.has_task_head = not reads_corpus(settings) and _is_start_trained(self)
 
     @property
     def head(self) -> bert.Head | None:
@@ -77,7 +78,7 @@ def _train_settings(settings: ReconstructSettings) -> TrainSettings:
 def _is_start_trained(job: TrainingJob) -> bool:
     """Return whether `start` was judged on the objective, and so has a trained head of it."""
     result = job.context.results.get(job.settings.start)
-    return result is not None and ("mlm_loss" if job.is_mlm else "main_metric") in result.figures
+    return result is not None and job.objective.judged_by in result.figures
 
 
 def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tf_prune_ofa.pruning.plugins import plugin_file
 from tf_prune_ofa.recipe import truncate
 from tf_prune_ofa.stages.context import RESULT_FILE, Context, StageResult
 from tf_prune_ofa.stages.workspace import Workspace
+from tf_prune_ofa.tasks import reads_corpus
 from tf_prune_ofa.train.fit import remove_checkpoints
 
 PACKAGES = (
@@ -186,8 +187,7 @@ def _stage_digest(
         inputs = [result.digest for result in results.values()]
     else:
         inputs = [_input_digest(name, workspace, results) for name in references(settings).values()]
-    is_mlm = getattr(settings, "objective", "") == "mlm"
-    learns_from_files = is_mlm and bool(workspace.recipe.task.corpus)
+    learns_from_files = reads_corpus(settings) and bool(workspace.recipe.task.corpus)
     data = workspace.corpus_digest if learns_from_files else workspace.digest
     plugins = [sha256_of(plugin_file(name)) for name in plugins_of(settings)]
     return digest([to_dict(settings), data, inputs, *plugins])

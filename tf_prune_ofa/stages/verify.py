@@ -28,17 +28,7 @@ from tf_prune_ofa.quant import ranges, scheme
 from tf_prune_ofa.runtime.interpreter import Interpreter
 from tf_prune_ofa.stages.context import RANGES_FILE, Context
 from tf_prune_ofa.stages.export import channel_factors, pattern, task_model
-from tf_prune_ofa.stages.outputs import (
-    ENDS,
-    count_of,
-    judge,
-    predict_task,
-    task_head,
-    task_layer,
-)
-from tf_prune_ofa.stages.workspace import EncodedSplit, Workspace
-from tf_prune_ofa.text.windows import Windows
-from tf_prune_ofa.train.evaluate import NOWHERE
+from tf_prune_ofa.tasks.kind import Examples, Kind
 
 BLOCKS = "block_sparse_int8"
 LAYER_EXAMPLES = 8  # whose inner tensors are compared; more would change little and cost seconds
@@ -74,30 +64,30 @@ def verify(context: Context, start: str, *, examples_limit: int, threads: int) -
     """
     export = context.results[start]
     manifest = json.loads((export.folder / MANIFEST).read_text(encoding="utf-8"))
-    workspace, length = context.workspace, manifest["sequence_length"]
+    kind, length = context.workspace.kind, manifest["sequence_length"]
     inputs, split = examples(context, length, examples_limit)
     masks = pattern(context, export.start)
     references = {"float": task_model(context.results[export.start].model_folder)}
     if any(entry["variant"] in STATIC_VARIANTS for entry in manifest["files"]):
         references["int8"] = emulated_model(context, export.start, references["float"])
-    expected = {name: _keras_logits(workspace, model, inputs) for name, model in references.items()}
+    expected = {name: _keras_logits(kind, model, inputs) for name, model in references.items()}
     logits, entries, layers = {}, [], []
     for entry in manifest["files"]:
         path, variant = export.folder / entry["file"], entry["variant"]
         is_static = variant in STATIC_VARIANTS
-        logits[variant] = file_logits(path, inputs, threads)
+        logits[variant] = file_logits(path, kind, inputs, threads)
         reference = expected["int8" if is_static else "float"]
         checked = {
             "file": entry["file"],
             "variant": variant,
-            "examples": count_of(split),
-            **judge(workspace, logits[variant], split),
-            **{f"keras_{key}": v for key, v in judge(workspace, reference, split).items()},
-            **compare(logits[variant], reference),
+            "examples": kind.count(split),
+            **kind.score(logits[variant], split),
+            **{f"keras_{key}": v for key, v in kind.score(reference, split).items()},
+            **kind.compare(logits[variant], reference, split),
         }
         if is_static and variant != BLOCKS:
             content = path.read_bytes()
-            step = int8_layers(content)[task_layer(workspace)].output_scale
+            step = int8_layers(content)[kind.layer].output_scale
             checked["max_logit_difference_steps"] = checked["max_logit_difference"] / step
             checked |= assert_integers(content, masks, path)
         if variant == "dense_int8":
@@ -137,7 +127,7 @@ def compare_to_dense(entries: list[dict[str, Any]], logits: dict[str, np.ndarray
                 )
 
 
-def examples(context: Context, length: int, limit: int) -> tuple[Inputs, EncodedSplit | Windows]:
+def examples(context: Context, length: int, limit: int) -> tuple[Inputs, Examples]:
     """Return inputs [N, S] of the dev split, padded to a file's sequence length, and the split."""
     workspace = context.workspace
     dev = workspace.task.dev.take(limit) if limit else workspace.task.dev
@@ -156,7 +146,7 @@ def examples(context: Context, length: int, limit: int) -> tuple[Inputs, Encoded
 def emulated_model(context: Context, start: str, weights: keras.Model) -> keras.Model:
     """Return the model that emulates INT8, with the ranges that the stage `start` learned."""
     config = context.workspace.encoder.without_dropout()
-    head = task_head(context.workspace)
+    head = context.workspace.kind.head
     float_layers = getattr(context.recipe.stages[start], "float_layers", ())
     saved = ranges.load_ranges(context.results[start].folder / RANGES_FILE)
     int8_attention = any(name.endswith("/scores") for name in saved)
@@ -166,8 +156,8 @@ def emulated_model(context: Context, start: str, weights: keras.Model) -> keras.
     return model
 
 
-def file_logits(path: Path, inputs: Inputs, threads: int) -> np.ndarray:
-    """Return the logits that a file computes, as real numbers: [N, labels], of spans [N, 2, S]."""
+def file_logits(path: Path, kind: Kind, inputs: Inputs, threads: int) -> np.ndarray:
+    """Return the logits that a file computes, as real numbers; see `tasks.kind.Kind`."""
     interpreter = Interpreter(path, threads=threads)
     count = len(inputs["input_word_ids"])
     rows = []
@@ -176,29 +166,8 @@ def file_logits(path: Path, inputs: Inputs, threads: int) -> np.ndarray:
         outputs = interpreter.run(
             inputs["input_word_ids"][index], inputs["input_mask"][index], type_ids
         )
-        rows.append(_logits_of(outputs, inputs["input_mask"][index]))
+        rows.append(kind.file_logits(outputs, inputs["input_mask"][index]))
     return np.stack(rows)
-
-
-def _logits_of(outputs: dict[str, np.ndarray], mask: np.ndarray) -> np.ndarray:
-    if "logits" in outputs:
-        return outputs["logits"][0]
-    ends = np.stack([outputs[f"{end}_logits"][0] for end in ENDS])
-    return np.where(mask > 0, ends, NOWHERE)
-
-
-def compare(logits: np.ndarray, reference: np.ndarray) -> dict[str, float]:
-    """Return how far logits are from the reference's, and how often labels agree.
-
-    Both are [N, labels], or [N, 2, S] of spans, where the ends' positions are the labels.
-    """
-    agree = np.mean(np.argmax(logits, -1) == np.argmax(reference, -1))
-    difference = np.abs(logits - reference)[reference > NOWHERE]
-    return {
-        "label_agreement": float(agree),
-        "max_logit_difference": float(difference.max()),
-        "mean_logit_difference": float(difference.mean()),
-    }
 
 
 def assert_integers(content: bytes, masks: Masks, path: Path) -> dict[str, Any]:
@@ -261,13 +230,11 @@ def layer_differences(
     return sorted(rows, key=lambda row: -row["mean_steps"])
 
 
-def _keras_logits(workspace: Workspace, model: keras.Model, inputs: Inputs) -> np.ndarray:
+def _keras_logits(kind: Kind, model: keras.Model, inputs: Inputs) -> np.ndarray:
     count, length = inputs["input_word_ids"].shape
     batches = (
         {name: value[start : start + KERAS_BATCH] for name, value in inputs.items()}
         for start in range(0, count, KERAS_BATCH)
     )
-    logits = predict_task(workspace, model, batches, length=length)
-    if workspace.is_span:
-        return np.where(inputs["input_mask"][:, None] > 0, logits, NOWHERE)
-    return logits
+    logits = kind.predict(model, batches, length=length)
+    return kind.without_padding(logits, inputs["input_mask"])

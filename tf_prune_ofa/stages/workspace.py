@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tf_prune_ofa.config import ModelSettings, Recipe
 from tf_prune_ofa.data import mlm
 from tf_prune_ofa.data.documents import tokenize_documents
 from tf_prune_ofa.data.mlm import MlmExamples
-from tf_prune_ofa.data.squad import SpanSplit
 from tf_prune_ofa.data.tables import read_text
 from tf_prune_ofa.data.tasks import (
-    Split,
     TaskData,
     load_task,
     load_unlabelled_text,
@@ -27,22 +23,11 @@ from tf_prune_ofa.files import sha256_of
 from tf_prune_ofa.models import presets
 from tf_prune_ofa.models.bert import EncoderConfig
 from tf_prune_ofa.plain_values import digest, to_dict
-from tf_prune_ofa.text.windows import Windows, encode_windows
-from tf_prune_ofa.text.wordpiece import Encoded, WordPiece, find_vocab
-from tf_prune_ofa.train.evaluate import metric_names, span_metric_names
+from tf_prune_ofa.tasks import kind_of
+from tf_prune_ofa.tasks.kind import Examples, Kind
+from tf_prune_ofa.text.wordpiece import WordPiece, find_vocab
 
 CORPUS_DEV_SHARE = 0.05  # of the lines of corpus files, as in the reference
-
-
-@dataclass(frozen=True)
-class EncodedSplit:
-    """A split of the task as token ids."""
-
-    tokens: Encoded
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 class Workspace:
@@ -96,7 +81,7 @@ class Workspace:
         settings = self.recipe.task
         task = load_task(settings)
 
-        def limited(split: Split | SpanSplit, limit: int) -> Split | SpanSplit:
+        def limited(split: Any, limit: int) -> Any:
             return split.take(limit) if limit else split
 
         return replace(
@@ -106,35 +91,23 @@ class Workspace:
             more_dev={n: limited(s, settings.dev_limit) for n, s in task.more_dev.items()},
         )
 
-    @property
-    def is_span(self) -> bool:
-        """Whether the task is to find answers in a text."""
-        return isinstance(self.task.train, SpanSplit)
-
-    @property
-    def num_labels(self) -> int:
-        """Outputs of the task's head; 1 is a regression."""
-        return max(1, len(self.task.labels))
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Names of the task's scores, the main one first."""
-        if self.is_span:
-            return span_metric_names(self.task.metrics)
-        return metric_names(self.task.metrics, self.num_labels)
+    @cached_property
+    def kind(self) -> Kind:
+        """All that is particular to the task: its head, its scores, what its files give."""
+        return kind_of(self.task, self.recipe.task)
 
     @cached_property
-    def train(self) -> EncodedSplit | Windows:
+    def train(self) -> Examples:
         """The task's training split as ids."""
         return self.encode(self.task.train)
 
     @cached_property
-    def dev(self) -> EncodedSplit | Windows:
+    def dev(self) -> Examples:
         """The task's held-out split as ids."""
         return self.encode(self.task.dev)
 
     @cached_property
-    def more_dev(self) -> dict[str, EncodedSplit]:
+    def more_dev(self) -> dict[str, Examples]:
         """Further held-out splits as ids, by name."""
         return {name: self.encode(split) for name, split in self.task.more_dev.items()}
 
@@ -173,20 +146,10 @@ class Workspace:
         dev = load_unlabelled_text(settings, side="dev")
         return _limited(train, settings.train_limit), _limited(dev, settings.dev_limit)
 
-    def encode(self, split: Split | SpanSplit, length: int = 0) -> EncodedSplit | Windows:
+    def encode(self, split: Any, length: int = 0) -> Examples:
         """Return a split as ids, in sequences of at most `length`; 0 means the recipe's."""
-        task = self.recipe.task
-        length = length or task.max_length
-        if isinstance(split, SpanSplit):
-            return encode_windows(
-                split.questions,
-                self.wordpiece,
-                max_length=length,
-                stride=task.stride,
-                question_length=task.question_length,
-            )
-        tokens = self.wordpiece.encode(split.text_a, split.text_b, max_length=length)
-        return EncodedSplit(tokens, split.label)
+        length = length or self.recipe.task.max_length
+        return self.kind.encode(split, self.wordpiece, length=length)
 
     @cached_property
     def digest(self) -> str:

@@ -1,0 +1,53 @@
+"""What a training stage learns, from its settings and the recipe's data."""
+
+from __future__ import annotations
+
+from tf_prune_ofa.config import TrainSettings, is_model_name
+from tf_prune_ofa.models import presets
+from tf_prune_ofa.stages.augmentation import augmented_split
+from tf_prune_ofa.stages.context import Context
+from tf_prune_ofa.tasks import LABELS, MASKED_WORDS
+from tf_prune_ofa.tasks.masked_words import MaskedWords
+from tf_prune_ofa.tasks.objective import Labels, Objective
+
+
+def objective_of(settings: TrainSettings, context: Context, seed: int) -> Objective:
+    """Return the objective of a stage, with its examples."""
+    return _OBJECTIVES[settings.objective](settings, context, seed)
+
+
+def _masked_words(settings: TrainSettings, context: Context, seed: int) -> MaskedWords:
+    workspace = context.workspace
+    return MaskedWords(
+        settings,
+        workspace.corpus(nsp=settings.nsp),
+        workspace.wordpiece,
+        length=workspace.corpus_length,
+        seed=seed,
+        token_types=_token_types(settings, context),
+    )
+
+
+def _labels(settings: TrainSettings, context: Context, seed: int) -> Labels:
+    workspace = context.workspace
+    has_copies = bool(settings.augment.model)
+    return Labels(
+        workspace.kind,
+        augmented_split(settings.augment, context) if has_copies else workspace.train,
+        lambda: workspace.dev,
+        lambda: workspace.more_dev,
+        token_types=_token_types(settings, context),
+        pad_id=workspace.wordpiece.pad_id,
+    )
+
+
+_OBJECTIVES = {MASKED_WORDS: _masked_words, LABELS: _labels}
+
+
+def _token_types(settings: TrainSettings, context: Context) -> bool:
+    """Return whether the student has token types, or a teacher from elsewhere."""
+    configs = [context.workspace.encoder]
+    teacher = settings.teacher
+    if teacher not in context.results and is_model_name(teacher):
+        configs.append(presets.open_pretrained(teacher).config)
+    return any(config.architecture == "bert" for config in configs)
