@@ -22,7 +22,7 @@ DEPLOYMENT = ("tflite", "runtime", "bench", "blocks", "conversion", "device")
 RECIPES = ("tasks", "tiny", "recipe")
 ORDER = (
     *(*BASE, *TRAINING, *DEPLOYMENT, *RECIPES),
-    *("report", "stages", "api", "experiments", "tools"),
+    *("report", "jobs", "stages", "api", "experiments", "tools"),
 )
 
 KERAS = ("tensorflow", "tf_keras", "tensorflow_model_optimization")

@@ -50,11 +50,11 @@ def main(argv: list[str]) -> None:
         )
     # TensorFlow is slow to load: a wrong flag, or --help, should answer at once.
     from tf_prune_ofa.files import write_json
+    from tf_prune_ofa.jobs.training import TrainingJob
     from tf_prune_ofa.models.bert import dense_kernels
     from tf_prune_ofa.pruning.allocation import named_sites
     from tf_prune_ofa.pruning.sensitivity import output_losses
     from tf_prune_ofa.stages.runner import open_run
-    from tf_prune_ofa.stages.training import TrainingJob
 
     run_dir = Path(_RUN_DIR.value or Path("runs") / recipe.name)
     context = open_run(recipe, run_dir, last=_STAGE.value)

@@ -28,14 +28,14 @@ from tf_prune_ofa.experiments.comparison_table import (
     comparison_table,
     write_between_markers,
 )
+from tf_prune_ofa.jobs.context import StageResult
+from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.plain_values import to_dict
 from tf_prune_ofa.pruning.lock import assert_zeros, load_masks
 from tf_prune_ofa.recipe import load_recipe, recipe_from_dict
 from tf_prune_ofa.schedules import LearningRateSchedule
-from tf_prune_ofa.stages.context import StageResult
 from tf_prune_ofa.stages.runner import _stage_digest
-from tf_prune_ofa.stages.workspace import Workspace
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 METHODS = sorted(path.stem.removesuffix("_minilm") for path in CONFIGS.glob("*_minilm.yaml"))

@@ -4,10 +4,10 @@ from small_runs import only, recipe
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.experiments.input_speed import _ways, measure
+from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.jobs.training import TrainingJob
+from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.recipe import recipe_from_dict
-from tf_prune_ofa.stages.context import Context
-from tf_prune_ofa.stages.training import TrainingJob
-from tf_prune_ofa.stages.workspace import Workspace
 
 
 def small(inputs):

@@ -12,12 +12,12 @@ import small_runs
 from small_runs import last_step, only, recipe, results, run, run_well, stage_folder, start
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.context import StageResult
+from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.plain_values import to_dict
 from tf_prune_ofa.recipe import recipe_from_dict
-from tf_prune_ofa.stages.context import StageResult
 from tf_prune_ofa.stages.runner import _stage_digest, load_result, open_run, run_recipe
-from tf_prune_ofa.stages.workspace import Workspace
 
 STAGES = ("teacher", "prune", "task_teacher", "transfer", "quantize")
 SHORT = {"length": "2 steps"}

@@ -13,12 +13,12 @@ from tf_prune_ofa.data.squad import SpanSplit
 from tf_prune_ofa.data.task_data import TaskData
 from tf_prune_ofa.distill.distiller import TEACHER_PREFIX
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.context import Context, StageResult
+from tf_prune_ofa.jobs.training import TrainingJob
+from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.pruning.lock import assert_zeros, load_masks
 from tf_prune_ofa.recipe import recipe_from_dict
-from tf_prune_ofa.stages.context import Context, StageResult
-from tf_prune_ofa.stages.training import TrainingJob
-from tf_prune_ofa.stages.workspace import Workspace
 from tf_prune_ofa.tasks.spans import Spans
 from tf_prune_ofa.text.windows import find_answers
 from tf_prune_ofa.train.evaluate import NOWHERE

@@ -18,8 +18,8 @@ from tf_prune_ofa.plain_values import settings_of, to_dict
 from tf_prune_ofa.recipe import build_stage
 
 if TYPE_CHECKING:
+    from tf_prune_ofa.jobs.context import StageResult
     from tf_prune_ofa.keras_compat import keras
-    from tf_prune_ofa.stages.context import StageResult
 
 INDEX_FILE = "result_index.json"
 DATA_SIDES = ("train", "dev")

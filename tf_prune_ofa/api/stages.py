@@ -289,8 +289,8 @@ def _joined(chain: Chain, teacher: Model) -> tuple[Chain, str]:
 
 def _add(chain: Chain, kind: str, start: str, settings: Mapping[str, Any]) -> tuple[Chain, str]:
     """Run a stage behind a chain; return the chain with it, and its name."""
+    from tf_prune_ofa.jobs.workspace import Workspace
     from tf_prune_ofa.stages.runner import only_process, run_stage
-    from tf_prune_ofa.stages.workspace import Workspace
 
     name = _free_name(kind, chain.results)
     stage = build_stage(name, {"kind": kind, "start": start, **settings})

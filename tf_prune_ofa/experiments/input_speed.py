@@ -18,10 +18,10 @@ from tf_prune_ofa.config import Recipe, TrainSettings
 from tf_prune_ofa.data.batches import BatchPlan, model_inputs, to_dataset
 from tf_prune_ofa.data.task_data import Split
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.jobs.training import TrainingJob
+from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import tf
-from tf_prune_ofa.stages.context import Context
-from tf_prune_ofa.stages.training import TrainingJob
-from tf_prune_ofa.stages.workspace import Workspace
 from tf_prune_ofa.train.optimizer import adamw
 
 Batches = Callable[[int, int], Iterator[Any]]  # of the steps from the first number to the second

@@ -11,7 +11,7 @@ from tf_prune_ofa.config import BenchmarkSettings
 from tf_prune_ofa.conversion.variants import MANIFEST
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
-from tf_prune_ofa.stages.context import Context
+from tf_prune_ofa.jobs.context import Context
 
 
 def run(settings: BenchmarkSettings, context: Context) -> dict[str, Any]:

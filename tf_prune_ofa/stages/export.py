@@ -13,12 +13,12 @@ from tf_prune_ofa.conversion.quantize import Ranges
 from tf_prune_ofa.conversion.variants import write_variants
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.context import FACTORS_FILE, RANGES_FILE, Context
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks
 from tf_prune_ofa.quant.ranges import Factors, load_factors, load_ranges, outlying_factors
-from tf_prune_ofa.stages.context import FACTORS_FILE, RANGES_FILE, Context
 from tf_prune_ofa.tasks import KINDS, find_kind
 from tf_prune_ofa.text.wordpiece import WordPiece, tokenizer_settings
 from tf_prune_ofa.tflite.text_settings import TextSettings

@@ -12,6 +12,8 @@ from typing import Any
 from tf_prune_ofa.config import PruneSettings, SparsitySettings
 from tf_prune_ofa.distill.distiller import Distiller
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.context import MASKS_FILE, Context
+from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.gradual import (
@@ -26,8 +28,6 @@ from tf_prune_ofa.pruning.plugins import load_plugins
 from tf_prune_ofa.pruning.rules import layer_rules
 from tf_prune_ofa.pruning.scores import Score, find_score
 from tf_prune_ofa.schedules import SparsitySchedule
-from tf_prune_ofa.stages.context import MASKS_FILE, Context
-from tf_prune_ofa.stages.training import TrainingJob
 
 
 def run(settings: PruneSettings, context: Context) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from tf_prune_ofa.config import QuantizeSettings
+from tf_prune_ofa.jobs.context import FACTORS_FILE, RANGES_FILE, Context
+from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.lock import PatternLock, assert_zeros, load_masks
 from tf_prune_ofa.quant import ranges, scheme
-from tf_prune_ofa.stages.context import FACTORS_FILE, RANGES_FILE, Context
 from tf_prune_ofa.stages.prune import sparsity_figures
-from tf_prune_ofa.stages.training import TrainingJob
 from tf_prune_ofa.text_table import text_table
 from tf_prune_ofa.train.callbacks import AtStep
 

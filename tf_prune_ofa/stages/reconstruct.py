@@ -22,6 +22,8 @@ from tqdm import tqdm
 from tf_prune_ofa.config import ReconstructSettings, SparsitySettings, TrainSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import read_arrays, require_writable_dir, write_arrays
+from tf_prune_ofa.jobs.context import MASKS_FILE, Context
+from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks, save_masks
@@ -31,9 +33,7 @@ from tf_prune_ofa.pruning.reconstruction import Choose, Moments, Reconstruction,
 from tf_prune_ofa.pruning.rules import layer_rules
 from tf_prune_ofa.pruning.scores import FisherDiagonal
 from tf_prune_ofa.schedules import SparsitySchedule
-from tf_prune_ofa.stages.context import MASKS_FILE, Context
 from tf_prune_ofa.stages.prune import sparsity_figures
-from tf_prune_ofa.stages.training import TrainingJob
 from tf_prune_ofa.tasks import reads_corpus
 from tf_prune_ofa.train.fit import CHECKPOINT_FOLDER
 

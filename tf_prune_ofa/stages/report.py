@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tf_prune_ofa.config import ReportSettings
+from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.plain_values import to_dict
 from tf_prune_ofa.report.collect import collect_run
 from tf_prune_ofa.report.html import build_report
 from tf_prune_ofa.report.table import console_table
-from tf_prune_ofa.stages.context import Context
 
 
 def run(settings: ReportSettings, context: Context) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from typing import Any
 from tf_prune_ofa.config import Recipe, StageSettings, plugins_of, references
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import require_writable_dir, sha256_of, write_json
+from tf_prune_ofa.jobs.context import RESULT_FILE, Context, StageResult
+from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.plain_values import digest, to_dict
 from tf_prune_ofa.pruning.plugins import plugin_file
 from tf_prune_ofa.recipe import truncate
-from tf_prune_ofa.stages.context import RESULT_FILE, Context, StageResult
-from tf_prune_ofa.stages.workspace import Workspace
 from tf_prune_ofa.tasks import reads_corpus
 from tf_prune_ofa.train.fit import remove_checkpoints
 

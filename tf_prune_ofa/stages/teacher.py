@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from tf_prune_ofa.config import TeacherSettings
-from tf_prune_ofa.stages.context import Context
-from tf_prune_ofa.stages.training import TrainingJob
+from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.jobs.training import TrainingJob
 
 
 def run(settings: TeacherSettings, context: Context) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from tf_prune_ofa.config import TransferSettings
+from tf_prune_ofa.jobs.context import MASKS_FILE, Context
+from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.lock import (
@@ -21,9 +23,7 @@ from tf_prune_ofa.pruning.lock import (
     save_masks,
 )
 from tf_prune_ofa.pruning.rules import match_layers
-from tf_prune_ofa.stages.context import MASKS_FILE, Context
 from tf_prune_ofa.stages.prune import sparsity_figures
-from tf_prune_ofa.stages.training import TrainingJob
 
 
 def run(settings: TransferSettings, context: Context) -> dict[str, Any]:

@@ -21,12 +21,12 @@ from tf_prune_ofa.conversion.variants import MANIFEST, STATIC_VARIANTS
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
+from tf_prune_ofa.jobs.context import RANGES_FILE, Context
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import base_layer
 from tf_prune_ofa.pruning.lock import Masks
 from tf_prune_ofa.quant import ranges, scheme
 from tf_prune_ofa.runtime.interpreter import Interpreter
-from tf_prune_ofa.stages.context import RANGES_FILE, Context
 from tf_prune_ofa.stages.export import channel_factors, pattern, task_model
 from tf_prune_ofa.tasks.kind import Examples, Kind
 

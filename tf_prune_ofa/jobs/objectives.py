@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tf_prune_ofa.config import TrainSettings, is_model_name
+from tf_prune_ofa.jobs.augmentation import augmented_split
+from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.models import presets
-from tf_prune_ofa.stages.augmentation import augmented_split
-from tf_prune_ofa.stages.context import Context
 from tf_prune_ofa.tasks import LABELS, MASKED_WORDS
 from tf_prune_ofa.tasks.masked_words import MaskedWords
 from tf_prune_ofa.tasks.objective import Labels, Objective

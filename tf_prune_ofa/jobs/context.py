@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_prune_ofa.config import Recipe
-from tf_prune_ofa.stages.workspace import Workspace
+from tf_prune_ofa.jobs.workspace import Workspace
 
 MODEL_FOLDER = "model"
 MASKS_FILE = "masks.npz"

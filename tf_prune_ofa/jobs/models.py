@@ -9,12 +9,12 @@ import numpy as np
 
 from tf_prune_ofa.config import TrainSettings
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.context import MODEL_FOLDER, Context
+from tf_prune_ofa.jobs.other_models import load_other_model
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.assign import assign_weights
 from tf_prune_ofa.models.tensor_names import HEADS, head_of
-from tf_prune_ofa.stages.context import MODEL_FOLDER, Context
-from tf_prune_ofa.stages.other_models import load_other_model
 from tf_prune_ofa.tasks.objective import Objective
 
 

@@ -5,13 +5,13 @@ from small_runs import VOCABULARY, recipe
 from tf_prune_ofa.config import AugmentSettings
 from tf_prune_ofa.data.augment import Vocabulary
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs import augmentation
+from tf_prune_ofa.jobs.augmentation import augmented_split
+from tf_prune_ofa.jobs.context import Context, StageResult
+from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.models.bert import MaskedLM
 from tf_prune_ofa.recipe import recipe_from_dict
-from tf_prune_ofa.stages import augmentation
-from tf_prune_ofa.stages.augmentation import augmented_split
-from tf_prune_ofa.stages.context import Context, StageResult
-from tf_prune_ofa.stages.workspace import Workspace
 from tf_prune_ofa.text.wordpiece import Encoded
 
 

@@ -16,14 +16,14 @@ from tf_prune_ofa.distill.distiller import HIDDEN_PREFIX, Distiller
 from tf_prune_ofa.distill.losses import default_teacher_layers
 from tf_prune_ofa.distill.teacher_logits import cached_logits
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.jobs.models import Models
+from tf_prune_ofa.jobs.objectives import objective_of
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.pruning.lock import PatternLock
 from tf_prune_ofa.pruning.rules import match_layers
 from tf_prune_ofa.schedules import LearningRateSchedule, SparsitySchedule, steps_of
-from tf_prune_ofa.stages.context import Context
-from tf_prune_ofa.stages.models import Models
-from tf_prune_ofa.stages.objectives import objective_of
 from tf_prune_ofa.tasks.kind import Batch
 from tf_prune_ofa.tasks.objective import Objective
 from tf_prune_ofa.train.fit import Run, fit
@@ -61,7 +61,7 @@ class TrainingJob:
     def load(
         self, start: str, *, wrap: bert.Wrap | None = None, is_trained: bool = True
     ) -> keras.Model:
-        """Build the model of this objective; see `stages.models.Models.load`."""
+        """Build the model of this objective; see `jobs.models.Models.load`."""
         return self._models.load(start, self.head, wrap=wrap, is_trained=is_trained)
 
     def load_teacher(self) -> keras.Model:

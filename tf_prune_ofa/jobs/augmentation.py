@@ -13,13 +13,13 @@ from tf_prune_ofa.data.augment import Propose, Vocabulary, augment
 from tf_prune_ofa.data.batches import BatchPlan, model_inputs, pad
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import read_arrays, write_arrays
+from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.jobs.other_models import load_other_model
+from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.assign import assign_weights
 from tf_prune_ofa.plain_values import digest, to_dict
-from tf_prune_ofa.stages.context import Context
-from tf_prune_ofa.stages.other_models import load_other_model
-from tf_prune_ofa.stages.workspace import Workspace
 from tf_prune_ofa.tasks import reads_corpus
 from tf_prune_ofa.tasks.kind import EncodedSplit
 from tf_prune_ofa.text.wordpiece import Encoded

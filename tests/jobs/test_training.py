@@ -5,6 +5,9 @@ from small_runs import only, recipe, stage_folder
 
 from tf_prune_ofa.distill.distiller import TEACHER_PREFIX
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.context import Context, StageResult
+from tf_prune_ofa.jobs.training import TrainingJob
+from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.models.bert import Classification, MaskedLM, dense_kernels, parameters
@@ -12,9 +15,6 @@ from tf_prune_ofa.plain_values import digest
 from tf_prune_ofa.pruning.lock import load_masks, save_masks
 from tf_prune_ofa.recipe import recipe_from_dict
 from tf_prune_ofa.stages import transfer
-from tf_prune_ofa.stages.context import Context, StageResult
-from tf_prune_ofa.stages.training import TrainingJob
-from tf_prune_ofa.stages.workspace import Workspace
 from tf_prune_ofa.tasks.masked_words import MaskedWords, all_positions
 from tf_prune_ofa.tasks.scores import accuracy
 

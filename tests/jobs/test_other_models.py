@@ -7,14 +7,14 @@ from small_runs import BERT, TOKENIZER, only, recipe
 
 from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.jobs.other_models import in_label_order, load_other_model
+from tf_prune_ofa.jobs.training import TrainingJob
+from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import Classification, parameters
 from tf_prune_ofa.recipe import recipe_from_dict
-from tf_prune_ofa.stages.context import Context
-from tf_prune_ofa.stages.other_models import in_label_order, load_other_model
 from tf_prune_ofa.stages.runner import _stage_digest
-from tf_prune_ofa.stages.training import TrainingJob
-from tf_prune_ofa.stages.workspace import Workspace
 
 LARGER = replace(BERT, hidden_size=24, num_layers=2)
 LOGITS = LossSettings(hard=0.0, soft=1.0)

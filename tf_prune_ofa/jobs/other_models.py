@@ -13,11 +13,11 @@ import numpy as np
 
 from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface, presets
 from tf_prune_ofa.models.assign import assign_weights
 from tf_prune_ofa.models.bert import EncoderConfig
-from tf_prune_ofa.stages.workspace import Workspace
 from tf_prune_ofa.text.wordpiece import WordPiece
 
 
