@@ -4,10 +4,14 @@ What is made once for tests in several folders is here; it imports TensorFlow on
 """
 
 import importlib.util
+import os
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# What the machine that tests is fast at decides nothing here, and nothing is written to its caches.
+os.environ["TF_PRUNE_OFA_COSTS"] = "off"
 
 # The same examples in every run, and no time limit for one: other work on the machine is no error.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)

@@ -1,6 +1,6 @@
 // Times of one layer, by part, and how far the dot-product units are used.
 //
-//   layer_bench [instruction set [tokens]]
+//   layer_bench [instruction set [tokens [largest tile of columns]]]
 //
 // Random weights at BERT-Base's shapes. CPU time of this thread, the least of several runs: what the
 // kernels can do, not what a busy machine does. One line for each case, in columns that roofline.py
@@ -18,18 +18,23 @@
 namespace tf_prune_ofa {
 namespace {
 
-// Each of these additions waits for the one before, which takes one cycle.
+// Each of these operations waits for the one before. Products, because some processors fold chains of
+// additions of constants: an x86 one takes three cycles for a product. (ARM's fold nothing.)
 double CyclesPerMicrosecond() {
-  constexpr int kAdditions = 4000000;
-  return kAdditions / Microseconds([] {
-           uint64_t sum = 1;
-           for (int i = 0; i < kAdditions / 8; ++i) {
 #if defined(__x86_64__)
-             __asm__ volatile("add $1,%0\nadd $1,%0\nadd $1,%0\nadd $1,%0\n"
-                              "add $1,%0\nadd $1,%0\nadd $1,%0\nadd $1,%0" : "+r"(sum));
+  constexpr int kOperations = 2000000, kCycles = 3;
+#else
+  constexpr int kOperations = 4000000, kCycles = 1;
+#endif
+  return double{kOperations} * kCycles / Microseconds([] {
+           uint64_t value = 3;
+           for (int i = 0; i < kOperations / 8; ++i) {
+#if defined(__x86_64__)
+             __asm__ volatile("imul %0,%0\nimul %0,%0\nimul %0,%0\nimul %0,%0\n"
+                              "imul %0,%0\nimul %0,%0\nimul %0,%0\nimul %0,%0" : "+r"(value));
 #else
              __asm__ volatile("add %0,%0,#1\nadd %0,%0,#1\nadd %0,%0,#1\nadd %0,%0,#1\n"
-                              "add %0,%0,#1\nadd %0,%0,#1\nadd %0,%0,#1\nadd %0,%0,#1" : "+r"(sum));
+                              "add %0,%0,#1\nadd %0,%0,#1\nadd %0,%0,#1\nadd %0,%0,#1" : "+r"(value));
 #endif
            }
          });
@@ -71,6 +76,9 @@ int main(int argc, char** argv) {
     return 1;
   }
   const int tokens = argc > 2 ? std::atoi(argv[2]) : 128;
+  Kernels tiled = *kernels;
+  if (argc > 3) tiled.tile_columns = std::atoi(argv[3]);
+  kernels = &tiled;
   const double cycles = CyclesPerMicrosecond();
   std::printf("# %s, %.2f GHz\n", kernels->name, cycles / 1000);
   std::printf("# rows columns tokens zeros block layout arithmetic pack_us run_us thousand_dots "

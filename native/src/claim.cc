@@ -18,6 +18,10 @@ constexpr int kUnknownFullyConnected = 15;
 // Above it int32 sums of 255 * 128 * K might overflow.
 constexpr int kMostColumns = 1 << 16;
 constexpr int kTfLiteBuiltinReshape = 22;
+// Layers below any of these save next to nothing even on the processors where zeros pay best.
+constexpr double kFewestZeros = 0.3;
+constexpr int kFewestTokens = 16;
+constexpr size_t kFewestProducts = 1 << 20;
 
 struct Operator {
   int index;
@@ -236,23 +240,45 @@ class Finder {
   bool Decide(const std::vector<int8_t>& dense, int rows, int tokens, LayerParameters parameters,
               ClaimedNode* claimed, std::string* reason) {
     const Kernels& kernels = *settings_.kernels;
-    const int tile_columns = ChooseTileColumns(claimed->columns, kernels.tile_columns);
-    const EntryCounts counts = CountEntries(dense.data(), rows, claimed->columns, tile_columns);
-    const Choice choice =
-        ChooseLayout(settings_.costs, kernels, counts, rows, claimed->columns, tokens);
+    const LayerShape shape = {parameters.arithmetic, settings_.threads, rows, claimed->columns,
+                              tokens};
     const double zeros =
         double(std::count(dense.begin(), dense.end(), 0)) / static_cast<double>(dense.size());
-    char text[160];
-    std::snprintf(text, sizeof(text), "%dx%d, zeros %.3f, tokens %d, expected ratio %.2f, %s", rows,
-                  claimed->columns, zeros, tokens, choice.ratio,
-                  choice.layout == Layout::kGroups ? "groups" : "columns");
+    char text[200];
+    std::snprintf(text, sizeof(text), "%dx%d, zeros %.3f, tokens %d, ", rows, claimed->columns,
+                  zeros, tokens);
     *reason = text;
-    if (!settings_.is_forced && choice.ratio > settings_.largest_ratio) return false;
+    const bool is_worth_it = zeros >= kFewestZeros && tokens >= kFewestTokens &&
+                             dense.size() * size_t(tokens) >= kFewestProducts;
+    if (!settings_.is_forced && !is_worth_it) {
+      *reason += "too few to gain anything";
+      return false;
+    }
+    const Choice choice = ChooseForm(settings_.costs, settings_.limits, kernels, shape, dense.data());
+    if (is_worth_it) NoteIfUnmeasured(shape);
+    if (!settings_.is_forced && !choice.is_known) {
+      *reason += "never measured here";
+      return false;
+    }
+    std::snprintf(text, sizeof(text), "expected ratio %.2f, %s", choice.ratio,
+                  choice.layout == Layout::kGroups ? "groups" : "columns");
+    *reason += text;
+    if (!settings_.is_forced && !(choice.ratio <= settings_.largest_ratio)) return false;
     PackedWeights packed = PackWeights(dense.data(), rows, claimed->columns, kernels, choice.layout,
-                                       tile_columns);
+                                       choice.tile_columns);
     claimed->layer =
         std::make_shared<const Layer>(kernels, std::move(packed), std::move(parameters));
     return true;
+  }
+
+  void NoteIfUnmeasured(const LayerShape& shape) {
+    const auto& measured = settings_.costs.measured;
+    std::vector<LayerShape>& unmeasured = claims_.unmeasured;
+    if (std::none_of(measured.begin(), measured.end(),
+                     [&](const MeasuredTimes& times) { return times.shape == shape; }) &&
+        std::find(unmeasured.begin(), unmeasured.end(), shape) == unmeasured.end()) {
+      unmeasured.push_back(shape);
+    }
   }
 
   static bool FitsFullyConnected(const Operator& op, const TfLiteTensor& input,

@@ -16,7 +16,9 @@ namespace tf_prune_ofa {
 
 struct ClaimSettings {
   const Kernels* kernels = nullptr;
-  Costs costs = {};
+  int threads = 1;
+  CostTable costs;
+  ChoiceLimits limits;
   // Expected time below which a layer is taken, 1 for dense.
   double largest_ratio = 0.9;
   // Take whatever can be computed, for tests.
@@ -51,6 +53,8 @@ struct Verdict {
 struct Claims {
   std::map<int, ClaimedNode> nodes;
   std::vector<Verdict> verdicts;
+  // Layers that might be faster here, but of which nobody measured it; each shape once.
+  std::vector<LayerShape> unmeasured;
 };
 
 // Reads the whole graph. Whatever is malformed or unknown is left to others; nothing throws but

@@ -1,11 +1,16 @@
 // Whether a layer is faster here than dense.
+//
+// Times measured on this machine decide where there are any, layer shape by layer shape. Without them
+// shipped costs of the processor's family do, and where there are none, nothing is taken.
 #ifndef TF_PRUNE_OFA_COST_H_
 #define TF_PRUNE_OFA_COST_H_
 
 #include <string>
+#include <vector>
 
 #include "kernel.h"
-#include "pack_weights.h"
+#include "layer.h"
+#include "processor.h"
 
 namespace tf_prune_ofa {
 
@@ -18,20 +23,65 @@ struct Costs {
   float layer;   // the whole layer once, for all tokens: what a further partition costs
 };
 
-// Costs of one instruction set: shipped ones, or from a file of lines
-//   <instruction set> <group> <column> <row> <layer>
-// where # begins a comment. Returns false, with a message, if the file cannot be read or a line is
-// malformed; a file without that instruction set leaves the shipped ones.
-bool FindCosts(const Kernels& kernels, const std::string& file, Costs* costs, std::string* message);
+// What the time of a dense layer depends on.
+struct LayerShape {
+  Arithmetic arithmetic;
+  int threads, rows, columns, tokens;
 
-struct Choice {
-  Layout layout;
-  double ratio;  // expected time, 1 for dense
+  bool operator==(const LayerShape& other) const {
+    return arithmetic == other.arithmetic && threads == other.threads && rows == other.rows &&
+           columns == other.columns && tokens == other.tokens;
+  }
 };
 
-// The faster layout for `tokens` tokens.
-Choice ChooseLayout(const Costs& costs, const Kernels& kernels, const EntryCounts& counts, int rows,
-                    int columns, int tokens);
+// Microseconds of one layer in a real file: of the runtime's dense one, and of ours in tiles of
+// `tile_columns`, by Layout: `fixed` + `entry` * entries of the layer.
+struct MeasuredTimes {
+  LayerShape shape;
+  int tile_columns;
+  double dense;
+  double fixed[2], entry[2];
+};
+
+struct CostTable {
+  bool has_costs = false;
+  Costs costs = {};
+  // Measured here: then shapes that are not in it are left to the runtime.
+  bool is_measured = false;
+  std::vector<MeasuredTimes> measured;
+  std::string origin;  // in a few words, for the report
+};
+
+// The table of one instruction set: shipped costs, and what `file` (may be empty) has. Its lines, in
+// which # begins a comment:
+//   <set> <group> <column> <row> <layer>                                    costs instead of ours
+//   processor <name>       whose layers follow; those of others are passed over, as the origin says
+//   runtime <name> <version>                                                for whoever made the file
+//   layer <set> static|dynamic <threads> <rows> <columns> <tokens> <tile> <dense>
+//         <fixed> <entry> of groups, <fixed> <entry> of columns, on one line
+// Returns false, with a message, if the file cannot be read or a line is malformed.
+bool ReadCosts(const Kernels& kernels, const Processor& processor, const std::string& file,
+               CostTable* table, std::string* message);
+
+// The largest tile of columns: 16-bit offsets reach no further.
+int LargestTile(const Kernels& kernels);
+
+struct ChoiceLimits {
+  bool has_layout = false;  // only `layout`
+  Layout layout = Layout::kGroups;
+  int tile_columns = 0;     // only these, at most; 0: any
+};
+
+struct Choice {
+  Layout layout = Layout::kGroups;
+  int tile_columns = 0;
+  double ratio = 0;  // expected time, 1 for dense; meaningless unless is_known
+  bool is_known = false;
+};
+
+// The fastest form of a layer. `dense`: its weights, [rows][columns].
+Choice ChooseForm(const CostTable& table, const ChoiceLimits& limits, const Kernels& kernels,
+                  const LayerShape& shape, const int8_t* dense);
 
 }  // namespace tf_prune_ofa
 

@@ -58,11 +58,27 @@ std::string ParseOptions(const char* const* keys, const char* const* values, siz
     } else if (key == "force") {
       if (value != "all" && value != "none") return "force must be all or none, not " + value;
       options->claim.is_forced = value == "all";
+    } else if (key == "layout") {
+      if (value != "any" && value != "groups" && value != "columns") {
+        return "layout must be any, groups or columns, not " + value;
+      }
+      options->claim.limits.has_layout = value != "any";
+      options->claim.limits.layout = value == "columns" ? Layout::kColumns : Layout::kGroups;
+    } else if (key == "tile_columns") {
+      const long tile = std::strtol(values[i], &end, 10);
+      if (value.empty() || *end != 0 || tile < 4 || tile > (1 << 16) || tile % 4 != 0) {
+        return "tile_columns must be a multiple of 4, not " + value;
+      }
+      options->claim.limits.tile_columns = static_cast<int>(tile);
     } else if (key == "verbose") {
-      options->is_verbose = value != "0" && value != "false";
+      if (value != "0" && value != "1" && value != "false" && value != "true") {
+        return "verbose must be 0, 1, false or true, not " + value;
+      }
+      options->is_verbose = value == "1" || value == "true";
     } else {
       return "unknown option " + key +
-             "; there are num_threads, isa, cost_table, min_saving, force, verbose";
+             "; there are num_threads, isa, cost_table, min_saving, force, layout, tile_columns, "
+             "verbose";
     }
   }
   options->claim.kernels = FindKernels(isa.empty() ? nullptr : isa.c_str());
@@ -73,8 +89,13 @@ std::string ParseOptions(const char* const* keys, const char* const* values, siz
     }
     return "no kernels called " + isa + " here; there are" + names;
   }
+  const Kernels& kernels = *options->claim.kernels;
+  if (options->claim.limits.tile_columns > LargestTile(kernels)) {
+    return "tile_columns is at most " + std::to_string(LargestTile(kernels)) + " for " +
+           kernels.name;
+  }
   std::string message;
-  FindCosts(*options->claim.kernels, cost_table, &options->claim.costs, &message);
+  ReadCosts(kernels, ThisProcessor(), cost_table, &options->claim.costs, &message);
   return message;
 }
 
@@ -83,7 +104,7 @@ struct Delegate {
   Options options;
   std::unique_ptr<Workspace> workspace;
   Claims claims;
-  std::string report;
+  std::string report, unmeasured;
 };
 
 Delegate* Of(TfLiteDelegate* delegate) { return static_cast<Delegate*>(delegate->data_); }
@@ -137,7 +158,8 @@ TfLiteStatus InvokePartition(TfLiteContext* context, TfLiteNode* node) {
 
 std::string Report(const Delegate& delegate) {
   std::string report = std::string("kernels ") + delegate.options.claim.kernels->name + ", threads " +
-                       std::to_string(delegate.workspace->pool.threads()) + "\n";
+                       std::to_string(delegate.workspace->pool.threads()) + ", costs " +
+                       delegate.options.claim.costs.origin + "\n";
   for (const Verdict& verdict : delegate.claims.verdicts) {
     report += std::string(verdict.is_claimed ? "taken " : "left ") + std::to_string(verdict.node) +
               " " + (verdict.name.empty() ? "?" : verdict.name) + ": " + verdict.reason + "\n";
@@ -145,14 +167,30 @@ std::string Report(const Delegate& delegate) {
   return report;
 }
 
-TfLiteStatus PrepareGraph(TfLiteContext* context, Delegate* delegate) {
-  if (delegate->workspace == nullptr) {
-    int threads = delegate->options.threads;
-    if (threads == 0) threads = std::clamp(context->recommended_num_threads, 1, kMostThreads);
-    delegate->workspace = std::make_unique<Workspace>(*delegate->options.claim.kernels, threads);
+std::string Unmeasured(const Claims& claims) {
+  std::string lines;
+  for (const LayerShape& shape : claims.unmeasured) {
+    lines += shape.arithmetic == Arithmetic::kStatic ? "static" : "dynamic";
+    for (const int size : {shape.threads, shape.rows, shape.columns, shape.tokens}) {
+      lines += " " + std::to_string(size);
+    }
+    lines += "\n";
   }
-  delegate->claims = FindClaims(context, delegate->options.claim);
+  return lines;
+}
+
+TfLiteStatus PrepareGraph(TfLiteContext* context, Delegate* delegate) {
+  ClaimSettings& claim = delegate->options.claim;
+  if (delegate->workspace == nullptr) {
+    claim.threads = delegate->options.threads;
+    if (claim.threads == 0) {
+      claim.threads = std::clamp(context->recommended_num_threads, 1, kMostThreads);
+    }
+    delegate->workspace = std::make_unique<Workspace>(*claim.kernels, claim.threads);
+  }
+  delegate->claims = FindClaims(context, claim);
   delegate->report = Report(*delegate);
+  delegate->unmeasured = Unmeasured(delegate->claims);
   if (delegate->options.is_verbose) std::fputs(delegate->report.c_str(), stderr);
   if (delegate->claims.nodes.empty()) return kTfLiteOk;
 
@@ -210,9 +248,29 @@ TF_PRUNE_OFA_EXPORT void tflite_plugin_destroy_delegate(TfLiteDelegate* delegate
   if (delegate != nullptr) delete tf_prune_ofa::Of(delegate);
 }
 
-// What became of the last graph's INT8 layers: a line for the kernels, then one for each layer,
-// "taken NODE NAME: WHY" or "left NODE NAME: WHY". Belongs to the delegate, until its next graph.
+// What became of the last graph's INT8 layers: a line "kernels SET, threads N, costs WHICH", then one
+// for each layer, "taken NODE NAME: WHY" or "left NODE NAME: WHY". Belongs to the delegate, until its
+// next graph.
 TF_PRUNE_OFA_EXPORT const char* tf_prune_ofa_report(const TfLiteDelegate* delegate) {
   return delegate == nullptr ? ""
                              : static_cast<const tf_prune_ofa::Delegate*>(delegate->data_)->report.c_str();
+}
+
+// Layers of the last graph whose times nobody measured here, and that might gain: lines
+// "static|dynamic THREADS ROWS COLUMNS TOKENS". Belongs to the delegate as the report does.
+TF_PRUNE_OFA_EXPORT const char* tf_prune_ofa_unmeasured(const TfLiteDelegate* delegate) {
+  return delegate == nullptr
+             ? ""
+             : static_cast<const tf_prune_ofa::Delegate*>(delegate->data_)->unmeasured.c_str();
+}
+
+// "PROCESSOR KERNELS TILE": what costs are kept under, the best instruction set here, and its tile of
+// columns where none is chosen.
+TF_PRUNE_OFA_EXPORT const char* tf_prune_ofa_processor() {
+  static const std::string text = [] {
+    const tf_prune_ofa::Kernels& kernels = *tf_prune_ofa::FindKernels(nullptr);
+    return tf_prune_ofa::ThisProcessor().name + " " + kernels.name + " " +
+           std::to_string(kernels.tile_columns);
+  }();
+  return text.c_str();
 }

@@ -11,6 +11,7 @@
 #include "check.h"
 #include "fake_host.h"
 #include "graphs.h"
+#include "processor.h"
 #include "random_layer.h"
 
 extern "C" {
@@ -20,6 +21,7 @@ TfLiteDelegate* tflite_plugin_create_delegate(const char* const* options_keys,
                                               void (*report_error)(const char*));
 void tflite_plugin_destroy_delegate(TfLiteDelegate* delegate);
 const char* tf_prune_ofa_report(const TfLiteDelegate* delegate);
+const char* tf_prune_ofa_unmeasured(const TfLiteDelegate* delegate);
 }
 
 namespace tf_prune_ofa {
@@ -285,27 +287,123 @@ void TestLeftAlone() {
   std::printf("%d graphs left alone\n", count);
 }
 
+// A cost table in a file, for one test.
+class TableFile {
+ public:
+  explicit TableFile(const std::string& text) {
+    char name[] = "/tmp/tf_prune_ofa_costs_XXXXXX";
+    const int file = mkstemp(name);
+    CHECK(file >= 0 && write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size()),
+          "%s", name);
+    close(file);
+    path_ = name;
+  }
+  ~TableFile() { unlink(path_.c_str()); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+bool IsTaken(const RandomLayer& layer, const std::vector<std::pair<std::string, std::string>>& options,
+             std::string* report) {
+  const DelegatePointer delegate = Create(options);
+  CHECK(delegate != nullptr, "%s", last_error.c_str());
+  const LayerGraph graph = DenseGraph(layer, true);
+  CHECK(graph.host->Apply(delegate.get()) == kTfLiteOk, "apply");
+  *report = std::string(tf_prune_ofa_report(delegate.get())) + tf_prune_ofa_unmeasured(delegate.get());
+  return !graph.host->taken().empty();
+}
+
+// Costs that are given decide, whatever machine this is.
 void TestWhatPays() {
+  const std::string kernels = FindKernels(nullptr)->name;
+  const TableFile cheap(kernels + " 5 8 50 500000\n"), dear(kernels + " 500 800 50 500000\n");
   for (const bool is_static : {true, false}) {
-    // What lies between depends on the machine.
-    for (const double zeros : {0.0, 0.3, 1.0}) {
-      RandomLayer layer = LargeLayer(zeros, is_static);
-      const DelegatePointer delegate = Create({});
-      const LayerGraph graph = DenseGraph(layer, true);
-      CHECK(graph.host->Apply(delegate.get()) == kTfLiteOk, "%g", zeros);
-      CHECK(graph.host->taken().empty() == (zeros < 0.5), "zeros %g: %s", zeros,
-            tf_prune_ofa_report(delegate.get()));
+    for (const double zeros : {0.0, 0.2, 0.5, 0.99}) {
+      std::string report;
+      const RandomLayer layer = LargeLayer(zeros, is_static);
+      CHECK(IsTaken(layer, {{"cost_table", cheap.path()}}, &report) == (zeros > 0.8), "zeros %g: %s",
+            zeros, report.c_str());
+      CHECK(!IsTaken(layer, {{"cost_table", dear.path()}}, &report), "zeros %g: %s", zeros,
+            report.c_str());
     }
   }
+}
+
+// Times that were measured decide for their shapes, and nothing is taken of any other shape.
+void TestMeasuredTimes() {
+  const std::string kernels = FindKernels(nullptr)->name, owner = ThisProcessor().name;
+  const RandomLayer layer = LargeLayer(0.9, true);  // 256 x 256, 64 tokens
+  struct Case {
+    const char* name;
+    std::string lines;
+    bool is_taken;
+    const char* said;
+  };
+  const std::string shape = "layer " + kernels + " static 2 256 256 64 256 ";
+  const std::string other = "layer " + kernels + " static 2 256 128 64 128 100 1 0 1 0\n";
+  const Case cases[] = {
+      {"faster in groups", shape + "100 1 0 200 0\n", true, "expected ratio 0.01, groups"},
+      {"faster by columns", shape + "100 200 0 50 0.001\n", true, "columns"},
+      {"in smaller tiles", shape + "100 200 0 200 0\nlayer " + kernels +
+                               " static 2 256 256 64 128 100 5 0 200 0\n",
+       true, "expected ratio 0.05, groups"},
+      {"slower", shape + "100 99 0 99 0\n", false, "expected ratio 0.99"},
+      {"slower by its entries", shape + "100 1 1 1 1\n", false, "expected ratio"},
+      {"another shape", other, false, "never measured here\nstatic 2 256 256 64\n"},
+      {"other arithmetic", "layer " + kernels + " dynamic 2 256 256 64 256 100 1 0 1 0\n", false,
+       "never measured here"},
+      {"other threads", "layer " + kernels + " static 1 256 256 64 256 100 1 0 1 0\n", false,
+       "never measured here"},
+      {"other kernels", "layer portable0 static 2 256 256 64 256 100 1 0 1 0\n", false,
+       "never measured here"},
+      {"nothing", "", false, "never measured here"},
+  };
+  for (const Case& one : cases) {
+    const TableFile file("# a comment\nruntime litert 2.3.0\nprocessor " + owner + "\n" + one.lines);
+    std::string report;
+    CHECK(IsTaken(layer, {{"cost_table", file.path()}}, &report) == one.is_taken, "%s: %s", one.name,
+          report.c_str());
+    CHECK(report.find(one.said) != std::string::npos, "%s: %s", one.name, report.c_str());
+    CHECK(report.find("costs measured") != std::string::npos, "%s: %s", one.name, report.c_str());
+  }
+  // Another processor's times are no reason to take anything, nor to leave it.
+  const TableFile foreign("processor another-1-2-3\n" + shape + "100 1 0 1 0\n");
+  std::string report, shipped;
+  const bool is_taken = IsTaken(layer, {}, &shipped);
+  CHECK(IsTaken(layer, {{"cost_table", foreign.path()}}, &report) == is_taken, "%s", report.c_str());
+  CHECK(report.find("of another processor") != std::string::npos, "%s", report.c_str());
+
+  const std::string damaged[] = {
+      shape + "100 1 0 1\n", shape + "100 1 0 1 0 0\n", shape + "0 1 0 1 0\n",
+      shape + "100 -1 0 1 0\n", shape + "100 1 0 1 x\n",
+      "layer " + kernels + " static 2 256 256 64 255 100 1 0 1 0\n",
+      "layer " + kernels + " static 2 256 256 64 1000000 100 1 0 1 0\n",
+      "layer " + kernels + " float 2 256 256 64 256 100 1 0 1 0\n", "layer\n", "processor\n",
+      "processor a b\n", kernels + " 1 2 3\n", std::string("\0\1\2\n", 4)};
+  for (const std::string& lines : damaged) {
+    const TableFile file("processor " + owner + "\n" + lines);
+    CHECK(Create({{"cost_table", file.path()}}) == nullptr &&
+              last_error.find("malformed line") != std::string::npos,
+          "%s%s", lines.c_str(), last_error.c_str());
+  }
+  const TableFile unowned(shape + "100 1 0 1 0\n");
+  CHECK(Create({{"cost_table", unowned.path()}}) == nullptr, "layers of no processor");
 }
 
 void TestOptions() {
   CHECK(Create({{"num_threads", "3"}, {"isa", "portable"}, {"verbose", "0"}}) != nullptr, "%s",
         last_error.c_str());
+  CHECK(Create({{"layout", "columns"}, {"tile_columns", "64"}}) != nullptr, "%s",
+        last_error.c_str());
   const std::pair<std::string, std::string> wrong[] = {
-      {"num_threads", "0"}, {"num_threads", "many"}, {"num_threads", ""},    {"isa", "sse9"},
-      {"min_saving", "1"},  {"min_saving", "x"},     {"force", "perhaps"},   {"colour", "green"},
-      {"cost_table", "/no/such/file"}};
+      {"num_threads", "0"},     {"num_threads", "many"}, {"num_threads", ""},
+      {"isa", "sse9"},          {"min_saving", "1"},     {"min_saving", "x"},
+      {"force", "perhaps"},     {"colour", "green"},     {"cost_table", "/no/such/file"},
+      {"cost_table", "/tmp"},   {"verbose", "banana"},   {"verbose", ""},
+      {"layout", "rows"},       {"tile_columns", "3"},   {"tile_columns", "6"},
+      {"tile_columns", "many"}, {"tile_columns", "65536"}};
   for (const auto& option : wrong) {
     CHECK(Create({option}) == nullptr && !last_error.empty(), "%s=%s", option.first.c_str(),
           option.second.c_str());
@@ -657,6 +755,7 @@ int main(int argc, char** argv) {
   const int seed = argc > 3 ? std::atoi(argv[3]) : 0;
   TestOptions();
   TestWhatPays();
+  TestMeasuredTimes();
   TestLeftAlone();
   TestTwoLayersInARow();
   TestOneInputInTwoShapes();

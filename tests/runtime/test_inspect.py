@@ -120,12 +120,14 @@ def test_says_what_the_sparse_delegate_does_with_each_layer():
         LayerVerdict(3, "ffn/kernel", True, "columns"),
         LayerVerdict(5, "pooler/kernel", False, "too dense"),
     )
-    report = DelegateReport("neondot", 1, layers)
+    report = DelegateReport("neondot", 1, "measured", layers)
     first, second, table = describe_load(
         LoadSummary("litert", "2.3.0", 9, 6, 2, sparse=1, sparse_partitions=1, sparse_report=report)
     ).split("\n\n")
     assert "XNNPACK runs 6 of 9 operators, in 2 partitions" in first
-    assert second == ("The sparse delegate (neondot) runs 1, in 1 partitions: 1 of 2 INT8 layers")
+    assert second == (
+        "The sparse delegate (neondot, costs measured) runs 1, in 1 partitions: 1 of 2 INT8 layers"
+    )
     assert [line.split() for line in table.splitlines()[2:]] == [
         ["ffn/kernel", "3", "sparse", "delegate", "columns"],
         ["pooler/kernel", "5", "left", "too", "dense"],

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.runtime.layer_chain import LayerShape
 
 LIBRARY = Path(__file__).with_name("libtf_prune_ofa_delegate.so")
 AUTO = "auto"
@@ -52,11 +53,13 @@ class DelegateReport:
     Attributes:
         kernels: the instruction set whose kernels run, such as "avx512vnni".
         threads: threads of its own.
+        costs: where the times come from that decide, such as "measured".
         layers: one entry for each INT8 layer.
     """
 
     kernels: str
     threads: int
+    costs: str
     layers: tuple[LayerVerdict, ...]
 
 
@@ -127,8 +130,36 @@ def report(delegate: Any) -> DelegateReport:
     ask.argtypes, ask.restype = [ctypes.c_void_p], ctypes.c_char_p
     text = ask(delegate._get_native_delegate_pointer()).decode(errors="replace")
     first, *rest = text.splitlines()
-    kernels, threads = first.removeprefix("kernels ").split(", threads ")
-    return DelegateReport(kernels, int(threads), tuple(_verdict(line) for line in rest))
+    kernels, threads, costs = first.split(", ", 2)
+    return DelegateReport(
+        kernels.removeprefix("kernels "),
+        int(threads.removeprefix("threads ")),
+        costs.removeprefix("costs "),
+        tuple(_verdict(line) for line in rest),
+    )
+
+
+def processor(library: Path) -> tuple[str, str, int]:
+    """Return this machine's processor model, the best instruction set and its tile of columns.
+
+    Args:
+        library: the package's own.
+    """
+    ask = ctypes.CDLL(str(library)).tf_prune_ofa_processor
+    ask.restype = ctypes.c_char_p
+    model, kernels, tile = ask().decode().split()
+    return model, kernels, int(tile)
+
+
+def unmeasured(delegate: Any) -> list[LayerShape]:
+    """Ask a loaded delegate which layers of its last graph might gain but were never measured."""
+    ask = delegate._library.tf_prune_ofa_unmeasured
+    ask.argtypes, ask.restype = [ctypes.c_void_p], ctypes.c_char_p
+    shapes = []
+    for line in ask(delegate._get_native_delegate_pointer()).decode().splitlines():
+        arithmetic, *sizes = line.split()
+        shapes.append(LayerShape(arithmetic == "static", *map(int, sizes)))
+    return shapes
 
 
 def _verdict(line: str) -> LayerVerdict:

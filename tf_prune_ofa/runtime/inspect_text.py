@@ -49,8 +49,9 @@ def describe_load(loaded: LoadSummary) -> str:
     if report is not None:
         taken = sum(layer.is_taken for layer in report.layers)
         lines += [
-            f"The sparse delegate ({report.kernels}) runs {loaded.sparse}, in "
-            f"{loaded.sparse_partitions} partitions: {taken} of {len(report.layers)} INT8 layers",
+            f"The sparse delegate ({report.kernels}, costs {report.costs}) runs {loaded.sparse}, "
+            f"in {loaded.sparse_partitions} partitions: {taken} of {len(report.layers)} INT8 "
+            "layers",
             text_table(
                 ["layer", "node", "where", "why"],
                 [

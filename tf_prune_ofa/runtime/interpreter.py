@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime import delegate as sparse_delegate
+from tf_prune_ofa.runtime.measured import open_measured
 from tf_prune_ofa.tflite import flatbuffer
 
 Runtime = Literal["auto", "litert", "tflite_runtime", "tensorflow"]
@@ -115,11 +116,9 @@ class Interpreter:
         resolver = module.OpResolverType.AUTO
         if not xnnpack:
             resolver = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        loaded = None
-        if delegate is not None:
-            loaded = sparse_delegate.load(module, delegate, delegate_options)
-        try:
-            self._interpreter = module.Interpreter(
+
+        def open_file(loaded: Any | None) -> tuple[Any, int]:
+            opened = module.Interpreter(
                 str(self.path),
                 num_threads=threads,
                 experimental_op_resolver_type=resolver,
@@ -128,10 +127,20 @@ class Interpreter:
             )
             # Delegates that were given take their operators at once, XNNPACK when tensors are
             # allocated: those that are there by now are not XNNPACK's.
-            nodes_before_xnnpack = self._interpreter._interpreter.NumNodes()
+            nodes = opened._interpreter.NumNodes()
             if sequence_length is not None:
-                self._resize(sequence_length)
-            self._interpreter.allocate_tensors()
+                _resize(opened, sequence_length)
+            opened.allocate_tensors()
+            return opened, nodes
+
+        try:
+            if delegate is None:
+                (self._interpreter, nodes_before_xnnpack), loaded = open_file(None), None
+            else:
+                runtime_key = (self.runtime_name, self.runtime_version)
+                (self._interpreter, nodes_before_xnnpack), loaded = open_measured(
+                    module, runtime_key, delegate, delegate_options, open_file
+                )
             inputs = self._interpreter.get_input_details()
             outputs = self._interpreter.get_output_details()
             operators = self._interpreter._get_ops_details()
@@ -152,12 +161,6 @@ class Interpreter:
         self.delegated_count, self.partition_count = places.count(XNNPACK), pieces.count(XNNPACK)
         self.sparse_count, self.sparse_partition_count = places.count(SPARSE), pieces.count(SPARSE)
         self.delegate_report = None if loaded is None else sparse_delegate.report(loaded)
-
-    def _resize(self, sequence_length: int) -> None:
-        for detail in self._interpreter.get_input_details():
-            shape = open_shape(detail["shape_signature"], sequence_length)
-            if shape != tuple(detail["shape"]):
-                self._interpreter.resize_tensor_input(detail["index"], shape)
 
     @property
     def delegated_share(self) -> float:
@@ -327,6 +330,14 @@ def _by_name(ports: Sequence[dict], path: Path) -> dict[str, dict]:
         f"{path} has two inputs or outputs of one name: {names}. Give each a name of its own when "
         "the model is converted."
     )
+
+
+def _resize(opened: Any, sequence_length: int) -> None:
+    """Give the inputs of a runtime's interpreter the length that they leave open."""
+    for detail in opened.get_input_details():
+        shape = open_shape(detail["shape_signature"], sequence_length)
+        if shape != tuple(detail["shape"]):
+            opened.resize_tensor_input(detail["index"], shape)
 
 
 def _find_places(nodes: Sequence[dict], before_xnnpack: int) -> tuple[dict[int, str], list[str]]:
