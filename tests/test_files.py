@@ -1,5 +1,6 @@
 """Files are whole or not there, whatever happens while they are written."""
 
+import io
 import json
 import os
 import resource
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -98,12 +100,28 @@ def test_arrays_are_read_as_they_were_written(tmp_path):
     assert str(read["text"]) == "x"
 
 
+def rewritten(archive, old, new):
+    """The archive with the header of its one array changed, the padding behind it made good."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        name, content = file.namelist()[0], file.read(file.namelist()[0])
+    assert old in content
+    changed = content.replace(old + b"}" + b" " * (len(new) - len(old)), new + b"}")
+    assert changed != content and len(changed) == len(content)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr(name, changed)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         ("none", "is damaged .without 'c'.; make it again"),
         ("cut", "is damaged .*; make it again"),
         ("empty", "is damaged .*; make it again"),
+        ("a header of 8 TB", "is damaged .*'a.npy' says that it has 8000000000000 bytes, and has"),
+        ("compressed", "is damaged .*'a.npy' is compressed"),
+        ("not an array", "is damaged .*magic"),
         ("text", "is damaged .*; make it again"),
         ("one array", "is damaged .*; make it again"),
         ("objects", "is damaged .*; make it again"),
@@ -120,6 +138,13 @@ def test_arrays_that_cannot_be_read(tmp_path, damage, message):
     elif damage == "one array":
         with path.open("wb") as file:
             np.save(file, np.arange(3))
+    elif damage == "a header of 8 TB":
+        path.write_bytes(rewritten(content, b"(300,), ", b"(1000000000000,), "))
+    elif damage == "compressed":
+        np.savez_compressed(path, a=np.zeros(300))
+    elif damage == "not an array":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.npy", b"no array at all")
     elif damage == "objects":
         np.savez(path, a=np.array([{}], dtype=object))
     elif damage in ("missing", "folder"):
@@ -246,3 +271,64 @@ def test_a_kill_leaves_the_old_file_and_a_leftover_that_can_be_removed(tmp_path)
     assert len(names(tmp_path)) == 2
     files.remove_leftovers(tmp_path)
     assert names(tmp_path) == ["weights.npz"]
+
+
+# Objects in JSON
+
+
+def test_json_is_read_as_it_was_written(tmp_path):
+    files.write_json(tmp_path / "a.json", {"a": [1, 0.5, None]})
+    assert files.read_json(tmp_path / "a.json") == {"a": [1, 0.5, None]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is damaged .*; run it again"),
+        (b'{"a": 1', "is damaged"),
+        (b"[1]", "is damaged .list for an object"),
+        (b'{"a": NaN}', "is damaged .NaN is no JSON"),
+        (b'{"a": "\xff"}', "is damaged"),
+        (b"[" * 100_000, "is damaged"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "is damaged"),
+    ],
+)
+def test_json_that_is_damaged(tmp_path, content, message):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        files.read_json(tmp_path / "a.json", remedy="run it again")
+    with pytest.raises(UserError, match="Cannot read"):
+        files.read_json(tmp_path)
+
+
+# Symbolic links
+
+
+@pytest.fixture
+def outside(tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "own").write_text("keep")
+    yield tmp_path / "outside"
+    assert (tmp_path / "outside" / "own").read_text() == "keep"
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path, outside):
+    (tmp_path / "a").symlink_to(outside / "own")
+    files.write_text(tmp_path / "a", "new")
+    (tmp_path / "folder").symlink_to(outside)
+    with files.atomic_folder(tmp_path / "folder") as temporary:
+        (temporary / "b").write_text("new")
+    assert not (tmp_path / "a").is_symlink() and not (tmp_path / "folder").is_symlink()
+    assert names(tmp_path) == ["a", "folder", "outside"] and names(outside) == ["own"]
+
+
+def test_links_in_a_folder_are_refused(tmp_path, outside):
+    files.refuse_links(tmp_path / "missing")
+    files.refuse_links(outside)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoint").symlink_to(outside)
+    (tmp_path / "other").symlink_to(outside)
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
+    for folder in ("run", "other", "lost"):
+        with pytest.raises(UserError, match="is a symbolic link"):
+            files.refuse_links(tmp_path / folder)

@@ -107,6 +107,8 @@ class TaskSettings:
             are named by their numbers from 1.
         labels: the label names in order; empty means a regression task.
         label_values: how the files write the labels, in the same order; empty means as they are.
+        skip_labels: labels, as the files write them, whose rows are left out and counted, such as
+            SNLI's "-".
         metrics: the scores to report, the main one first (`tasks.scores.SCORES`); empty means
             the task's official ones, or accuracy, or Pearson and Spearman correlation.
         max_length: tokens of an example, [CLS] and [SEP] included; longer ones are cut.
@@ -131,6 +133,7 @@ class TaskSettings:
     header: bool = True
     labels: tuple[str, ...] = ()
     label_values: tuple[str, ...] = ()
+    skip_labels: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     max_length: int = limited(64, TOKENS)
     stride: int = limited(128, TOKENS)

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import secrets
 import shutil
@@ -24,6 +25,19 @@ from tf_prune_ofa.errors import UserError
 # The final name stays at the end of the temporary one: np.savez, h5py and tf_keras choose their
 # format, or append an ending, by the ending they see.
 _TEMPORARY_PREFIX = ".partial-"
+
+# What reading a file raises that is not what it should be.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    OverflowError,
+)
 
 _ADVICE = {
     errno.ENOSPC: "Free some space there, or choose a folder on another disk.",
@@ -99,7 +113,10 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             yield temporary
             for file in sorted(temporary.rglob("*")):
                 _flush_to_disk(file)
-            if path.is_dir():
+            if path.is_symlink():
+                # The link is replaced, never what it points to.
+                path.unlink()
+            elif path.is_dir():
                 # A rename cannot replace a folder with content, so the old one steps aside first.
                 os.replace(path, outgoing)
             os.replace(temporary, path)
@@ -162,17 +179,90 @@ def read_arrays(
         UserError: the file cannot be read, is damaged, or lacks one of the arrays.
     """
     try:
-        with np.load(path) as file:
-            arrays = dict(file)
+        with zipfile.ZipFile(path) as file:
+            arrays = {
+                member.filename.removesuffix(".npy"): _stored_array(file, member)
+                for member in file.infolist()
+            }
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}; {remedy}") from error
-    # An archive cut short, another kind of file, pickled objects, a single array.
-    except (zipfile.BadZipFile, EOFError, ValueError, TypeError) as error:
+    # An archive cut short, another kind of file, pickled objects, a header that is none.
+    except _DAMAGE as error:
         raise UserError(f"{path} is damaged ({error}); {remedy}") from error
     missing = [name for name in names if name not in arrays]
     if missing:
         raise UserError(f"{path} is damaged (without '{missing[0]}'); {remedy}")
     return arrays
+
+
+def _stored_array(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """The array of a member that `write_arrays` wrote: as large as the file has bytes for it.
+
+    Raises:
+        ValueError: it is compressed, or its header speaks of another size; NumPy would set that
+            much memory aside, whatever it is.
+    """
+    if member.compress_type != zipfile.ZIP_STORED or member.file_size > member.compress_size:
+        raise ValueError(f"'{member.filename}' is compressed")
+    with file.open(member) as stream:
+        if np.lib.format.read_magic(stream) == (1, 0):
+            header = np.lib.format.read_array_header_1_0(stream)
+        else:
+            raise ValueError(f"'{member.filename}' is of another version")
+        shape, _, dtype = header
+        size = math.prod(shape) * dtype.itemsize
+        if size != member.file_size - stream.tell():
+            raise ValueError(
+                f"'{member.filename}' says that it has {size} bytes, and has "
+                f"{member.file_size - stream.tell()}"
+            )
+        stream.seek(0)
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def read_json(
+    path: str | os.PathLike[str], *, remedy: str = "delete it to make it again"
+) -> dict[str, Any]:
+    """Reads a JSON object that this package wrote.
+
+    Args:
+        path: the file.
+        remedy: what to do where the file is of no use, for the message.
+
+    Raises:
+        UserError: the file cannot be read, is no JSON (NaN is none), or is no object.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=refuse)
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}; {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); {remedy}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged ({type(value).__name__} for an object); {remedy}")
+    return value
+
+
+def refuse_links(folder: str | os.PathLike[str]) -> None:
+    """Checks that a folder of a run, and what is in it, are no symbolic links.
+
+    Through one, a run would write, empty or delete something outside of its folder.
+
+    Raises:
+        UserError: one of them is.
+    """
+    folder = Path(folder)
+    inside = sorted(folder.rglob("*")) if folder.is_dir() else []
+    for path in (folder, *inside):
+        if path.is_symlink():
+            raise UserError(
+                f"{path} is a symbolic link, and a run writes below its own folder only. Remove "
+                "the link; to use another disk, choose another --run_dir."
+            )
 
 
 def require_writable_dir(path: str | os.PathLike[str]) -> Path:
@@ -195,15 +285,20 @@ def require_writable_dir(path: str | os.PathLike[str]) -> Path:
 def read_lines(path: str | os.PathLike[str]) -> list[str]:
     """The lines of a UTF-8 text file, without their ends.
 
+    Only line feeds end a line, with or without a carriage return: texts hold what else Unicode
+    calls a line's end.
+
     Raises:
         UserError: the file cannot be read, or is not UTF-8.
     """
     try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error}). Convert it to UTF-8.") from error
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines if lines[-1] else lines[:-1]
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
@@ -224,7 +319,7 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     Only for a folder that nobody else is writing to at the moment, such as one's own run folder.
     """
     for leftover in sorted(Path(folder).rglob(f"{_TEMPORARY_PREFIX}*")):
-        if leftover.is_dir():
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
         else:
             leftover.unlink(missing_ok=True)

@@ -71,8 +71,15 @@ def test_contexts_are_documents_once(tmp_path):
     ("content", "message"),
     [
         ("{", r"a\.json is not JSON"),
-        ("[]", r"not of SQuAD's form"),
-        ('{"data": [{"paragraphs": [{"context": "x"}]}]}', r"\(no 'qas'\): data > paragraphs"),
+        ("[]", r"a\.json has no questions"),
+        ("3", r"a\.json holds int\. SQuAD's form is data > paragraphs"),
+        ("[1]", r"entry 1 is int, not an object"),
+        ("{}", r"a\.json: no 'data'"),
+        ('{"data": {}}', r"'data' is \{\}\. SQuAD's form"),
+        ('{"data": [{"paragraphs": [{"context": "x"}]}]}', r"paragraph 1: no 'qas', got only 'co"),
+        ('{"data": [{"paragraphs": [{"qas": [{"id": 1}]}]}]}', r"paragraph 1: no 'context'"),
+        ("[" * 100_000, r"a\.json is not JSON \(too many levels"),
+        ('{"data": [], "data": []}', r"the name 'data' is there twice"),
         ('{"data": []}', r"a\.json has no questions"),
     ],
 )
@@ -123,3 +130,99 @@ def test_made_up_questions():
     for question in task.dev.questions:
         answer = question.usual_answer
         assert question.context[answer.start : answer.end] == answer.text
+
+
+# What annotation tools write
+
+
+def read(tmp_path, content, name="a.json"):
+    text = content if isinstance(content, str) else json.dumps(content)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return read_squad(tmp_path / name)
+
+
+def paragraph(**changes):
+    """One paragraph with one question, and fields of that changed; one of ... is left out."""
+    answers = [{"text": "Nile", "answer_start": 13}]
+    entry = {"id": "7", "question": "Who?", "answers": answers} | changes
+    entry = {key: value for key, value in entry.items() if value is not ...}
+    return [{"context": CONTEXT, "qas": [entry]}]
+
+
+def answered(text, start):
+    return paragraph(answers=[{"text": text, "answer_start": start}])
+
+
+@pytest.mark.parametrize("start", [13, 13.0, "13", " 13 "])
+def test_positions_of_one_meaning_are_read(tmp_path, start):
+    (question,) = read(tmp_path, answered("Nile", start))
+    assert question.answers == (Answer("Nile", 13),) and type(question.answers[0].start) is int
+
+
+@pytest.mark.parametrize("start", [None, "", "x", 13.5, True, [13], "-1", "9" * 5000])
+def test_positions_of_no_meaning_are_refused(tmp_path, start):
+    message = r"a\.json, question 7: 'answer_start' is .*, not a number of characters"
+    with pytest.raises(UserError, match=message) as error:
+        read(tmp_path, answered("Nile", start))
+    assert len(str(error.value)) < 500
+
+
+def test_numbers_are_texts(tmp_path):
+    content = [{"context": "In 1854.", "qas": [
+        {"id": 9, "question": 1854, "answers": [{"text": 1854, "answer_start": 3}]}
+    ]}]  # fmt: skip
+    (question,) = read(tmp_path, content)
+    assert question == Question("9", "1854", "In 1854.", (Answer("1854", 3),))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (paragraph(question=None), "question 7: 'question' is null, not a text"),
+        (paragraph(question=["a"]), "question 7: 'question' is \\['a'\\]"),
+        (paragraph(question=...), "qas 1: no 'id'|question 7: no 'question'"),
+        (paragraph(id=None), "qas 1: 'id' is null"),
+        (paragraph(id=...), "entry 1, qas 1: no 'id', got only 'question', 'answers'"),
+        (paragraph(answers=None), "question 7: 'answers' is null. Give a list"),
+        (paragraph(answers=...), "question 7: no 'answers'"),
+        (paragraph(answers=[13]), "question 7: no 'text', got 13"),
+        (paragraph(answers=[{"text": "Nile"}]), "question 7: no 'answer_start', got only 'text'"),
+        (paragraph(answers={"text": ["a"], "answer_start": []}), "have 1 of 'text' and 0 of"),
+        (answered(None, 3), "question 7: 'text' is null"),
+        (answered("Nile\ud800", 13), "question 7: 'text' is"),
+        (paragraph(is_impossible="no"), "question 7: 'is_impossible' is 'no'; write true or"),
+        ([paragraph()[0] | {"context": None}], "question 7: 'context' is null"),
+        (answered("Nile", 14), r"from 0; it seems to count bytes\)"),
+    ],
+)  # fmt: skip
+def test_fields_without_a_meaning_are_refused(tmp_path, content, message):
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, content)
+
+
+def test_positions_in_units_of_utf_16_are_told(tmp_path):
+    content = [{"context": "\U0001f44d fine", "qas": paragraph()[0]["qas"]}]
+    content[0]["qas"][0]["answers"] = [{"text": "fine", "answer_start": 3}]
+    with pytest.raises(UserError, match="it seems to count UTF-16 code units"):
+        read(tmp_path, content)
+
+
+def test_rows_of_datasets(tmp_path):
+    """A list of objects, the same on a line each, and answers as columns."""
+    rows = [
+        {"id": name, "title": "T", "context": CONTEXT, "question": "Who?",
+         "answers": {"text": texts, "answer_start": starts}}
+        for name, texts, starts in (("1", ["Nile"], [13]), ("2", [], []))
+    ]  # fmt: skip
+    lines = "\n".join(json.dumps(row) for row in rows) + "\n"
+    expected = [
+        Question("1", "Who?", CONTEXT, (Answer("Nile", 13),)),
+        Question("2", "Who?", CONTEXT, ()),
+    ]
+    assert read(tmp_path, rows) == expected
+    assert read(tmp_path, lines, "a.jsonl") == expected
+    assert read(tmp_path, lines, "b.json") == expected
+    assert read(tmp_path, json.dumps(rows, indent=1)) == expected
+    assert read(tmp_path, json.dumps(rows[0]), "c.jsonl") == expected[:1]
+    with pytest.raises(UserError, match=r"d\.jsonl, line 2: not JSON"):
+        read(tmp_path, lines[:-5], "d.jsonl")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tf_prune_ofa.data.tables import table_task
+from tf_prune_ofa.data.task_data import doubts
 from tf_prune_ofa.errors import UserError
 
 TSV = 'id\tsentence\tlabel\n1\tA "fine" film\tpos\n2\t"Bad, bad\tneg\n'
@@ -113,7 +114,13 @@ def test_jsonl(files):
         ('sentence,label\n"open,pos\n', ".csv", {}, r"line 2: not CSV"),
         ("sentence\tlabel\nok\tpos\ncaf\u00e9\tpos\n".encode("latin1"), ".tsv", {},
          r"line 3: byte 0xe9 is not UTF-8"),
-        (TSV.encode("utf-16"), ".tsv", {}, r"line 1: byte 0xff is not UTF-8"),
+        (TSV.encode("utf-16")[:-1], ".tsv", {}, r"mark of UTF-16, but is none at byte"),
+        (TSV.encode("utf-16-le"), ".tsv", {}, r"like UTF-16 without a byte order mark"),
+        ("text;label\na;pos\n", ".csv", {}, r"seem to be parted by semicolons"),
+        ("sentence,label\na,pos\n", ".tsv", {}, r"seem to be parted by commas"),
+        ('sentence\tlabel\n"two\nlines"\tpos\n', ".tsv", {}, r"line 2.*no quotes around texts"),
+        ("sentence\tx\tsentence\tlabel\na\tb\tc\tpos\n", ".tsv", {},
+         r"has 2 columns called 'sentence', at 1, 3, and one"),
         # Two encodings in one file, as when lines of several sources are put together.
         ("sentence\tlabel\ncafé\tpos\n".encode() + "café\tpos\n".encode("latin1"), ".tsv", {},
          r"line 3: byte 0xe9 is not UTF-8.*iconv"),
@@ -123,6 +130,12 @@ def test_jsonl(files):
         ('{"sentence": "x"}\n', ".jsonl", {}, r"line 1: no field 'label'"),
         ('{"sentence": "x", "label": null}\n', ".jsonl", {}, r"line 1: 'label' is null"),
         ('{"sentence": "x", "label": "pos"\n', ".jsonl", {}, r"line 1: not JSON"),
+        ("[" * 100_000 + "\n", ".jsonl", {}, r"line 1: not JSON \(too many levels"),
+        ('{"sentence": "x", "sentence": "y", "label": "pos"}\n', ".jsonl", {}, r"is there twice"),
+        ('{"sentence": NaN, "label": "pos"}\n', ".jsonl", {}, r"line 1: 'sentence' is NaN, not a"),
+        ('{"sentence": "cut \\ud83d", "label": "pos"}\n', ".jsonl", {}, r"line 1: 'sentence' is"),
+        ("sentence\tlabel\na\t1e39\n", ".tsv", {"labels": ()}, r"'1e39' is not a finite number"),
+        (TSV, ".tsv", {"skip_labels": ("pos", "neg")}, "has no examples"),
         ("[1]\n", ".jsonl", {}, r"line 1: list in place of an object"),
         (TSV, ".txt", {}, r"ends in '\.txt'"),
         (TSV, ".tsv", {"labels": ()}, r"line 2: the score 'pos' is not a finite number"),
@@ -157,3 +170,50 @@ def test_messages_do_not_repeat_a_long_text(files):
         with pytest.raises(UserError) as error:
             files(content)
         assert len(str(error.value)) < 1_000
+    wide = "\t".join(f"column {i}" for i in range(200_000))
+    for content in (wide + "\n", f"sentence\tlabel\n{wide}\n", wide + "\na\n"):
+        with pytest.raises(UserError) as error:
+            files(content)
+        assert len(str(error.value)) < 2_000
+    row = json.dumps({f"column {i}": 1 for i in range(200_000)})
+    with pytest.raises(UserError, match="no field 'sentence'") as error:
+        files(row, ".jsonl")
+    assert len(str(error.value)) < 2_000
+
+
+def test_a_document_in_a_field_is_read(files):
+    """csv has a limit of its own, 131,072 characters, and calls what is longer no CSV."""
+    text = "good " * 40_000
+    task = files(f'sentence,label\n"{text}",pos\n', ".csv")
+    assert task.train.text_a == [text]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_byte_order_mark_says_the_encoding(files, encoding):
+    content = "sentence\tlabel\r\ncaf\u00e9 \u4e2d\tpos\r\n"
+    task = files(content, encoding=encoding)
+    assert task.train.text_a == ["caf\u00e9 \u4e2d"]
+    assert task.train.label.tolist() == [1]
+
+
+def test_rows_of_a_label_are_left_out_and_counted(files, capsys):
+    content = "sentence\tlabel\na\tneg\nb\t-\nc\tpos\nd\t-\n"
+    with pytest.raises(UserError, match="the label '-' is not one of.*task.skip_labels"):
+        files(content)
+    task = files(content, skip_labels=("-", "?"))
+    assert task.train.text_a == ["a", "c"] and task.train.label.tolist() == [0, 1]
+    assert "train.tsv: 2 of 4 rows have a label of task.skip_labels" in capsys.readouterr().out
+
+
+def test_what_is_odd_about_labels(files):
+    assert doubts(files(TSV)) == []
+    one = doubts(files("sentence\tlabel\na\tpos\nb\tpos\n"))
+    assert one == [
+        "all 2 examples to learn from have the label 'pos'",
+        "all 2 examples to judge by have the label 'pos'",
+    ]
+    assert doubts(files(TSV, labels=("neg", "pos", "none"))) == [
+        "no example to learn from has the label 'none'"
+    ]
+    same = doubts(files("sentence\tlabel\na\t2\nb\t2\n", labels=()))
+    assert same[0] == "all 2 examples to learn from have the label 2"

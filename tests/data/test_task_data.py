@@ -17,7 +17,8 @@ def test_unknown_label_names_place_nearest_and_what_is_there():
         parse_labels(["fresh", "roten"], ("rotten", "fresh"), ["d.tsv, line 2", "d.tsv, line 3"])
     assert str(error.value) == (
         "d.tsv, line 3: the label 'roten' is not one of 'rotten', 'fresh'; the nearest is 'rotten'."
-        " The labels in the data are 'fresh', 'roten'. Correct the data or the task's labels."
+        " The labels in the data are 'fresh', 'roten'. Correct the data or the task's labels,"
+        " or name those to leave out in task.skip_labels."
     )
 
 

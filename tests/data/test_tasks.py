@@ -72,6 +72,12 @@ def test_unknown_source():
 
 
 def test_settings_that_a_source_has_no_use_for():
+    # Forgotten to say "files": the reviews would be learnt, without a word.
+    for source in ("reviews", "glue/sst2", "tfds:imdb_reviews"):
+        with pytest.raises(UserError, match=r"train would be ignored.*source to 'files'"):
+            tasks.load_task(TaskSettings(source=source, train="a.tsv"))
+    with pytest.raises(UserError, match=r"reviews knows its own .*: leave out task\.labels"):
+        tasks.load_task(TaskSettings(source="reviews", labels=("x", "y")))
     with pytest.raises(UserError, match=r"leave out task\.text_a, task\.labels"):
         tasks.load_task(TaskSettings(source="glue/sst2", text_a="a", labels=("x", "y")))
     with pytest.raises(UserError, match=r"task\.folder is for the GLUE tasks.*not for 'files'"):

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from small_models import compiled, dataset, encoder, hard_distiller
@@ -58,6 +60,23 @@ def test_a_missing_mask_file(tmp_path):
         load_masks(tmp_path / "masks.npz")
 
 
+def _shapes(b):
+    return json.dumps({"a": [2, 4], "b": b})
+
+
+# What else such a file may hold: its shapes, and arrays beside `a` and `b` of eight bits.
+OTHER_CONTENTS = {
+    "one more mask": (_shapes([2, 4]), {"c": np.zeros(1, np.uint8)}),
+    "shapes of 10**5 x 10**6": (_shapes([10**5, 10**6]), {}),
+    "a shape of text": (_shapes("2x4"), {}),
+    "a shape of three": (_shapes([1, 2, 4]), {}),
+    "a shape below 0": (_shapes([-2, -4]), {}),
+    "a shape that is smaller": (_shapes([1, 3]), {}),
+    "integers": (_shapes([2, 4]), {"b": np.zeros(1, np.int32)}),
+    "deep shapes": ("[" * 100_000, {}),
+}
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -66,7 +85,17 @@ def test_a_missing_mask_file(tmp_path):
         ("text", "is damaged"),
         ("flipped", "is damaged"),
         ("no shapes", "is damaged .without 'shapes'"),
-        ("no mask", "is no mask file .'a'"),
+        ("no mask", "is no mask file .masks of none, shapes of 1 layers .a.."),
+        ("no masks at all", "is no mask file .masks of none, shapes of none"),
+        ("one more mask", r"masks of 3 layers .*, shapes of 2 layers"),
+        # NumPy makes up the bits that are missing, of any number: 12 GB of them.
+        ("shapes of 10**5 x 10**6", "'b' has no 100000 x 1000000 bits"),
+        ("a shape of text", "'b' has no shape of a kernel, got 2x4"),
+        ("a shape of three", r"'b' has no shape of a kernel, got \[1, 2, 4\]"),
+        ("a shape below 0", r"'b' has no shape of a kernel, got \[-2, -4\]"),
+        ("a shape that is smaller", "'b' has bits beyond 1 x 3"),
+        ("integers", "'b' has no 2 x 4 bits"),
+        ("deep shapes", "is no mask file"),
     ],
 )
 def test_a_damaged_mask_file(masks, tmp_path, damage, message):
@@ -84,6 +113,12 @@ def test_a_damaged_mask_file(masks, tmp_path, damage, message):
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
     elif damage == "no shapes":
         np.savez(path, a=np.zeros(3))
+    elif damage in OTHER_CONTENTS:
+        shapes, more = OTHER_CONTENTS[damage]
+        eight = np.packbits(np.ones(8, bool))
+        np.savez(path, **{"a": eight, "b": eight, "shapes": np.array(shapes)} | more)
+    elif damage == "no masks at all":
+        np.savez(path, shapes=np.array("{}"))
     else:
         np.savez(path, shapes=np.array('{"a": [2, 4]}'))
     with pytest.raises(UserError, match=f"{message}.*; run the stage that wrote it again"):

@@ -223,6 +223,41 @@ def test_layers_share_a_sparsity_by_what_their_weights_do_to_the_loss(inputs, tm
     assert max(expected.values()) - min(expected.values()) > 0.1
 
 
+@pytest.mark.parametrize("changes", [{}, {"scope": "global"}])
+def test_what_someone_has_fine_tuned_is_pruned_in_one_shot(
+    reconstructed, inputs, tmp_path, changes
+):
+    """From "model": the first thing that who has a classifier tries."""
+    folder, results = reconstructed
+    tuned = stage_folder(folder, "task_teacher") / "model"
+    data = reconstruction(inputs, alone={"start": "model", **changes})
+    data = {**data, "model": {"weights": str(tuned)}, "stages": {"alone": data["stages"]["alone"]}}
+    code, output = run(data, tmp_path / "run")
+    assert code == 0, output
+    model = stage_folder(tmp_path / "run", "alone") / "model"
+    if not changes:
+        # Bit for bit what a stage's model comes to.
+        other = stage_folder(folder, "alone") / "model"
+        for name in ("model.safetensors", "config.json"):
+            assert (model / name).read_bytes() == (other / name).read_bytes()
+    figures = json.loads((model.parent / "result.json").read_text())["figures"]
+    assert figures["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert figures["accuracy"] > 0.8 * results["task_teacher"]["figures"]["accuracy"]
+    assert huggingface.read_labels(model) == ("bad", "good")
+
+
+def test_an_encoder_alone_is_pruned_on_a_task_s_texts(inputs, tmp_path):
+    data = reconstruction(inputs, alone={"start": "model"})
+    data["stages"] = {"alone": data["stages"]["alone"]}
+    figures = run_well(data, tmp_path / "run")["alone"]["figures"]
+    assert figures["sparsity"] == pytest.approx(0.5) and "main_metric" not in figures
+    weights = weights_of(tmp_path / "run", "alone")
+    assert {head_of(name) for name in weights} == {None, "pooler"}
+    data["stages"]["alone"]["scope"] = "global"
+    code, output = run(data, tmp_path / "other")
+    assert code == 1 and "have no such head as Classification(num_labels=2)" in output
+
+
 def three_layers(folder):
     """A reconstruction of an encoder with three layers."""
     write_inputs(folder, replace(BERT, num_layers=3))

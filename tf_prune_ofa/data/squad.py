@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.data.tables import read_text
-from tf_prune_ofa.data.task_data import TaskData, clipped
+from tf_prune_ofa.data.squad_files import read_entries
+from tf_prune_ofa.data.task_data import TaskData
 from tf_prune_ofa.data.tfds_task import load_splits
-from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.text.questions import Answer, Question
 
 METRICS = ("f1", "exact_match")
-# The benchmark's files are one line of up to 40 MB, and parsing takes a few times as much memory.
-_MAX_FILE_BYTES = 2_000_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,43 +75,15 @@ def tfds_squad_task(
 
 
 def read_squad(path: str | os.PathLike[str]) -> list[Question]:
-    """The questions of a file in SQuAD's JSON form, v1.1 or v2.
+    """The questions of a file in SQuAD's JSON form, v1.1 or v2, or one of its relatives.
 
     Raises:
         UserError: see `squad_task`.
     """
-    path = Path(path)
-    try:
-        data = json.loads(read_text(path, max_line_bytes=_MAX_FILE_BYTES))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}). Get the file again.") from None
-    try:
-        questions = list(_questions(data))
-    except (KeyError, TypeError, IndexError) as error:
-        missing = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError(
-            f"{path} is not of SQuAD's form ({missing}): data > paragraphs > context, qas > id, "
-            "question, answers > text, answer_start."
-        ) from None
-    if not questions:
-        raise UserError(f"{path} has no questions. Give a file with at least one.")
-    for question in questions:
-        _check(question, path)
-    return questions
-
-
-def _questions(data: dict[str, Any]) -> Iterator[Question]:
-    for article in data["data"]:
-        for paragraph in article["paragraphs"]:
-            for entry in paragraph["qas"]:
-                # Plausible answers of questions without one do not count.
-                answers = [] if entry.get("is_impossible") else entry["answers"]
-                yield Question(
-                    str(entry["id"]),
-                    entry["question"],
-                    paragraph["context"],
-                    tuple(Answer(one["text"], one["answer_start"]) for one in answers),
-                )
+    return [
+        Question(name, text, context, tuple(Answer(*answer) for answer in answers))
+        for name, text, context, answers in read_entries(path)
+    ]
 
 
 def _tfds_question(row: dict[str, Any]) -> Question:
@@ -127,17 +95,6 @@ def _tfds_question(row: dict[str, Any]) -> Question:
         row["context"].decode(),
         tuple(Answer(text.decode(), int(start)) for text, start in pairs),
     )
-
-
-def _check(question: Question, path: Path) -> None:
-    for answer in question.answers:
-        found = question.context[answer.start : answer.end]
-        if found != answer.text or not answer.text or answer.start < 0:
-            raise UserError(
-                f"{path}, question {question.id}: the answer {clipped(answer.text)} does not begin "
-                f"at character {answer.start} of its context, where there is {clipped(found)}. "
-                "Correct answer_start (in characters, from 0)."
-            )
 
 
 def made_up_task(texts: Sequence[str], dev_texts: Sequence[str]) -> TaskData:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import difflib
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -120,9 +122,46 @@ def parse_labels(
     return np.array([index[value] for value in values], np.int32)
 
 
+def without_labels(
+    rows: list[Any], labels: Sequence[str | None], skip: Sequence[str], place: str
+) -> list[Any]:
+    """The rows whose label is not to be skipped; says how many are left out.
+
+    Args:
+        rows: of any kind.
+        labels: of each.
+        skip: the labels to leave out.
+        place: where the rows are from, for the message.
+    """
+    kept = [row for row, label in zip(rows, labels, strict=True) if label not in skip]
+    if len(kept) < len(rows):
+        print(
+            f"  {place}: {len(rows) - len(kept):,} of {len(rows):,} rows have a label of "
+            "task.skip_labels and are left out",
+            flush=True,
+        )
+    return kept
+
+
+def doubts(task: TaskData) -> list[str]:
+    """What is odd about a task's labels, in sentences: it can be learnt, but hardly is meant."""
+    found = []
+    for side, split in (("to learn from", task.train), ("to judge by", task.dev)):
+        values = np.unique(split.label) if isinstance(split, Split) else ()
+        if len(values) == 1:
+            name = f"{values[0]:g}" if task.is_regression else repr(task.labels[values[0]])
+            found.append(f"all {len(split):,} examples {side} have the label {name}")
+        elif len(values) and not task.is_regression and side == "to learn from":
+            absent = [name for i, name in enumerate(task.labels) if i not in set(values)]
+            if absent:
+                found.append(f"no example {side} has the label {listed(absent)}")
+    return found
+
+
 def nearest(name: str, names: Sequence[str]) -> str:
     """A hint for a message: "; the nearest is 'x'", or nothing where none is near."""
-    close = difflib.get_close_matches(name, names, n=1)
+    # Of a row of a million columns, comparing all takes minutes.
+    close = difflib.get_close_matches(name[:200], [one[:200] for one in names[:1000]], n=1)
     return f"; the nearest is {clipped(close[0])}" if close else ""
 
 
@@ -131,12 +170,18 @@ def clipped(value: str, length: int = 60) -> str:
     return repr(value) if len(value) <= length else f"{value[:length]!r}..."
 
 
+def listed(names: Iterable[str], count: int = 20) -> str:
+    """The first of some names in quotes for a message."""
+    some = [clipped(name) for name in itertools.islice(names, count + 1)]
+    return ", ".join(some[:count]) + (", ..." if len(some) > count else "")
+
+
 def _score(value: str, place: str, score_range: tuple[float, float]) -> float:
     try:
         score = float(value)
     except ValueError:
         score = math.nan
-    if not math.isfinite(score):
+    if not abs(score) <= np.finfo(np.float32).max:
         raise UserError(
             f"{place}: the score {clipped(value)} is not a finite number. Correct it, or give the "
             "task its labels if this is classification."
@@ -144,17 +189,16 @@ def _score(value: str, place: str, score_range: tuple[float, float]) -> float:
     low, high = score_range
     if not low <= score <= high:
         raise UserError(
-            f"{place}: the score {value} is outside of {low:g} to {high:g}. Correct it, or check "
-            "that this is the column of the scores."
+            f"{place}: the score {score:g} is outside of {low:g} to {high:g}. Correct it, "
+            "or check that this is the column of the scores."
         )
     return score
 
 
 def _unknown_label(value: str, place: str, labels: Sequence[str], values: Sequence[str]) -> str:
     found = sorted(set(values))
-    shown = ", ".join(clipped(label) for label in found[:10]) + (", ..." if len(found) > 10 else "")
     return (
-        f"{place}: the label {clipped(value)} is not one of {', '.join(map(repr, labels))}"
-        f"{nearest(value, labels)}. The labels in the data are {shown}. Correct the data or the "
-        "task's labels."
+        f"{place}: the label {clipped(value)} is not one of {listed(labels)}"
+        f"{nearest(value, labels)}. The labels in the data are {listed(found, 10)}. Correct the "
+        "data or the task's labels, or name those to leave out in task.skip_labels."
     )

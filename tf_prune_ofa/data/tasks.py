@@ -13,7 +13,7 @@ __all__ = ["Split", "TaskData", "load_task", "load_unlabelled_text", "task_files
 
 _TFDS, _GLUE = "tfds:", "glue/"
 # What a source that knows its own data leaves no choice of.
-_COLUMNS = ("text_a", "text_b", "label", "labels", "label_values", "header")
+_COLUMNS = ("text_a", "text_b", "label", "labels", "label_values", "header", "skip_labels")
 
 
 def load_task(settings: TaskSettings, **options: Any) -> TaskData:
@@ -34,6 +34,7 @@ def load_task(settings: TaskSettings, **options: Any) -> TaskData:
             "files with task.source 'files', task.train and task.dev."
         )
     if source == "reviews":
+        _refuse(settings, *_COLUMNS, "train", "dev")
         task = reviews.reviews_task(**options)
     elif source == "files":
         _require_files(settings)
@@ -57,7 +58,9 @@ def load_task(settings: TaskSettings, **options: Any) -> TaskData:
             "text_b": settings.text_b or None,
             "label": settings.label,
             "labels": settings.labels,
+            "skip_labels": settings.skip_labels,
         }
+        _refuse(settings, "train", "dev", "label_values", "header")
         task = tfds_task.tfds_task(source.removeprefix(_TFDS), **columns, **options)
     else:
         raise UserError(
@@ -116,11 +119,17 @@ def _glue_name(settings: TaskSettings) -> str:
 
 def _refuse(settings: TaskSettings, *names: str) -> None:
     changed = [n for n in names if getattr(settings, n) != getattr(TaskSettings, n)]
-    if changed:
+    if not changed:
+        return
+    shown = ", ".join("task." + name for name in changed)
+    if {"train", "dev"} & set(changed):
         raise UserError(
-            f"The task {settings.source} knows its own columns and labels: leave out "
-            f"{', '.join('task.' + name for name in changed)}."
+            f"The task {settings.source} has its own data, but {shown} would be ignored: to use "
+            "your files, set task.source to 'files' (or 'squad'); else leave it out."
         )
+    raise UserError(
+        f"The task {settings.source} knows its own columns and labels: leave out {shown}."
+    )
 
 
 def _require_files(settings: TaskSettings) -> None:
@@ -141,4 +150,5 @@ def _own_files(settings: TaskSettings) -> TaskData:
         labels=settings.labels,
         label_values=settings.label_values,
         header=settings.header,
+        skip_labels=settings.skip_labels,
     )

@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.data.task_data import Split, TaskData, check_labels, nearest, parse_labels
+from tf_prune_ofa.data.task_data import (
+    Split,
+    TaskData,
+    check_labels,
+    nearest,
+    parse_labels,
+    without_labels,
+)
 from tf_prune_ofa.errors import UserError
 
 
@@ -21,6 +28,7 @@ def tfds_task(
     dev: str = "validation",
     metrics: Sequence[str] = (),
     more_dev: Mapping[str, str] | None = None,
+    skip_labels: Sequence[str] = (),
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = True,
 ) -> TaskData:
@@ -37,6 +45,7 @@ def tfds_task(
         dev: split to judge by.
         metrics: see `TaskData`.
         more_dev: further splits to judge by, by name.
+        skip_labels: labels whose examples are left out, and counted: "-1" of SNLI.
         data_dir: where prepared datasets are; by default TFDS's own folder.
         download: False uses only what is prepared already.
 
@@ -73,7 +82,7 @@ def tfds_task(
             f"{', '.join(map(repr, names))}. Use these, or leave the task's labels out."
         )
     splits = [
-        _split(examples, columns, labels, names or labels, f"tfds:{dataset}, {split}")
+        _split(examples, columns, labels, names or labels, f"tfds:{dataset}, {split}", skip_labels)
         for split, examples in zip(names_of_splits, loaded, strict=True)
     ]
     more = dict(zip(others, splits[2:], strict=True))
@@ -122,14 +131,19 @@ def _split(
     labels: tuple[str, ...],
     names: tuple[str, ...],
     place: str,
+    skip_labels: Sequence[str],
 ) -> Split:
     """Makes a split of examples whose integer labels count in `names`."""
     *text_columns, label_column = columns
     for column in text_columns:
         if not isinstance(examples[0][column], bytes):
             raise UserError(f"{place}: the feature {column!r} is not text. Name another one.")
-    texts = [[example[column].decode("utf-8") for example in examples] for column in text_columns]
     values = [_label_name(example[label_column], names) for example in examples]
+    examples = without_labels(examples, values, skip_labels, place)
+    if not examples:
+        raise UserError(f"{place}: task.skip_labels leaves no example. Leave out fewer labels.")
+    values = [_label_name(example[label_column], names) for example in examples]
+    texts = [[example[column].decode("utf-8") for example in examples] for column in text_columns]
     places = [f"{place}, example {number}" for number in range(len(examples))]
     label = parse_labels(values, labels, places)
     return Split(texts[0], texts[1] if len(texts) == 2 else None, label)

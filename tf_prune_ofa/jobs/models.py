@@ -64,14 +64,10 @@ class Models:
             attention_scores=self.settings.loss.attention > 0,
             seed=self.seed,
         )
-        if start in self.context.results:
-            folder = self.context.results[start].model_folder
-            weights = huggingface.read_weights(folder)
-        elif self.context.recipe.model.weights != "random":
-            folder = workspace.source.folder
-            weights = workspace.source.read_weights()
-        else:
+        found = self.weights_of(start)
+        if found is None:
             return model
+        folder, weights = found
         # Where start and teacher are one stage, so are their heads.
         if self.settings.head == "teacher" and start == self.settings.start:
             weights = self._with_head_of_teacher(weights)
@@ -84,6 +80,16 @@ class Models:
             # loaded first is the start; a teacher's pooler is not the student's.
             self._unused_pooler = {k: v for k, v in weights.items() if k.startswith("pooler/")}
         return model
+
+    def weights_of(self, start: str) -> tuple[Path, Mapping[str, np.ndarray]] | None:
+        """Return the folder and the weights of a stage or of the encoder; None of a random one."""
+        if start in self.context.results:
+            folder = self.context.results[start].model_folder
+            return folder, huggingface.read_weights(folder)
+        if self.context.recipe.model.weights == "random":
+            return None
+        source = self.context.workspace.source
+        return source.folder, source.read_weights()
 
     def _with_head_of_teacher(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the weights with the heads of the teacher, which must be a stage of the recipe."""
@@ -114,7 +120,7 @@ class Models:
             workspace.encoder,
             head,
             workspace.source.vocab_path,
-            labels=self.objective.label_names,
+            labels=None if head is None else self.objective.label_names,
             extra=self._unused_pooler,
             tokenizer=workspace.tokenizer_settings,
         )

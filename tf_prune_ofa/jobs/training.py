@@ -64,6 +64,15 @@ class TrainingJob:
         """Build the model of this objective; see `jobs.models.Models.load`."""
         return self._models.load(start, self.head, wrap=wrap, is_trained=is_trained)
 
+    @cached_property
+    def starts_with_head(self) -> bool:
+        """Whether the weights of `start` have a head of this objective and size, so a trained one.
+
+        A stage writes no head that it did not train; nor does who publishes a fine-tuned model.
+        """
+        found = self._models.weights_of(self.settings.start)
+        return found is not None and self.objective.has_head(found[1])
+
     def load_teacher(self) -> keras.Model:
         """Build the teacher, of a stage before or from elsewhere, without dropout."""
         return self._models.load_teacher(self.head)

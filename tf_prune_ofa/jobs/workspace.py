@@ -11,13 +11,13 @@ from tf_prune_ofa.config import ModelSettings, Recipe
 from tf_prune_ofa.data import mlm
 from tf_prune_ofa.data.documents import tokenize_documents
 from tf_prune_ofa.data.mlm import MlmExamples
-from tf_prune_ofa.data.tables import read_text
 from tf_prune_ofa.data.tasks import (
     TaskData,
     load_task,
     load_unlabelled_text,
     task_files,
 )
+from tf_prune_ofa.data.text_files import read_text
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import sha256_of
 from tf_prune_ofa.models import presets
@@ -35,6 +35,7 @@ class Workspace:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
+        self.is_checked = False  # by `jobs.preflight`
 
     @cached_property
     def source(self) -> presets.Pretrained:

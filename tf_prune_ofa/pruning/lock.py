@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,12 +55,34 @@ def load_masks(path: str | Path) -> Masks:
     remedy = "run the stage that wrote it again"
     arrays = read_arrays(path, ["shapes"], remedy=remedy)
     try:
-        return {
-            name: np.unpackbits(arrays[name], count=int(np.prod(shape))).astype(bool).reshape(shape)
-            for name, shape in json.loads(str(arrays["shapes"])).items()
-        }
-    except (KeyError, TypeError, ValueError) as error:
+        shapes = json.loads(str(arrays.pop("shapes")))
+        if not isinstance(shapes, dict) or set(shapes) != set(arrays) or not shapes:
+            raise ValueError(f"masks of {_some(arrays)}, shapes of {_some(shapes)}")
+        return {name: _unpacked(name, arrays[name], shape) for name, shape in shapes.items()}
+    except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no mask file ({error}); {remedy}") from error
+
+
+def _unpacked(name: str, bits: np.ndarray, shape: Any) -> np.ndarray:
+    """Return a mask of exactly the bits that are there: NumPy would make up what is missing.
+
+    Raises:
+        ValueError: the shape is none of a kernel, or has more or fewer weights than there are bits.
+    """
+    is_shape = isinstance(shape, list) and len(shape) == 2
+    if not is_shape or not all(type(size) is int and size > 0 for size in shape):
+        raise ValueError(f"'{name}' has no shape of a kernel, got {str(shape)[:60]}")
+    count = shape[0] * shape[1]
+    if bits.dtype != np.uint8 or bits.shape != (-(-count // 8),):
+        raise ValueError(f"'{name}' has no {shape[0]} x {shape[1]} bits")
+    mask = np.unpackbits(bits).astype(bool)
+    if mask[count:].any():
+        raise ValueError(f"'{name}' has bits beyond {shape[0]} x {shape[1]}")
+    return mask[:count].reshape(shape)
+
+
+def _some(names: Any) -> str:
+    return f"{len(names)} layers ({', '.join(sorted(map(str, names))[:3])})" if names else "none"
 
 
 def assert_zeros(

@@ -56,7 +56,7 @@ class _Job(TrainingJob):
 
     def __init__(self, settings: ReconstructSettings, context: Context) -> None:
         super().__init__(replace(_train_settings(settings), mlm_share=UNMASKED), context)
-        self.has_task_head = not reads_corpus(settings) and _is_start_trained(self)
+        self.has_task_head = not reads_corpus(settings) and self.starts_with_head
 
     @property
     def head(self) -> bert.Head | None:
@@ -73,12 +73,6 @@ def _train_settings(settings: ReconstructSettings) -> TrainSettings:
         length=max(1, settings.examples // settings.batch_size),
         batch_size=settings.batch_size,
     )
-
-
-def _is_start_trained(job: TrainingJob) -> bool:
-    """Return whether `start` was judged on the objective, and so has a trained head of it."""
-    result = job.context.results.get(job.settings.start)
-    return result is not None and job.objective.judged_by in result.figures
 
 
 def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
@@ -226,11 +220,12 @@ def _fisher_scores(
         UserError: the model that is pruned was not trained on those labels.
     """
     job = TrainingJob(_train_settings(settings), context)
-    if not _is_start_trained(job):
+    if not job.starts_with_head:
         raise UserError(
             f"{context.name}.scope is 'global', which ranks by the loss on labels, but "
-            f"{context.name}.start was not trained on them; start from a stage with objective "
-            f"'{settings.objective}'"
+            f"{context.name}.start was not trained on them: its weights have no such head as "
+            f"{job.head}. Start from a stage with objective '{settings.objective}', or set "
+            f"{context.name}.scope to 'layer'"
         )
     model = job.load(settings.start, is_trained=False)
     distiller = job.distiller(model)

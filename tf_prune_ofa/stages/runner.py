@@ -7,7 +7,7 @@ import fcntl
 import glob
 import importlib
 import importlib.metadata
-import json
+import os
 import platform
 import subprocess
 import time
@@ -17,11 +17,19 @@ from typing import Any
 
 from tf_prune_ofa.config import Recipe, StageSettings, plugins_of, references
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import require_writable_dir, sha256_of, write_json
+from tf_prune_ofa.files import (
+    read_json,
+    refuse_links,
+    remove_leftovers,
+    require_writable_dir,
+    sha256_of,
+    write_json,
+)
 from tf_prune_ofa.jobs.context import RESULT_FILE, Context, StageResult
+from tf_prune_ofa.jobs.preflight import check_inputs
 from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import tf
-from tf_prune_ofa.plain_values import digest, to_dict
+from tf_prune_ofa.plain_values import digest, shown, to_dict
 from tf_prune_ofa.pruning.plugins import plugin_file
 from tf_prune_ofa.recipe import truncate
 from tf_prune_ofa.tasks import reads_corpus
@@ -35,6 +43,15 @@ PACKAGES = (
     "ai-edge-litert",
     "numpy",
 )
+
+
+_RESULT_KEYS: dict[str, tuple[type, ...]] = {
+    "stage": (str,),
+    "kind": (str,),
+    "figures": (dict,),
+    "seconds": (int, float),
+    "start": (str,),
+}
 
 
 def run_recipe(recipe: Recipe, run_dir: Path) -> dict[str, StageResult]:
@@ -84,6 +101,8 @@ def run_stage(
     if result is not None:
         print(f"{title}: done before, {_summary(result.figures)}", flush=True)
     else:
+        refuse_links(folder)
+        check_inputs(recipe, workspace)
         print(f"{title}: running in {folder}", flush=True)
         context = Context(name, folder, recipe, dict(results), workspace)
         result = _run_stage(settings, context, stage_digest)
@@ -120,21 +139,22 @@ def load_result(folder: Path, stage_digest: str) -> StageResult | None:
     path = folder / RESULT_FILE
     if not path.exists():
         return None
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["digest"] != stage_digest:
-            return None
-        return StageResult(
-            name=data["stage"],
-            kind=data["kind"],
-            folder=folder,
-            digest=data["digest"],
-            figures=data["figures"],
-            seconds=data["seconds"],
-            start=data["start"],
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to run the stage again") from error
+    remedy = "delete it to run the stage again"
+    data = read_json(path, remedy=remedy)
+    if data.get("digest") != stage_digest:
+        return None
+    for key, kinds in _RESULT_KEYS.items():
+        if not isinstance(data.get(key), kinds) or isinstance(data[key], bool):
+            raise UserError(f"{path} is damaged ('{key}' is {shown(data.get(key))}); {remedy}")
+    return StageResult(
+        name=data["stage"],
+        kind=data["kind"],
+        folder=folder,
+        digest=data["digest"],
+        figures=data["figures"],
+        seconds=data["seconds"],
+        start=data["start"],
+    )
 
 
 def _run_stage(settings: StageSettings, context: Context, stage_digest: str) -> StageResult:
@@ -226,19 +246,33 @@ def git_commit() -> str:
 @contextlib.contextmanager
 def only_process(run_dir: Path) -> Iterator[None]:
     """Hold the folder's lock; the system drops it when the process ends, however it ends."""
-    with (run_dir / ".lock").open("w") as file:
+    path = run_dir / ".lock"
+    try:
+        # Never emptied, and never what a link points to: it may be any file of the user's.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise UserError(
+            f"{path} must be a file of this package's own ({error.strerror}); remove it, or choose "
+            "another --run_dir"
+        ) from error
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
             raise UserError(
                 f"another process is running in {run_dir}; wait for it, or choose another --run_dir"
             ) from error
+        # Nobody else is writing here: what is half-written is of a run that was killed.
+        remove_leftovers(run_dir)
         yield
+    finally:
+        os.close(descriptor)
 
 
 def _summary(figures: dict[str, Any]) -> str:
     """Return the figures that a person wants to see at once."""
     main = figures.get("main_metric", "accuracy")
-    shown = (main, "mlm_accuracy", "mlm_loss", "sparsity", "steps")
-    parts = [f"{key} {figures[key]:.4g}" for key in shown if key in figures]
+    keys = (main, "mlm_accuracy", "mlm_loss", "sparsity", "steps")
+    numbers = {key: value for key in keys if isinstance(value := figures.get(key), int | float)}
+    parts = [f"{key} {value:.4g}" for key, value in numbers.items()]
     return ", ".join(parts) or "done"

@@ -105,6 +105,17 @@ class Kind(ABC, Generic[E]):
             width: S of the batch's sequences.
         """
 
+    def check_length(self, length: int, where: str) -> None:  # noqa: B027
+        """Check that an example has room in a sequence.
+
+        Args:
+            length: of the sequence, in tokens.
+            where: the setting that says so, for the message.
+
+        Raises:
+            UserError: it has none.
+        """
+
     def start_head(self, parameters: Mapping[str, Any], labels: np.ndarray) -> None:  # noqa: B027
         """Set a head that is new, before training, where that saves steps.
 

@@ -5,6 +5,7 @@ Legend: B batch · S sequence · P predicted positions.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +31,6 @@ class MaskedWords(Objective):
     """Which words stood in the places that are masked."""
 
     can_cache_teacher = False
-    judged_by = "mlm_loss"
 
     def __init__(
         self,
@@ -68,6 +68,10 @@ class MaskedWords(Objective):
         soft_weights = "token_weights" if self.settings.mlm_distil == "all" else ""
         mlm = Target("mlm_logits", "mlm_labels", "mlm_weights", soft_weights, suffix="_mlm")
         return (mlm, Target("nsp_logits", "nsp_labels", suffix="_nsp"))[: 1 + self.settings.nsp]
+
+    def has_head(self, weights: Mapping[str, np.ndarray]) -> bool:
+        """Return whether weights hold a head for masked words."""
+        return "mlm/transform/kernel" in weights
 
     @cached_property
     def lengths(self) -> np.ndarray:

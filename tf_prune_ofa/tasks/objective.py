@@ -26,11 +26,9 @@ class Objective(ABC):
 
     Attributes:
         can_cache_teacher: whether a teacher's logits of all examples can be kept.
-        judged_by: the figure that a stage has if it was judged on this objective.
     """
 
     can_cache_teacher: ClassVar[bool]
-    judged_by: ClassVar[str]
 
     @property
     @abstractmethod
@@ -46,6 +44,10 @@ class Objective(ABC):
     @abstractmethod
     def lengths(self) -> np.ndarray:
         """[N], tokens of each training example."""
+
+    @abstractmethod
+    def has_head(self, weights: Mapping[str, np.ndarray]) -> bool:
+        """Return whether weights, by name, hold a head of this kind and size."""
 
     @property
     def label_names(self) -> tuple[str, ...] | None:
@@ -78,7 +80,6 @@ class Labels(Objective):
     """The labels of a task."""
 
     can_cache_teacher = True
-    judged_by = "main_metric"
 
     def __init__(
         self,
@@ -124,6 +125,10 @@ class Labels(Objective):
     def label_names(self) -> tuple[str, ...] | None:
         """The task's labels."""
         return self.kind.data.labels or None
+
+    def has_head(self, weights: Mapping[str, np.ndarray]) -> bool:
+        """Return whether weights hold a head of the task."""
+        return self.kind.head_in(weights) == self.kind.head
 
     def inputs(self, split: Examples, indices: Any) -> Batch:
         """Return the inputs of examples of a split."""

@@ -14,11 +14,12 @@ import numpy as np
 from tf_prune_ofa.config import TaskSettings
 from tf_prune_ofa.data.squad import SpanSplit
 from tf_prune_ofa.distill.distiller import TEACHER_PREFIX, Target
+from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.tasks import scores
 from tf_prune_ofa.tasks.kind import Batch, Kind
-from tf_prune_ofa.text.windows import Found, Windows, encode_windows, find_answers
+from tf_prune_ofa.text.windows import Found, Windows, encode_windows, find_answers, has_room
 from tf_prune_ofa.text.wordpiece import WordPiece
 from tf_prune_ofa.tflite.text_settings import TextSettings
 from tf_prune_ofa.train.evaluate import NOWHERE, predict_ends
@@ -58,6 +59,15 @@ class Spans(Kind[Windows]):
             stride=self.settings.stride,
             question_length=self.settings.question_length,
         )
+
+    def check_length(self, length: int, where: str) -> None:
+        """Check that a question leaves room for a part of its text."""
+        question = self.settings.question_length
+        if not has_room(length, question):
+            raise UserError(
+                f"{where} {length} leaves no room for a context behind a question of up to "
+                f"{question} tokens; raise it or lower task.question_length"
+            )
 
     def batch_targets(self, labels: np.ndarray, logits: np.ndarray | None, width: int) -> Batch:
         """Return both ends of labels [B, 2] and, where cached, of the teacher's [B, 2, S]."""

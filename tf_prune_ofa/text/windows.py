@@ -101,7 +101,7 @@ def encode_windows(
     Raises:
         UserError: a question of that length would leave no room for the context.
     """
-    if max_length - question_length - 3 < 1:
+    if not has_room(max_length, question_length):
         raise UserError(
             f"task.max_length {max_length} leaves no room for a context behind a question of up to "
             f"{question_length} tokens; raise it or lower task.question_length"
@@ -142,6 +142,11 @@ def encode_windows(
         central,
         questions,
     )
+
+
+def has_room(max_length: int, question_length: int) -> bool:
+    """Whether a question of that length leaves room for a context, beside the special tokens."""
+    return max_length - question_length - 3 >= 1
 
 
 def find_answers(

@@ -1,0 +1,48 @@
+"""What is found wrong before any work begins, that a late stage would only find hours later."""
+
+from __future__ import annotations
+
+from tf_prune_ofa.config import ExportSettings, Recipe, TrainSettings
+from tf_prune_ofa.data.task_data import doubts
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.workspace import Workspace
+
+
+def check_inputs(recipe: Recipe, workspace: Workspace) -> None:
+    """Read the task's data where a stage will need it, and hold lengths against the encoder.
+
+    Once for a workspace.
+
+    Raises:
+        UserError: data of the task that cannot be used, or a length that the encoder, or a question
+            with its text, does not fit into.
+    """
+    if workspace.is_checked:
+        return
+    positions = workspace.encoder.max_positions
+    lengths = {
+        f"{name}.sequence_length": stage.sequence_length
+        for name, stage in recipe.stages.items()
+        if isinstance(stage, ExportSettings)
+    }
+    for where, length in lengths.items():
+        if length > positions:
+            raise UserError(
+                f"{where} is {length}, but the encoder has only {positions} positions; choose at "
+                f"most {positions}"
+            )
+    if any(_learns_task(stage) for stage in recipe.stages.values()):
+        _check_task(recipe, workspace, lengths)
+    workspace.is_checked = True
+
+
+def _check_task(recipe: Recipe, workspace: Workspace, lengths: dict[str, int]) -> None:
+    _ = workspace.kind.metrics
+    for doubt in doubts(workspace.task):
+        print(f"  Warning: {doubt}. Check the task's data.", flush=True)
+    for where, length in {"task.max_length": recipe.task.max_length, **lengths}.items():
+        workspace.kind.check_length(length, where)
+
+
+def _learns_task(stage: object) -> bool:
+    return isinstance(stage, TrainSettings) and stage.objective == "task"
