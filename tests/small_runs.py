@@ -109,10 +109,10 @@ def recipe(inputs, **changes):
             },
         },
     }
-    for name in ("model", "task", "seed"):
+    for name in ("model", "task", "seed", "corpus"):
         if name in changes:
             value = changes.pop(name)
-            data[name] = {**data[name], **value} if isinstance(value, dict) else value
+            data[name] = {**data.get(name, {}), **value} if isinstance(value, dict) else value
     for name, settings in changes.items():
         if settings is None:
             del data["stages"][name]

@@ -386,6 +386,28 @@ def test_tasks_that_are_none(recipe_file, tmp_path, name, text, message):
     assert message in str(error.value)
 
 
+# The corpus
+
+
+def test_a_corpus_of_an_older_recipe_is_moved_out_of_its_task():
+    task = {"source": "files", "corpus": ["a.txt"], "corpus_length": 64, "corpus_limit": 9}
+    recipe = build(changed(task=task))
+    assert recipe.corpus == config.CorpusSettings(("a.txt",), 64, 9)
+    assert recipe.task == config.TaskSettings(source="files")
+    both = build(changed(task={"corpus_length": 8}, corpus={"files": ["b.txt"], "length": 32}))
+    assert both.corpus == config.CorpusSettings(("b.txt",), 8)
+
+
+@every_config
+def test_what_is_pruned_once_for_all_is_pruned_on_text_of_its_own(path):
+    """Also where another task is put in the place of the recipe's."""
+    recipe = load_recipe(path)
+    is_once = path.stem.startswith("prune_ofa") and recipe.stages["prune"].objective == "mlm"
+    if is_once and not path.stem.startswith(("prune_ofa_minilm_reviews", "prune_ofa_minilm_squad")):
+        other = load_recipe(path, ["task=mrpc"])
+        assert recipe.corpus.files and recipe.corpus.length and other.corpus == recipe.corpus
+
+
 # References
 
 

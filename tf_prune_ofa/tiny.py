@@ -90,6 +90,7 @@ def shrink(recipe: Recipe) -> Recipe:
         ),
         task=_tiny_task(recipe.task),
         stages=stages,
+        corpus=replace(recipe.corpus, length=32, limit=96),
     )
 
 
@@ -117,5 +118,4 @@ def _small_pattern(pattern: str) -> str:
 def _tiny_task(task: TaskSettings) -> TaskSettings:
     """Return a few short examples of the task, or of one of its kind that needs no download."""
     small = {"train_limit": 96, "dev_limit": 48, "max_length": 32}
-    small |= {"corpus_limit": 96, "corpus_length": 32}
     return find_kind(kind_of_source(task.source)).tiny(task, small)

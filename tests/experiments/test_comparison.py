@@ -244,6 +244,7 @@ def test_what_is_learned_from_corpus_files_serves_all_tasks(inputs, tmp_path):
     same = {name for name in first if first[name] == second[name]}
     assert same == {"teacher", "prune"}
     assert not set(own.values()) & set(first.values())
+    assert {name for name in own if own[name] == second[name]} == {"task_teacher"}
 
 
 def test_a_run_that_fails_does_not_stop_the_others(compared, inputs, tmp_path):

@@ -150,10 +150,24 @@ def stale(first, second):
         ({"seed": 2}, set(STAGES)),
         ({"model": {"dropout": 0.2}}, set(STAGES)),
         ({"task": {"train_limit": 50}}, set(STAGES)),
+        # The teacher of the task learns nothing from it, wherever it is named.
+        ({"corpus": {"length": 8}}, set(STAGES) - {"task_teacher"}),
+        ({"corpus": {"files": [__file__]}}, set(STAGES) - {"task_teacher"}),
+        ({"task": {"corpus": [__file__]}}, set(STAGES) - {"task_teacher"}),
     ],
 )
 def test_what_a_changed_setting_makes_stale(inputs, changes, expected):
     assert stale(recipe(inputs), recipe(inputs, **changes)) == expected
+
+
+def test_what_is_learned_from_a_corpus_serves_every_task(inputs):
+    """Whatever the task, its length and its limits."""
+    corpus = {"files": [__file__], "length": 8}
+    first = recipe(inputs, corpus=corpus)
+    other = {"max_length": 10, "train_limit": 50, "train": str(inputs / "dev.tsv")}
+    assert stale(first, recipe(inputs, corpus=corpus, task=other)) == {
+        "task_teacher", "transfer", "quantize"
+    }  # fmt: skip
 
 
 def test_the_story_of_a_recipe_makes_nothing_stale(inputs):

@@ -15,7 +15,7 @@ from tf_prune_ofa.config import About, ModelSettings, Recipe, StageSettings, Tas
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import atomic_folder, write_json
 from tf_prune_ofa.plain_values import settings_of, to_dict
-from tf_prune_ofa.recipe import build_stage
+from tf_prune_ofa.recipe import apart, build_stage
 
 if TYPE_CHECKING:
     from tf_prune_ofa.jobs.context import StageResult
@@ -44,7 +44,8 @@ class Chain:
 
     def recipe(self) -> Recipe:
         """Return the chain as a recipe."""
-        return Recipe("api", About(), self.seed, self.model, self.task, dict(self.stages))
+        task, corpus = apart(self.task)
+        return Recipe("api", About(), self.seed, self.model, task, dict(self.stages), corpus)
 
     def data_files(self) -> dict[str, Path]:
         """Return the files of data that was given in memory, by side."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from tf_prune_ofa.config import ModelSettings, Recipe
 from tf_prune_ofa.data import mlm
+from tf_prune_ofa.data.corpus import corpus_documents, corpus_files
 from tf_prune_ofa.data.documents import tokenize_documents
 from tf_prune_ofa.data.mlm import MlmExamples
 from tf_prune_ofa.data.tasks import (
@@ -17,7 +18,6 @@ from tf_prune_ofa.data.tasks import (
     load_unlabelled_text,
     task_files,
 )
-from tf_prune_ofa.data.text_files import read_text
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import sha256_of
 from tf_prune_ofa.models import presets
@@ -26,8 +26,6 @@ from tf_prune_ofa.plain_values import digest, to_dict
 from tf_prune_ofa.tasks import kind_of
 from tf_prune_ofa.tasks.kind import Examples, Kind
 from tf_prune_ofa.text.wordpiece import WordPiece, find_vocab
-
-CORPUS_DEV_SHARE = 0.05  # of the lines of corpus files, as in the reference
 
 
 class Workspace:
@@ -54,11 +52,14 @@ class Workspace:
             config = self.source.config
         if settings.activation != "checkpoint":
             config = replace(config, activation=settings.activation)
-        for name in ("max_length", "corpus_length"):
-            length = getattr(self.recipe.task, name)
+        lengths = {
+            "task.max_length": self.recipe.task.max_length,
+            "corpus.length": self.recipe.corpus.length,
+        }
+        for where, length in lengths.items():
             if length > config.max_positions:
                 raise UserError(
-                    f"task.{name} is {length}, but the encoder has only {config.max_positions} "
+                    f"{where} is {length}, but the encoder has only {config.max_positions} "
                     f"positions; choose at most {config.max_positions}"
                 )
         return replace(config, dropout=settings.dropout, attention_dropout=settings.dropout)
@@ -115,7 +116,7 @@ class Workspace:
     @property
     def corpus_length(self) -> int:
         """Tokens of an unlabelled example."""
-        return self.recipe.task.corpus_length or self.recipe.task.max_length
+        return self.recipe.corpus.length or self.recipe.task.max_length
 
     def corpus(self, *, nsp: bool) -> tuple[MlmExamples, MlmExamples]:
         """Return unlabelled examples to learn from, and held-out ones to judge by."""
@@ -130,19 +131,9 @@ class Workspace:
 
     @cached_property
     def _documents(self) -> tuple[list[list[str]], list[list[str]]]:
+        if self.recipe.corpus.files:
+            return corpus_documents(self.recipe.corpus)
         settings = self.recipe.task
-        if settings.corpus:
-            texts = [read_text(Path(path)) for path in settings.corpus]
-            lines = [[line] for text in texts for line in text.splitlines() if line.strip()]
-            if not lines:
-                raise UserError(
-                    f"the corpus {', '.join(settings.corpus)} has no text; give files with a "
-                    "document on each line"
-                )
-            lines = _limited(lines, settings.corpus_limit)
-            # By position, so that the same documents stay out whatever the seed.
-            period = round(1 / CORPUS_DEV_SHARE)
-            return [line for number, line in enumerate(lines) if number % period], lines[::period]
         train = load_unlabelled_text(settings, side="train")
         dev = load_unlabelled_text(settings, side="dev")
         return _limited(train, settings.train_limit), _limited(dev, settings.dev_limit)
@@ -155,18 +146,20 @@ class Workspace:
     @cached_property
     def digest(self) -> str:
         """Hash of everything that a stage's result depends on besides its own settings."""
-        task = self.recipe.task
-        return self._digest_of(to_dict(task), [*task_files(task), *map(Path, task.corpus)])
+        return self._digest_of(to_dict(self.recipe.task), task_files(self.recipe.task))
 
     @cached_property
     def corpus_digest(self) -> str:
-        """The same of a stage that learns from corpus files, whatever the task.
+        """The same of a stage that learns from unlabelled text.
 
-        What it learns serves every task: recipes that share a run folder share such a stage.
+        Of text that is not the task's it is the same whatever the task, for what is learned serves
+        all of them: recipes that share a run folder share such a stage.
         """
-        task = self.recipe.task
-        settings = {"corpus": task.corpus, "limit": task.corpus_limit, "length": self.corpus_length}
-        return self._digest_of(settings, [Path(file) for file in task.corpus])
+        corpus = self.recipe.corpus
+        settings = {"corpus": corpus.files, "limit": corpus.limit, "length": self.corpus_length}
+        if not corpus.files:
+            return digest([self.digest, settings])
+        return self._digest_of(settings, corpus_files(corpus))
 
     def _digest_of(self, settings: dict[str, Any], files: list[Path]) -> str:
         content = [_content(files), self._encoder_content]

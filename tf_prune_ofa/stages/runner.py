@@ -177,6 +177,7 @@ def _run_stage(settings: StageSettings, context: Context, stage_digest: str) -> 
                 "stage": to_dict(settings),
                 "model": to_dict(context.recipe.model),
                 "task": to_dict(context.recipe.task),
+                "corpus": to_dict(context.recipe.corpus),
             },
             "versions": package_versions(),
             "git_commit": git_commit(),
@@ -207,8 +208,7 @@ def _stage_digest(
         inputs = [result.digest for result in results.values()]
     else:
         inputs = [_input_digest(name, workspace, results) for name in references(settings).values()]
-    learns_from_files = reads_corpus(settings) and bool(workspace.recipe.task.corpus)
-    data = workspace.corpus_digest if learns_from_files else workspace.digest
+    data = workspace.corpus_digest if reads_corpus(settings) else workspace.digest
     plugins = [sha256_of(plugin_file(name)) for name in plugins_of(settings)]
     return digest([to_dict(settings), data, inputs, *plugins])
 
