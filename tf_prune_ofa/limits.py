@@ -41,7 +41,7 @@ BATCH = between(1, 65_536)
 COUNT = between(1, 1_000_000)
 FEW = between(1, 10_000)
 WEIGHT = between(0, 1_000_000)
-RATE = between(0, 100)
+RATE = between(0, 1_000_000)
 POSITIVE = above_0(1_000_000)
 
 

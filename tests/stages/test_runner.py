@@ -449,7 +449,7 @@ def nothing(inputs):
         (
             nothing,
             {"model": {"weights": "random", "sizes": {"hidden": 8}}},
-            "model.sizes {'hidden': 8} does not describe an encoder",
+            "unknown key 'model.sizes.hidden'",
         ),
     ],
 )
@@ -477,7 +477,7 @@ def test_a_bad_run_ends_with_code_1_and_one_message(own_inputs, tmp_path):
 
 
 def test_a_rate_that_is_too_high_ends_with_advice(inputs, tmp_path):
-    changes = {"teacher": {"learning_rate": 1e38, "warmup": 0, "decay": "constant"}}
+    changes = {"teacher": {"learning_rate": 1e6, "warmup": 0, "decay": "constant"}}
     code, output = run(recipe(inputs, **{**only("teacher"), **changes}), tmp_path / "run")
     assert code == 1
     assert "the loss is no longer a finite number. Lower the learning rate" in one_error(output)
