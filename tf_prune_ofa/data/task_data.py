@@ -149,9 +149,9 @@ def doubts(task: TaskData) -> list[str]:
     for side, split in (("to learn from", task.train), ("to judge by", task.dev)):
         values = np.unique(split.label) if isinstance(split, Split) else ()
         if len(values) == 1:
-            name = f"{values[0]:g}" if task.is_regression else repr(task.labels[values[0]])
+            name = f"{values[0]:g}" if not task.labels else repr(task.labels[values[0]])
             found.append(f"all {len(split):,} examples {side} have the label {name}")
-        elif len(values) and not task.is_regression and side == "to learn from":
+        elif len(values) and task.labels and side == "to learn from":
             absent = [name for i, name in enumerate(task.labels) if i not in set(values)]
             if absent:
                 found.append(f"no example {side} has the label {listed(absent)}")
