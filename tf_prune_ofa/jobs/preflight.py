@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tf_prune_ofa.config import ExportSettings, Recipe, TrainSettings
+from tf_prune_ofa.config import ExportSettings, Recipe
 from tf_prune_ofa.data.task_data import doubts
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.workspace import Workspace
+from tf_prune_ofa.tasks import LABELS
 
 
 def check_inputs(recipe: Recipe, workspace: Workspace) -> None:
@@ -31,7 +32,7 @@ def check_inputs(recipe: Recipe, workspace: Workspace) -> None:
                 f"{where} is {length}, but the encoder has only {positions} positions; choose at "
                 f"most {positions}"
             )
-    if any(_learns_task(stage) for stage in recipe.stages.values()):
+    if any(getattr(one, "objective", "") == LABELS for one in recipe.stages.values()):
         _check_task(recipe, workspace, lengths)
     workspace.is_checked = True
 
@@ -42,7 +43,3 @@ def _check_task(recipe: Recipe, workspace: Workspace, lengths: dict[str, int]) -
         print(f"  Warning: {doubt}. Check the task's data.", flush=True)
     for where, length in {"task.max_length": recipe.task.max_length, **lengths}.items():
         workspace.kind.check_length(length, where)
-
-
-def _learns_task(stage: object) -> bool:
-    return isinstance(stage, TrainSettings) and stage.objective == "task"
