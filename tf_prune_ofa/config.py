@@ -79,7 +79,10 @@ class ModelSettings:
         activation: "checkpoint" keeps the GELU's form of the weights; "gelu_tanh" or "gelu_erf"
             replace it.
         strip_accents: of the tokenizer; "checkpoint" does as the weights were trained. MediaPipe on
-            a phone never strips them, so "never" gives the same tokens there as here.
+            a phone never strips them, so "never" is closer to it.
+        clean_up: of texts before words are looked up; "checkpoint" does as the weights were
+            trained, "mediapipe" as MediaPipe's text classifier does, so that every text has the
+            same tokens on a phone as in training.
         sizes: for "random": keys of `models.bert.EncoderConfig`.
         vocabulary: for "random": folder or preset whose vocab.txt is used.
     """
@@ -88,6 +91,7 @@ class ModelSettings:
     dropout: float = limited(0.1, SHARE)
     activation: Literal["checkpoint", "gelu_erf", "gelu_tanh"] = "checkpoint"
     strip_accents: Literal["checkpoint", "always", "never"] = "checkpoint"
+    clean_up: Literal["checkpoint", "mediapipe"] = "checkpoint"
     sizes: dict[str, Any] = field(default_factory=dict)
     vocabulary: str = "minilm_l6"
 
@@ -306,9 +310,9 @@ class TrainSettings:
         teacher: the distillation teacher: a stage, or a folder or `hf://` handle of a model that
             is trained on the same task and has the same vocabulary, of any size where only logits
             are compared; "" for none.
-        head: "start" for the start's own head, a new one where it has none; "teacher" for that of
-            the teacher, a stage of the same objective: where inner layers are distilled, it fits
-            from the first step.
+        head: "start" for the start's own head, a new one where it has none; "new" for a new one in
+            any case; "teacher" for that of the teacher, a stage of the same objective: where inner
+            layers are distilled, it fits from the first step.
         objective: "mlm" (masked language model) or "task".
         length: of the run.
         warmup: of the learning rate.
@@ -329,7 +333,7 @@ class TrainSettings:
     kind: str = ""
     start: str = "model"
     teacher: str = ""
-    head: Literal["start", "teacher"] = "start"
+    head: Literal["start", "teacher", "new"] = "start"
     objective: Literal["mlm", "task"] = "task"
     length: Duration = "3 epochs"
     batch_size: int = limited(32, BATCH)

@@ -301,6 +301,38 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
+def read_json_object(
+    path: str | os.PathLike[str], *, missing: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Args:
+        path: the file.
+        missing: what to return where there is no such file; None makes that an error.
+
+    Raises:
+        UserError: the file cannot be read, is no JSON, or holds something else than an object.
+    """
+    path = Path(path)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        if missing is not None:
+            return missing
+        raise UserError(
+            f"{path.parent} has no {path.name}; give a folder with a whole model"
+        ) from None
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); get the file again") from error
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply to be read; get the file again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a {type(value).__name__}, not an object; get it again")
+    return value
+
+
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's content, in hex.
 

@@ -87,6 +87,7 @@ def shrink(recipe: Recipe) -> Recipe:
             sizes=sizes,
             vocabulary=vocabulary,
             strip_accents=recipe.model.strip_accents,
+            clean_up=recipe.model.clean_up,
         ),
         task=_tiny_task(recipe.task),
         stages=stages,

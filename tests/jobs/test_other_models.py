@@ -1,3 +1,5 @@
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +10,7 @@ from small_runs import BERT, TOKENIZER, only, recipe
 from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import Context
-from tf_prune_ofa.jobs.other_models import in_label_order, load_other_model
+from tf_prune_ofa.jobs.other_models import load_other_model
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.models import bert, huggingface
@@ -104,11 +106,12 @@ def test_outputs_are_put_into_the_task_s_order(inputs, workspace, tmp_path):
     loaded = load_other_model(str(tmp_path / "teacher"), Classification(2), workspace, LOGITS)
     expected = parameters(teacher)["classifier/kernel"].numpy()
     np.testing.assert_array_equal(parameters(loaded)["classifier/kernel"], expected[:, ::-1])
-    weights = {"classifier/bias": np.array([1.0, 2.0]), "classifier/pre/bias": np.zeros(3)}
-    assert in_label_order(weights, ("LABEL_0", "LABEL_1"), ("bad", "good")) == weights
-    assert in_label_order(weights, None, ("bad", "good")) == weights
-    turned = in_label_order(weights, ("good", "bad"), ("bad", "good"))
-    assert turned["classifier/bias"].tolist() == [2, 1] and len(turned["classifier/pre/bias"]) == 3
+
+
+def test_outputs_of_other_names_are_refused(inputs, workspace, tmp_path):
+    write_teacher(tmp_path / "teacher", inputs, labels=("spam", "ham"))
+    with pytest.raises(UserError, match="tells spam, ham apart, the task's labels are bad, good"):
+        load_other_model(str(tmp_path / "teacher"), Classification(2), workspace, LOGITS)
 
 
 def test_a_teacher_that_does_not_fit(inputs, workspace, tmp_path):
@@ -132,3 +135,26 @@ def test_a_changed_teacher_is_another_stage(inputs, tmp_path):
         digests.append(_stage_digest(job.settings, job.workspace, {}))
         write_teacher(tmp_path / "teacher", inputs, replace(LARGER, num_layers=1))
     assert digests[0] != digests[1]
+
+
+@pytest.mark.parametrize("weights", ["random", "encoder"])
+@pytest.mark.parametrize("name", ["tokenizer_config", "tokenizer", "special_tokens_map"])
+def test_whatever_the_tokenizer_reads_makes_another_stage(inputs, tmp_path, name, weights):
+    folder = shutil.copytree(inputs / "encoder", tmp_path / "encoder")
+    changes = only("task_teacher")
+    model = {"weights": str(folder)}
+    if weights == "random":
+        model = {"weights": "random", "vocabulary": str(folder), "sizes": small_runs.SIZES}
+
+    def digest():
+        settings = recipe_from_dict(recipe(inputs, model=model, **changes), name="small")
+        return Workspace(settings).digest
+
+    path = folder / f"{name}.json"
+    before = digest()
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**content, "more": 1, "config": {"lowercase": False}}))
+    changed = digest()
+    assert changed != before
+    path.write_text(json.dumps({**content, "more": 2, "config": {"lowercase": False}}))
+    assert digest() != changed

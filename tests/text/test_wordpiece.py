@@ -7,6 +7,7 @@ import pytest
 from awkward_texts import awkward_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizer_folders import state
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.text.wordpiece import WordPiece, find_vocab, tokenizer_settings, truncate_pair
@@ -275,9 +276,9 @@ def test_settings_of_the_real_model_folder(minilm_folder):
 
 
 def test_settings_are_read_from_the_first_file_that_states_them(folder):
-    (folder / "tokenizer.json").write_text(
-        '{"normalizer": {"lowercase": false, "strip_accents": true}}'
-    )
+    vocab = {line: index for index, line in enumerate((folder / "vocab.txt").read_text().split())}
+    described = state(lower=False, strip=True, model={"vocab": vocab}, added_tokens=[])
+    (folder / "tokenizer.json").write_text(json.dumps(described))
     assert tokenizer_settings(folder)["lower_case"] is False
     assert tokenizer_settings(folder)["strip_accents"] is True
     (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}')
@@ -306,8 +307,8 @@ def test_bad_folders(tmp_path, folder):
     with pytest.raises(UserError, match=r"looked for vocab\.txt"):
         find_vocab(tmp_path / "empty")
     (folder / "tokenizer_config.json").write_text('{"do_lower_case": tr')
-    with pytest.raises(UserError, match=r"tokenizer_config\.json is not JSON"):
+    with pytest.raises(UserError, match=r"tokenizer_config\.json is not valid JSON"):
         WordPiece.from_folder(folder)
     (folder / "tokenizer_config.json").write_text("[]")
-    with pytest.raises(UserError, match="not a JSON object"):
+    with pytest.raises(UserError, match="holds a list, not an object"):
         WordPiece.from_folder(folder)

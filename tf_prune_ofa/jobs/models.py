@@ -14,6 +14,7 @@ from tf_prune_ofa.jobs.other_models import load_other_model
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.assign import assign_weights
+from tf_prune_ofa.models.heads import for_head, without_heads
 from tf_prune_ofa.models.tensor_names import HEADS, head_of
 from tf_prune_ofa.tasks.objective import Objective
 
@@ -68,6 +69,10 @@ class Models:
         if found is None:
             return model
         folder, weights = found
+        if self.settings.head == "new" and start == self.settings.start:
+            weights = without_heads(weights)
+        elif start not in self.context.results and not workspace.source.is_keras_preset:
+            weights = for_head(weights, folder, head, self.objective.label_names or ())
         # Where start and teacher are one stage, so are their heads.
         if self.settings.head == "teacher" and start == self.settings.start:
             weights = self._with_head_of_teacher(weights)

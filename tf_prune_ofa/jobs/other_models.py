@@ -7,17 +7,14 @@ vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
-
 from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import keras
-from tf_prune_ofa.models import bert, huggingface, presets
+from tf_prune_ofa.models import bert, presets
 from tf_prune_ofa.models.assign import assign_weights
 from tf_prune_ofa.models.bert import EncoderConfig
+from tf_prune_ofa.models.heads import for_head
 from tf_prune_ofa.text.wordpiece import WordPiece
 
 
@@ -33,7 +30,8 @@ def load_other_model(
         loss: what is compared with the student; decides the model's outputs and allowed sizes.
 
     Raises:
-        UserError: the model cannot be found, lacks the head, or does not fit.
+        UserError: the model cannot be found, lacks the head, or does not fit; its labels are not
+            the task's.
     """
     source = presets.open_pretrained(name)
     wordpiece = WordPiece(source.vocab_path, **source.tokenizer)
@@ -44,10 +42,8 @@ def load_other_model(
         )
     _check_sizes(name, source.config, workspace.encoder, loss)
     weights = source.read_weights()
-    if isinstance(head, bert.Classification) and not source.is_keras_preset:
-        weights = in_label_order(
-            weights, huggingface.read_labels(source.folder), workspace.task.labels
-        )
+    if not source.is_keras_preset:
+        weights = for_head(weights, source.folder, head, workspace.task.labels)
     model = bert.build_model(
         source.config.without_dropout(),
         head,
@@ -57,25 +53,6 @@ def load_other_model(
     # No head may be new: an untrained one has nothing to teach.
     assign_weights(model, weights, source.folder)
     return model
-
-
-def in_label_order(
-    weights: Mapping[str, np.ndarray], own: tuple[str, ...] | None, wanted: tuple[str, ...]
-) -> dict[str, np.ndarray]:
-    """Return a classifier's weights with its outputs in the task's order of labels.
-
-    Models on the Hub order their labels as they like. Where their names are not the task's, such as
-    LABEL_0, the order is taken to be the task's.
-    """
-    own, wanted = ([label.lower() for label in names or ()] for names in (own, wanted))
-    if own == wanted or sorted(own) != sorted(wanted):
-        return dict(weights)
-    order = [own.index(label) for label in wanted]
-    return {
-        name: value[..., order] if name.startswith(("classifier/kernel", "classifier/bias"))
-        else value
-        for name, value in weights.items()
-    }  # fmt: skip
 
 
 def _check_sizes(

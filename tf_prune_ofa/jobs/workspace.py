@@ -25,7 +25,8 @@ from tf_prune_ofa.models.bert import EncoderConfig
 from tf_prune_ofa.plain_values import digest, to_dict
 from tf_prune_ofa.tasks import kind_of
 from tf_prune_ofa.tasks.kind import Examples, Kind
-from tf_prune_ofa.text.wordpiece import WordPiece, find_vocab
+from tf_prune_ofa.text.tokenizer_files import tokenizer_files
+from tf_prune_ofa.text.wordpiece import WordPiece
 
 
 class Workspace:
@@ -71,11 +72,21 @@ class Workspace:
 
     @property
     def tokenizer_settings(self) -> dict[str, Any]:
-        """The encoder's tokenizer settings, with the recipe's choice of accents."""
-        choice = self.recipe.model.strip_accents
-        if choice == "checkpoint":
-            return self.source.tokenizer
-        return {**self.source.tokenizer, "strip_accents": choice == "always"}
+        """The encoder's tokenizer settings, with the recipe's choice of accents and clean-up."""
+        model, settings = self.recipe.model, dict(self.source.tokenizer)
+        if model.strip_accents != "checkpoint":
+            settings["strip_accents"] = model.strip_accents == "always"
+        if model.clean_up != "checkpoint":
+            settings["clean_up"] = model.clean_up
+        if settings.get("clean_up", "bert") == "mediapipe":
+            if model.strip_accents == "always":
+                raise UserError(
+                    "model.clean_up is 'mediapipe', which keeps accents, and model.strip_accents "
+                    "is 'always'; leave one of them out"
+                )
+            # What it does is not a choice; said, so that what is written says it.
+            settings |= {"lower_case": True, "strip_accents": False, "split_chinese": True}
+        return settings
 
     @cached_property
     def task(self) -> TaskData:
@@ -167,25 +178,20 @@ class Workspace:
 
     @cached_property
     def _encoder_content(self) -> list[tuple[str, str]]:
-        files = [self.source.vocab_path]
+        files = tokenizer_files(self.source.folder)
         if self.recipe.model.weights != "random":
-            files += _model_files(self.source.folder)
+            files += self.source.weight_files()
         return _content(files)
 
     def model_digest(self, name: str) -> str:
         """Hash of a model that a stage names by folder or handle."""
-        folder = presets.resolve(name)
-        return digest(_content([*_model_files(folder), find_vocab(folder)]))
-
-
-def _model_files(folder: Path) -> list[Path]:
-    kinds = ("config.json", ".safetensors", ".h5")
-    return [path for path in folder.iterdir() if path.name.endswith(kinds)]
+        source = presets.open_pretrained(name)
+        return digest(_content([*source.weight_files(), *tokenizer_files(source.folder)]))
 
 
 def _content(files: list[Path]) -> list[tuple[str, str]]:
     """Return names and hashes of files: a list, since those of two folders may have one name."""
-    return [(path.name, sha256_of(path)) for path in sorted(files)]
+    return [(path.name, sha256_of(path)) for path in sorted(set(files))]
 
 
 def _random_encoder(settings: ModelSettings, vocab_size: int) -> EncoderConfig:

@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras, tf
+from tf_prune_ofa.limits import PROBABILITY, SHARE, between, limited, required
 from tf_prune_ofa.models import layers
+from tf_prune_ofa.models.sizes import check_sizes
 
 Wrap = Callable[[keras.layers.Layer], keras.layers.Layer]
 Tensors = dict[str, tf.Tensor]
@@ -35,24 +37,22 @@ class EncoderConfig:
     """
 
     architecture: Literal["bert", "distilbert"]
-    vocab_size: int
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    intermediate_size: int
-    max_positions: int = 512
-    type_vocab_size: int = 2
+    vocab_size: int = required(between(1, 1_000_000))
+    hidden_size: int = required(between(1, 16_384))
+    num_layers: int = required(between(1, 256))
+    num_heads: int = required(between(1, 1_024))
+    intermediate_size: int = required(between(1, 65_536))
+    max_positions: int = limited(512, between(1, 1_000_000))
+    type_vocab_size: int = limited(2, between(1, 1_000))
     activation: Literal["gelu_erf", "gelu_tanh"] = "gelu_erf"
-    layer_norm_epsilon: float = 1e-12
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
+    layer_norm_epsilon: float = limited(1e-12, PROBABILITY)
+    dropout: float = limited(0.1, SHARE)
+    attention_dropout: float = limited(0.1, SHARE)
 
     def __post_init__(self) -> None:
-        if self.hidden_size % self.num_heads:
-            raise UserError(
-                f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}; "
-                "every head needs the same whole number of dimensions"
-            )
+        if self.architecture not in ("bert", "distilbert"):
+            raise UserError(f"architecture is {self.architecture!r}; choose 'bert' or 'distilbert'")
+        check_sizes(self)
 
     def without_dropout(self) -> EncoderConfig:
         """Return the same encoder with both dropout rates 0."""

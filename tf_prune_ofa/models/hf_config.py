@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.files import read_json_object
 from tf_prune_ofa.models.bert import Classification, EncoderConfig, Head, MaskedLM, SpanQA
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
@@ -46,6 +47,14 @@ _NUMBER_KEYS = {
     "distilbert": {"dropout": "dropout", "attention_dropout": "attention_dropout"},
 }
 _ACTIVATION_KEY = {"bert": "hidden_act", "distilbert": "activation"}
+# End of a class's name in transformers -> its head.
+HEADS_OF_CLASSES = {
+    "ForSequenceClassification": "classifier",
+    "ForQuestionAnswering": "span",
+    "ForMaskedLM": "mlm",
+    "ForPreTraining": "mlm",
+    "Model": None,
+}
 # Other values would change the computation in ways that this encoder does not have. Absent means
 # the value shown, as in transformers.
 _REQUIRED_VALUES = {
@@ -61,24 +70,6 @@ _REQUIRED_VALUES = {
 # Reading
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file of a model's folder.
-
-    Raises:
-        UserError: there is no such file, or it holds something else.
-    """
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        message = f"{path.parent} has no {path.name}; give a folder with a whole model"
-        raise UserError(message) from None
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}); get the file again") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds a {type(value).__name__}, not an object; get it again")
-    return value
-
-
 def read_config(folder: str | Path) -> EncoderConfig:
     """Read an encoder's sizes and forms from a folder's config.json.
 
@@ -87,7 +78,7 @@ def read_config(folder: str | Path) -> EncoderConfig:
             neither BERT nor DistilBERT as this package computes them.
     """
     path = Path(folder) / CONFIG
-    values = read_json(path)
+    values = read_json_object(path)
     architecture = values.get("model_type")
     if architecture not in _SIZE_KEYS:
         raise UserError(
@@ -121,6 +112,7 @@ def read_config(folder: str | Path) -> EncoderConfig:
 def _checked(path: Path, key: str, value: Any, kind: type) -> Any:
     """Return a number of config.json: a positive int, or a float of at least 0."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_number = is_number and math.isfinite(value)
     if kind is int and is_number and value > 0 and value == int(value):
         return int(value)
     if kind is float and is_number and value >= 0:
@@ -133,16 +125,64 @@ def read_labels(folder: str | Path) -> tuple[str, ...] | None:
     """Return the labels in config.json in the order of the logits; None if it names none.
 
     Raises:
-        UserError: config.json is missing or broken, or its ids are not 0, 1, 2, ...
+        UserError: config.json is missing or broken, its ids are not 0, 1, 2, ..., or two labels
+            have one name.
     """
     path = Path(folder) / CONFIG
-    labels = read_json(path).get("id2label")
+    labels = read_json_object(path).get("id2label")
     if labels is None:
         return None
+    if not isinstance(labels, dict):
+        raise UserError(f"{path}: id2label is {labels!r}, not a table of ids and names")
     ids = [str(index) for index in range(len(labels))]
     if sorted(labels) != sorted(ids):
         raise UserError(f"{path}: the ids in id2label are {', '.join(labels)}, not 0, 1, 2, ...")
-    return tuple(str(labels[index]) for index in ids)
+    names = tuple(str(labels[index]) for index in ids)
+    if len(set(names)) < len(names):
+        raise UserError(
+            f"{path}: id2label names two outputs alike ({', '.join(names)}); give each its own name"
+        )
+    return names
+
+
+def read_class(folder: str | Path) -> str | None:
+    """Return the class of transformers that config.json names, e.g. "BertForMaskedLM"; or None.
+
+    Raises:
+        UserError: config.json is missing or broken.
+    """
+    path = Path(folder) / CONFIG
+    named = read_json_object(path).get("architectures")
+    if not named:
+        return None
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise UserError(f"{path}: architectures is {named!r}, not a list of classes")
+    return named[0]
+
+
+def head_of_class(folder: str | Path) -> str | None:
+    """Return which head the class in config.json has: of `tensor_names.HEADS`, or None.
+
+    Tensors of several classes have the same names: `classifier` of a sentence classifier, a tagger
+    and a model for multiple choice. Only the class tells what the numbers mean.
+
+    Returns:
+        None where config.json names no class, or the encoder's own without a head.
+
+    Raises:
+        UserError: the class has a head that this package does not have.
+    """
+    name = read_class(folder)
+    if name is None:
+        return None
+    for suffix, head in HEADS_OF_CLASSES.items():
+        if name.endswith(suffix):
+            return head
+    raise UserError(
+        f"{folder} is a {name} by its config.json, a class whose head this package does not have; "
+        f"it has those of {', '.join(key for key in HEADS_OF_CLASSES if key != 'Model')}. To train "
+        "a new head on this encoder, set the stage's head to new"
+    )
 
 
 # Writing
@@ -221,9 +261,17 @@ def _describe_labels(num_labels: int, labels: Sequence[str] | None) -> dict[str,
     }
 
 
-def describe_tokenizer(config: EncoderConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tokenizer_config.json of a `WordPiece` with these settings."""
-    return {
+def describe_tokenizer(
+    config: EncoderConfig, settings: Mapping[str, Any], pieces: Sequence[str]
+) -> dict[str, Any]:
+    """Return tokenizer_config.json of a `WordPiece` with these settings and pieces."""
+    # Where nothing else is said, ids are the class's; what more there is stands behind.
+    more: dict[str, Any] = {}
+    if settings.get("clean_up", "bert") != "bert":
+        more["clean_up"] = settings["clean_up"]
+    if settings.get("added_tokens"):
+        more["added_tokens_decoder"] = _describe_added(settings["added_tokens"], pieces)
+    return more | {
         "cls_token": "[CLS]",
         "do_lower_case": settings["lower_case"],
         "mask_token": "[MASK]",
@@ -236,4 +284,12 @@ def describe_tokenizer(config: EncoderConfig, settings: Mapping[str, Any]) -> di
             config.architecture
         ],
         "unk_token": "[UNK]",
+    }
+
+
+def _describe_added(tokens: Sequence[Mapping[str, Any]], pieces: Sequence[str]) -> dict[str, Any]:
+    ids = {piece: index for index, piece in enumerate(pieces)}
+    return {
+        str(ids[token["content"]]): {k: v for k, v in token.items() if k != "is_piece"}
+        for token in tokens
     }

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors_numpy
 
 from tf_prune_ofa import files
@@ -17,13 +16,13 @@ from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.models.assign import LoadReport, assign_weights
 from tf_prune_ofa.models.bert import EncoderConfig, Head
+from tf_prune_ofa.models.checkpoint import WEIGHTS, read_tensors, require_finite
 from tf_prune_ofa.models.hf_config import (
     CONFIG,
     TOKENIZER_CONFIG,
     describe,
     describe_tokenizer,
     read_config,
-    read_json,
     read_labels,
 )
 from tf_prune_ofa.models.tensor_names import (
@@ -33,9 +32,10 @@ from tf_prune_ofa.models.tensor_names import (
     head_of,
     tensor_names,
 )
+from tf_prune_ofa.text.vocabulary import read_pieces
 from tf_prune_ofa.text.wordpiece import WordPiece
 
-VOCAB, WEIGHTS, WEIGHTS_INDEX = "vocab.txt", "model.safetensors", "model.safetensors.index.json"
+VOCAB = "vocab.txt"
 
 __all__ = [
     "LoadReport",
@@ -58,23 +58,15 @@ def read_weights(folder: str | Path) -> dict[str, np.ndarray]:
     zeros: float16 and bfloat16 are widened, nothing else is done to the numbers.
 
     Raises:
-        UserError: the weights are missing, in another format, cut short, not of a float type, or
-            hold a decoder that is not tied to the word embedding.
+        UserError: the weights are missing, in another format, cut short, not of a float type, not
+            finite, or hold a decoder that is not tied to the word embedding.
     """
     names = {tensor: name for name, tensor in tensor_names(read_config(folder)).items()}
     order = {name: index for index, name in enumerate(names.values())}
     found: dict[str, np.ndarray] = {}
     decoder = None
-    for tensor, value in _read_tensors(Path(folder)):
+    for tensor, value in read_tensors(Path(folder), lambda n: bare_name(n) == POSITION_IDS):
         bare = bare_name(tensor)
-        if bare == POSITION_IDS:
-            continue
-        if value.dtype.name not in ("float16", "bfloat16", "float32", "float64"):
-            raise UserError(
-                f"{folder}: tensor {tensor} is {value.dtype.name}, not a float; "
-                "give the model before its quantization"
-            )
-        value = value.astype(np.float32)
         if bare in DECODER_MATRIX:
             decoder = value
             continue
@@ -91,49 +83,6 @@ def read_weights(folder: str | Path) -> dict[str, np.ndarray]:
         )
     # Not in the file's order, which differs from writer to writer; unknown tensors last.
     return {name: found[name] for name in sorted(found, key=lambda n: order.get(n, len(order)))}
-
-
-def _read_tensors(folder: Path) -> Iterable[tuple[str, np.ndarray]]:
-    """Yield all tensors of a folder with their names."""
-    for shard in _shards(folder):
-        path = folder / shard
-        try:
-            with safe_open(path, framework="np") as tensors:
-                for name in tensors.keys():
-                    yield name, tensors.get_tensor(name)
-        except FileNotFoundError:
-            raise UserError(
-                f"{folder} has no {shard}, which its {WEIGHTS_INDEX} lists; get that file"
-            ) from None
-        except SafetensorError as error:
-            raise UserError(
-                f"{path} is cut short, damaged or no safetensors file ({error}; it has "
-                f"{path.stat().st_size} bytes); get the file again"
-            ) from error
-
-
-def _shards(folder: Path) -> list[str]:
-    """Return the names of the files with weights: one, or those that an index lists."""
-    if (folder / WEIGHTS).is_file():
-        return [WEIGHTS]
-    if not (folder / WEIGHTS_INDEX).is_file():
-        raise UserError(_no_weights_message(folder))
-    weight_map = read_json(folder / WEIGHTS_INDEX).get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise UserError(f"{folder / WEIGHTS_INDEX} lists no files; get it again")
-    return sorted(set(weight_map.values()))
-
-
-def _no_weights_message(folder: Path) -> str:
-    model_class = (read_json(folder / CONFIG).get("architectures") or ["AutoModel"])[0]
-    return (
-        f"{folder} has no {WEIGHTS}. If the model comes as pytorch_model.bin, which can run code "
-        "when it is read and is not read here, convert it where transformers and torch are "
-        "installed, with its folder or its name on the Hub in place of MODEL, and copy its "
-        "vocab.txt into NEW_FOLDER:\n"
-        f"  python -c \"from transformers import {model_class} as M; M.from_pretrained('MODEL')"
-        ".save_pretrained('NEW_FOLDER', safe_serialization=True)\""
-    )
 
 
 def load_weights(
@@ -203,8 +152,14 @@ def write_folder(
         )
     with files.atomic_folder(folder) as temporary:
         files.write_json(temporary / CONFIG, dict(sorted(description.items())))
-        files.write_json(temporary / TOKENIZER_CONFIG, describe_tokenizer(config, tokenizer))
-        shutil.copyfile(vocab_path, temporary / VOCAB)
+        files.write_json(
+            temporary / TOKENIZER_CONFIG, describe_tokenizer(config, tokenizer, word_piece.pieces)
+        )
+        if Path(vocab_path).suffix == ".json":
+            lines = read_pieces(vocab_path)
+            files.write_text(temporary / VOCAB, "".join(f"{piece}\n" for piece in lines))
+        else:
+            shutil.copyfile(vocab_path, temporary / VOCAB)
         # Not save_file(): it makes the file unreadable for others, and a full disk is no OSError.
         data = safetensors_numpy.save(tensors, metadata={"format": "pt"})
         (temporary / WEIGHTS).write_bytes(data)
@@ -240,6 +195,7 @@ def _to_tensors(
         if head is not None and head_of(name) in (None, "pooler"):
             tensor = f"{config.architecture}.{tensor}"
         value = np.asarray(weight, np.float32)
+        require_finite("the model to be written", name, value)
         value = value.T if name.endswith("/kernel") else value
         # safetensors writes the memory as it lies, ignoring that a transposed view is one.
         tensors[tensor] = np.ascontiguousarray(value)

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.files import read_json_object
 from tf_prune_ofa.models import hf_config
 from tf_prune_ofa.models.bert import EncoderConfig
+from tf_prune_ofa.models.checkpoint import require_finite
 
 # Class of backbone -> our architecture, and the GELU that the class computes, whatever the weights
 # were trained with.
@@ -53,8 +55,14 @@ _KERAS_LAYERS = {
 
 def is_keras_preset(folder: Path) -> bool:
     """Return whether a model's folder is keras-nlp's form, not Hugging Face's."""
-    settings = hf_config.read_json(folder / hf_config.CONFIG)
+    settings = read_json_object(folder / hf_config.CONFIG)
     return "class_name" in settings and "model_type" not in settings
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that a preset's sizes and weights come from."""
+    kinds = (".h5", "config.json", "metadata.json", "model.weights.json")
+    return sorted(path for path in folder.iterdir() if path.name.endswith(kinds))
 
 
 def read_keras_config(folder: Path) -> EncoderConfig:
@@ -64,8 +72,10 @@ def read_keras_config(folder: Path) -> EncoderConfig:
         UserError: the file is missing or broken, or describes another kind of model.
     """
     path = folder / hf_config.CONFIG
-    settings = hf_config.read_json(path)
+    settings = read_json_object(path)
     name, sizes = settings.get("class_name"), settings.get("config", {})
+    if not isinstance(sizes, dict):
+        raise UserError(f"{path}: config is {sizes!r}, not a table of sizes; get the preset again")
     if name not in _KERAS_CLASSES:
         raise UserError(
             f"{path} describes a {name}; this package reads {' and '.join(_KERAS_CLASSES)}"
@@ -92,10 +102,12 @@ def read_keras_weights(folder: Path) -> dict[str, np.ndarray]:
         backbone = keras_nlp.models.Backbone.from_preset(str(folder))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"keras-nlp cannot read {folder}: {error}\nGet the preset again") from error
-    return {
-        _stable_name(weight.path): _flat(weight.path, np.asarray(weight, np.float32))
-        for weight in backbone.weights
-    }
+    found = {}
+    for weight in backbone.weights:
+        value = np.asarray(weight, np.float32)
+        require_finite(folder, weight.path, value)
+        found[_stable_name(weight.path)] = _flat(weight.path, value)
+    return found
 
 
 def _stable_name(path: str) -> str:

@@ -18,9 +18,10 @@ import numpy as np
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
-from tf_prune_ofa.models import bert, huggingface, keras_preset
+from tf_prune_ofa.models import bert, checkpoint, huggingface, keras_preset
 from tf_prune_ofa.models.assign import LoadReport, assign_weights
 from tf_prune_ofa.models.bert import EncoderConfig, Head
+from tf_prune_ofa.models.hf_config import CONFIG
 from tf_prune_ofa.text.wordpiece import find_vocab, tokenizer_settings
 
 DEFAULT = "minilm_l6"
@@ -72,6 +73,12 @@ class Pretrained:
         if self.is_keras_preset:
             return keras_preset.read_keras_weights(self.folder)
         return huggingface.read_weights(self.folder)
+
+    def weight_files(self) -> list[Path]:
+        """Return the files that `read_weights` and the sizes come from."""
+        if self.is_keras_preset:
+            return keras_preset.weight_files(self.folder)
+        return [self.folder / CONFIG, *checkpoint.weight_files(self.folder)]
 
     def load_into(self, model: keras.Model, *, new_heads: Collection[str] = ()) -> LoadReport:
         """Load the weights into a model of this encoder; see `huggingface.load_weights`.

@@ -75,12 +75,7 @@ class TextModel:
         if text_settings.SETTINGS_FILE in packed:
             text = packed[text_settings.SETTINGS_FILE]
             self.settings = text_settings.parse(text, name=os.fspath(path)).for_length(length)
-        self.wordpiece = WordPiece(
-            pieces,
-            self.settings.lower_case,
-            strip_accents=self.settings.strip_accents,
-            split_chinese=self.settings.split_chinese,
-        )
+        self.wordpiece = WordPiece(pieces, **self.settings.tokenizer)
         self._lock = threading.Lock()
 
     def close(self) -> None:

@@ -17,6 +17,8 @@ from tf_prune_ofa.jobs.context import FACTORS_FILE, RANGES_FILE, Context
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import dense_kernels
+from tf_prune_ofa.models.heads import require_head
+from tf_prune_ofa.models.hf_config import head_of_class
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks
 from tf_prune_ofa.quant.ranges import Factors, load_factors, load_ranges, outlying_factors
 from tf_prune_ofa.tasks import KINDS, find_kind
@@ -130,7 +132,10 @@ def _head_in(folder: Path) -> bert.Head:
     for name in KINDS:
         head = find_kind(name).head_in(weights)
         if head is not None:
+            require_head(folder, head)
             return head
+    # A class of another kind is named rather than missed.
+    head_of_class(folder)
     raise UserError(
         f"{folder} holds no head for classes, a score or answers; export the model of a transfer "
         "or quantize stage"

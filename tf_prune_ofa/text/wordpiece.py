@@ -9,23 +9,31 @@ Given texts that BERT's clean-up has gone over, both have the same ids (tests/da
 """
 
 import dataclasses
-import json
 import os
 import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.text.added_tokens import SPECIAL_TOKENS
+from tf_prune_ofa.text.clean_up import CLEAN_UPS, bert_clean_up, mediapipe_clean_up
+from tf_prune_ofa.text.tokenizer_files import tokenizer_settings
+from tf_prune_ofa.text.vocabulary import find_vocab, is_uncased, read_pieces, vocab_lines
 
-_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+__all__ = [
+    "Encoded",
+    "WordPiece",
+    "find_vocab",
+    "is_uncased",
+    "tokenizer_settings",
+    "truncate_pair",
+    "vocab_lines",
+]
+
 _UNUSED_TOKEN = re.compile(r"\[unused\d+\]")
-# Where a Hugging Face folder and a keras-nlp preset keep the vocabulary.
-_VOCAB_NAMES = ("vocab.txt", "assets/tokenizer/vocabulary.txt")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _TEXTS_PER_CALL = 4096
 
 
@@ -54,15 +62,19 @@ class WordPiece:
     brackets and letters, never the special id.
 
     Args:
-        vocab: vocab.txt, one token per line, or its lines; the line number is the id.
+        vocab: vocab.txt, one token per line, where the line number is the id; a tokenizer.json
+            of a WordPiece tokenizer; or the lines.
         lower_case: lower-case the text, as uncased checkpoints need.
         strip_accents: remove accents; None does as BERT did, which is to follow `lower_case`.
-            False is close to MediaPipe's TextClassifier, which lower-cases ASCII letters and
-            leaves accents alone (read in its source; not run).
         split_chinese: make each CJK ideograph a word of its own, as BERT did.
+        clean_up: "bert", or "mediapipe" for what MediaPipe's TextClassifier does to a text instead
+            of the three settings before; see `text.clean_up`.
+        added_tokens: tokens that are looked for before words are split, each a mapping as
+            `added_tokens.read_added_tokens` returns it; the ids of those that are no pieces follow
+            the vocabulary's. A list of lines may hold these at its end.
 
     Attributes:
-        pieces: the vocabulary; the position is the id.
+        pieces: the vocabulary with the added tokens; the position is the id.
         vocab_size: rows that the embedding table needs.
         pad_id, unk_id, cls_id, sep_id, mask_id: ids of the special tokens.
         special_ids: the five of them, int32 [5].
@@ -79,43 +91,64 @@ class WordPiece:
         *,
         strip_accents: bool | None = None,
         split_chinese: bool = True,
+        clean_up: Literal["bert", "mediapipe"] = "bert",
+        added_tokens: Sequence[Mapping[str, Any]] = (),
     ) -> None:
+        if clean_up not in CLEAN_UPS:
+            raise UserError(f"clean_up is {clean_up!r}; choose one of {', '.join(CLEAN_UPS)}")
+        if clean_up == "mediapipe" and added_tokens:
+            raise UserError(
+                "MediaPipe knows no added tokens, and the tokenizer has "
+                f"{', '.join(token['content'] for token in added_tokens[:3])}; leave clean_up out"
+            )
         is_path = isinstance(vocab, str | os.PathLike)
-        tokens = _read_vocab(Path(vocab)) if is_path else list(vocab)
+        tokens = read_pieces(vocab) if is_path else list(vocab)
+        new = [token["content"] for token in added_tokens if not token["is_piece"]]
+        if new and tokens[-len(new) :] == new:
+            tokens = tokens[: -len(new)]
         # A token that is listed twice has its last id, as in BERT's own loader.
         ids = {token: index for index, token in enumerate(tokens) if token}
-        missing = [token for token in _SPECIAL_TOKENS if token not in ids]
+        missing = [token for token in SPECIAL_TOKENS if token not in ids]
         if missing:
             raise UserError(
                 f"The vocabulary {vocab if is_path else ''} has {len(ids)} tokens but not "
                 f"{', '.join(missing)}. Give a BERT WordPiece vocab.txt; vocabularies of other "
                 "tokenizers (SentencePiece, byte-level BPE) do not work here."
             )
-        self.lower_case = lower_case
-        self.vocab_size = len(tokens)
+        self.lower_case = lower_case or clean_up == "mediapipe"
+        self.pieces = tokens + new
+        self.vocab_size = len(self.pieces)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
-            ids[token] for token in _SPECIAL_TOKENS
+            ids[token] for token in SPECIAL_TOKENS
         )
-        self.special_ids = np.array([ids[token] for token in _SPECIAL_TOKENS], np.int32)
+        self.special_ids = np.array([ids[token] for token in SPECIAL_TOKENS], np.int32)
+        signs = {token["content"] for token in added_tokens if token["special"]}
+        every = ids | {token: len(tokens) + index for index, token in enumerate(new)}
         self.replacement_ids = np.array(
             sorted(
                 index
-                for token, index in ids.items()
-                if token not in _SPECIAL_TOKENS and not _UNUSED_TOKEN.fullmatch(token)
+                for token, index in every.items()
+                if token not in signs.union(SPECIAL_TOKENS) and not _UNUSED_TOKEN.fullmatch(token)
             ),
             np.int32,
         )
-        self.pieces = tokens
+        self._clean_up = (
+            mediapipe_clean_up()
+            if clean_up == "mediapipe"
+            else bert_clean_up(
+                lower_case=lower_case, strip_accents=strip_accents, split_chinese=split_chinese
+            )
+        )
         self._tokenizer = Tokenizer(
             models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
         )
-        self._tokenizer.normalizer = normalizers.BertNormalizer(
-            clean_text=True,
-            handle_chinese_chars=split_chinese,
-            strip_accents=strip_accents,
-            lowercase=lower_case,
-        )
-        self._tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        if self._clean_up.normalizer is not None:
+            self._tokenizer.normalizer = self._clean_up.normalizer
+        self._tokenizer.pre_tokenizer = self._clean_up.pre_tokenizer
+        # One by one: each gets the next id, whatever kind it is of.
+        for token in added_tokens:
+            flags = {key: value for key, value in token.items() if key != "is_piece"}
+            self._tokenizer.add_tokens([AddedToken(**flags)])
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str]) -> "WordPiece":
@@ -132,7 +165,9 @@ class WordPiece:
             raise TypeError("tokenize takes a list of texts, not one text.")
         ids = []
         for start in range(0, len(texts), _TEXTS_PER_CALL):
-            chunk = [_without_surrogates(text) for text in texts[start : start + _TEXTS_PER_CALL]]
+            chunk = [
+                self._clean_up.prepare(text) for text in texts[start : start + _TEXTS_PER_CALL]
+            ]
             for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
                 ids.append(np.array(encoding.ids, np.int32))
         return ids
@@ -148,7 +183,9 @@ class WordPiece:
         """
         ids, offsets = [], []
         for start in range(0, len(texts), _TEXTS_PER_CALL):
-            chunk = [_without_surrogates(text) for text in texts[start : start + _TEXTS_PER_CALL]]
+            chunk = [
+                self._clean_up.prepare(text) for text in texts[start : start + _TEXTS_PER_CALL]
+            ]
             for encoding in self._tokenizer.encode_batch(chunk, add_special_tokens=False):
                 ids.append(np.array(encoding.ids, np.int32))
                 offsets.append(np.array(encoding.offsets, np.int32).reshape(-1, 2))
@@ -209,108 +246,3 @@ def truncate_pair(
     if len(first) <= room - half:
         return first, second[: room - len(first)]
     return first[: room - half], second[:half]
-
-
-def find_vocab(folder: str | os.PathLike[str]) -> Path:
-    """Path of the vocabulary in a Hugging Face folder or a keras-nlp preset folder.
-
-    Raises:
-        UserError: there is none.
-    """
-    folder = Path(folder)
-    for name in _VOCAB_NAMES:
-        if (folder / name).is_file():
-            return folder / name
-    raise UserError(
-        f"No vocabulary in {folder}: looked for {' and '.join(_VOCAB_NAMES)}. Copy the vocab.txt "
-        "of the checkpoint there."
-    )
-
-
-def tokenizer_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Keyword arguments for `WordPiece` that a model folder states.
-
-    Read from tokenizer_config.json, then from tokenizer.json (of `tokenizers`, or of a keras-nlp
-    preset). Where neither tells the case, the vocabulary does: an uncased one has no capitals.
-
-    Returns:
-        lower_case, strip_accents and split_chinese.
-
-    Raises:
-        UserError: no vocabulary in the folder, or one of those files is not JSON.
-    """
-    folder = Path(folder)
-    vocab_path = find_vocab(folder)
-    config = _read_json(folder / "tokenizer_config.json")
-    state = _read_json(folder / "tokenizer.json")
-    normalizer = state.get("normalizer") or {}
-    preset = state.get("config") or {}
-    lower_case = _first_stated(
-        config.get("do_lower_case"), normalizer.get("lowercase"), preset.get("lowercase")
-    )
-    if lower_case is None:
-        lower_case = is_uncased(_read_vocab(vocab_path))
-    # A keras-nlp preset's strip_accents is left out: False is only that library's default there,
-    # and not what its checkpoints were trained with.
-    strip_accents = _first_stated(config.get("strip_accents"), normalizer.get("strip_accents"))
-    split_chinese = _first_stated(
-        config.get("tokenize_chinese_chars"), normalizer.get("handle_chinese_chars"), True
-    )
-    return {
-        "lower_case": bool(lower_case),
-        "strip_accents": strip_accents,
-        "split_chinese": bool(split_chinese),
-    }
-
-
-def vocab_lines(content: bytes) -> list[str]:
-    """The word pieces in the bytes of a vocab.txt."""
-    # Not splitlines(): multilingual vocabularies hold U+2028 and other Unicode line ends as tokens.
-    lines = content.decode("utf-8-sig").split("\n")
-    if not lines[-1]:
-        lines.pop()
-    return [line.rstrip("\r") for line in lines]
-
-
-def is_uncased(pieces: Sequence[str]) -> bool:
-    """Whether a vocabulary is of an uncased checkpoint: no capitals but in [SPECIAL] pieces."""
-    return all(p == p.lower() or re.fullmatch(r"\[.*\]", p) for p in pieces)
-
-
-def _first_stated(*values: Any) -> Any:
-    return next((value for value in values if value is not None), None)
-
-
-def _read_vocab(path: Path) -> list[str]:
-    try:
-        return vocab_lines(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(
-            f"No vocabulary at {path}. Give the vocab.txt of the checkpoint that is trained."
-        ) from None
-    except IsADirectoryError:
-        raise UserError(f"The vocabulary {path} is a folder: name the file in it.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"The vocabulary {path} is not UTF-8 text (byte {error.start}). Copy it again."
-        ) from None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}). Copy it again, or remove it.") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is not a JSON object. Copy it again, or remove it.")
-    return value
-
-
-def _without_surrogates(text: str) -> str:
-    """Hides half surrogate pairs, which JSON escapes can smuggle in and UTF-8 cannot hold.
-
-    U+FFFD in their place, which BERT's clean-up drops, keeps the other characters where they are.
-    """
-    return _SURROGATE.sub("\ufffd", text)

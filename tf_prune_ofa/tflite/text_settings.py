@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.text.wordpiece import is_uncased
+from tf_prune_ofa.text.added_tokens import is_added_token
+from tf_prune_ofa.text.clean_up import CLEAN_UPS
+from tf_prune_ofa.text.vocabulary import is_uncased
 
 SETTINGS_FILE = "text_settings.json"
 
@@ -26,6 +29,8 @@ class TextSettings:
         lower_case: lower-case the text.
         strip_accents: remove accents; None does so where the text is lower-cased, as BERT did.
         split_chinese: make each CJK ideograph a word of its own.
+        clean_up: "bert", or "mediapipe" instead of the three before; see `text.clean_up`.
+        added_tokens: looked for before words are split; see `text.wordpiece.WordPiece`.
         question_length: of a question, in tokens; longer ones are cut.
         stride: tokens from one window of a long text to the next.
         answer_length: the longest answer, in tokens.
@@ -37,11 +42,19 @@ class TextSettings:
     lower_case: bool = True
     strip_accents: bool | None = None
     split_chinese: bool = True
+    clean_up: str = "bert"
+    added_tokens: Sequence[Mapping[str, Any]] = ()
     question_length: int = 64
     stride: int = 128
     answer_length: int = 30
     n_best: int = 20
     no_answer_above: float | None = None
+
+    @property
+    def tokenizer(self) -> dict[str, Any]:
+        """Keyword arguments for `text.wordpiece.WordPiece`."""
+        names = ("lower_case", "strip_accents", "split_chinese", "clean_up", "added_tokens")
+        return {name: getattr(self, name) for name in names}
 
     def for_length(self, sequence_length: int) -> TextSettings:
         """The same, with room for a text behind a question in a file of S tokens."""
@@ -50,7 +63,13 @@ class TextSettings:
 
     def to_json(self) -> str:
         """The content of `text_settings.json`."""
-        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+        values = dataclasses.asdict(self)
+        # Most models have neither; older versions of this package read what they know.
+        values = {k: v for k, v in values.items() if k not in _RARE or v != getattr(_DEFAULT, k)}
+        return json.dumps(values, indent=1) + "\n"
+
+
+_RARE, _DEFAULT = ("clean_up", "added_tokens"), TextSettings()
 
 
 def parse(text: str, *, name: str) -> TextSettings:
@@ -80,7 +99,7 @@ def parse(text: str, *, name: str) -> TextSettings:
     for key, value in values.items():
         if not _fits(key, value):
             raise UserError(f"{name}: its {SETTINGS_FILE} says {key} = {value!r}. Export it again.")
-    return TextSettings(**values)
+    return TextSettings(**values | {"added_tokens": tuple(values.get("added_tokens", ()))})
 
 
 def default(pieces: Sequence[str], sequence_length: int) -> TextSettings:
@@ -91,6 +110,10 @@ def default(pieces: Sequence[str], sequence_length: int) -> TextSettings:
 def _fits(key: str, value: object) -> bool:
     if key == "strip_accents":
         return value is None or isinstance(value, bool)
+    if key == "clean_up":
+        return value in CLEAN_UPS
+    if key == "added_tokens":
+        return isinstance(value, list) and all(map(is_added_token, value))
     if key in ("lower_case", "split_chinese"):
         return isinstance(value, bool)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

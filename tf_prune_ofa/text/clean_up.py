@@ -1,0 +1,88 @@
+"""What is done to a text before its words are looked up: as BERT did it, or as MediaPipe does it.
+
+MediaPipe's TextClassifier always lower-cases A to Z, and nothing else: accents and other capitals
+stay, control characters and soft hyphens are letters, and only ASCII's white space parts words. A
+model that is trained on texts treated like that gets the same ids on a phone as here.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tokenizers import Regex, normalizers, pre_tokenizers
+
+CLEAN_UPS = ("bert", "mediapipe")
+
+# A word of more bytes is unknown to MediaPipe; BERT counts characters.
+_MEDIAPIPE_WORD_BYTES = 100
+# Never a word piece, and one character: it keeps the others where they are.
+_UNKNOWN = "\U0010fffd"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_TO_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+# ASCII's signs, Unicode's punctuation, and the blocks of ideographs that BERT lists.
+_SIGNS = (
+    r"[!-/:-@\[-`{-~\p{P}\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{20000}-\x{2A6DF}"
+    r"\x{2A700}-\x{2B73F}\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}\x{F900}-\x{FAFF}"
+    r"\x{2F800}-\x{2FA1F}]"
+)
+
+
+@dataclass(frozen=True)
+class CleanUp:
+    """The steps in front of WordPiece's look-up.
+
+    Attributes:
+        prepare: called with each text; keeps the number of characters.
+        normalizer: of `tokenizers`, or None.
+        pre_tokenizer: of `tokenizers`; splits words.
+    """
+
+    prepare: Callable[[str], str]
+    normalizer: normalizers.Normalizer | None
+    pre_tokenizer: pre_tokenizers.PreTokenizer
+
+
+def bert_clean_up(*, lower_case: bool, strip_accents: bool | None, split_chinese: bool) -> CleanUp:
+    """Return what BERT's checkpoints were pre-trained with; see `wordpiece.WordPiece`."""
+    return CleanUp(
+        _without_surrogates,
+        normalizers.BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=split_chinese,
+            strip_accents=strip_accents,
+            lowercase=lower_case,
+        ),
+        pre_tokenizers.BertPreTokenizer(),
+    )
+
+
+def mediapipe_clean_up() -> CleanUp:
+    """Return what MediaPipe's TextClassifier does to a text."""
+    splitter = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"[\t\n\f\r ]+"), "removed"),
+            pre_tokenizers.Split(Regex(_SIGNS), "isolated"),
+        ]
+    )
+
+    def prepare(text: str) -> str:
+        text = _without_surrogates(text).translate(_TO_LOWER)
+        if text.isascii() or len(text.encode()) <= _MEDIAPIPE_WORD_BYTES:
+            return text
+        for word, (start, end) in splitter.pre_tokenize_str(text):
+            if len(word.encode()) > _MEDIAPIPE_WORD_BYTES:
+                text = text[:start] + _UNKNOWN * (end - start) + text[end:]
+        return text
+
+    return CleanUp(prepare, None, splitter)
+
+
+def _without_surrogates(text: str) -> str:
+    """Hide half surrogate pairs, which JSON escapes can smuggle in and UTF-8 cannot hold.
+
+    U+FFFD in their place, which BERT's clean-up drops, keeps the other characters where they are.
+    """
+    return _SURROGATE.sub("\ufffd", text)
