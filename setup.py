@@ -4,13 +4,14 @@ Everything else is in setup.cfg.
 
 It needs a C++17 compiler and nothing else: CXX, or the first of c++, g++ and clang++. Without one,
 or where the library does not compile, the package is installed without it and says so when it is
-asked for (tf_prune_ofa.runtime.delegate).
+asked for (tf_prune_ofa.runtime.delegate); a wheel shows by its name what is inside.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -21,6 +22,11 @@ from pathlib import Path
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # before setuptools 70.1
+    from wheel.bdist_wheel import bdist_wheel
 
 # Beside runtime/delegate.py, which looks for it there.
 LIBRARY = "tf_prune_ofa.runtime.libtf_prune_ofa_delegate"
@@ -95,6 +101,36 @@ class BuildDelegate(build_ext):
             run(link)
 
 
+class NamedWheel(bdist_wheel):
+    """A wheel whose name says which systems it is for: all of them if the library is not inside."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Return the name's last three parts: of Python, its interface, and the system."""
+        tag = super().get_tag()
+        folder = Path(self.bdist_dir)
+        if not folder.is_dir():  # an editable installation: nothing is packed
+            return tag
+        library = folder.joinpath(*LIBRARY.split(".")).with_suffix(".so")
+        if not library.is_file():
+            print("warning: without the sparse INT8 delegate, which did not compile here")
+            return "py3", "none", "any"
+        glibc = oldest_glibc(library.read_bytes())
+        return (*tag[:2], f"manylinux_{glibc}_{platform.machine()}" if glibc else tag[2])
+
+
+def oldest_glibc(library: bytes) -> str | None:
+    """Return the oldest version of the C library that a library runs with, such as 2_35.
+
+    None where it needs another system library, or was made for another C library: then it is for
+    systems like this one only.
+    """
+    found = re.findall(rb"\0GLIBC_(\d+)\.(\d+)", library)
+    if not found or b"libstdc++.so" in library or b"libgcc_s.so" in library:
+        return None
+    major, minor = max((int(major), int(minor)) for major, minor in found)
+    return f"{major}_{minor}"
+
+
 def find_compiler() -> list[str]:
     """The compiler's command.
 
@@ -120,5 +156,5 @@ if __name__ == "__main__":
     setup(
         packages=[*find_packages(include=["tf_prune_ofa*"]), *PACKAGES_AT_THE_TOP],
         ext_modules=[Extension(LIBRARY, sources=[], optional=True)] if is_served else [],
-        cmdclass={"build_ext": BuildDelegate},
+        cmdclass={"build_ext": BuildDelegate, "bdist_wheel": NamedWheel},
     )

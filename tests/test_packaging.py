@@ -3,9 +3,11 @@
 import ast
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -81,14 +83,15 @@ def test_keras_3_is_imported_inside_functions_only():
                 assert not top & {"keras", "keras_hub", "keras_nlp"}, path
 
 
-def copied_sources(folder):
+def copied_sources(folder, *more):
     # setuptools builds inside the folder.
     copy = folder / "source"
     copy.mkdir()
-    for name in ("tf_prune_ofa", "tools", "configs", "native"):
+    for name in ("tf_prune_ofa", "tools", "configs", "native", *more):
         ignored = shutil.ignore_patterns("__pycache__", "*.so")
         shutil.copytree(REPOSITORY / name, copy / name, ignore=ignored)
-    for name in ("setup.cfg", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
+    settings = ("setup.cfg", "setup.py", "pyproject.toml", "MANIFEST.in", "Makefile")
+    for name in (*settings, "README.md", "CHANGELOG.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, copy)
     return copy
 
@@ -141,6 +144,46 @@ def test_the_wheel_holds_the_delegate(wheel):
     # For this processor, and any Python that the package is for.
     assert wheel.stem.split("-")[2:4] == ["cp310", "abi3"]
     assert wheel.stem.endswith(platform.machine())
+    with zipfile.ZipFile(wheel) as archive:
+        needed = re.findall(rb"\0GLIBC_2\.(\d+)", archive.read(LIBRARY))
+    is_static = b"libstdc++.so" not in zipfile.ZipFile(wheel).read(LIBRARY)
+    if needed and is_static:
+        newest = max(map(int, needed))
+        assert wheel.stem.split("-")[-1] == f"manylinux_2_{newest}_{platform.machine()}"
+
+
+def test_a_wheel_without_the_delegate_is_for_every_system(tmp_path):
+    # In a fresh process: setup.py is a script.
+    program = """
+import runpy, sys
+from pathlib import Path
+made = runpy.run_path("setup.py", run_name="setup")
+from setuptools import Distribution, Extension
+distribution = Distribution({"name": "x", "ext_modules": [Extension(made["LIBRARY"], sources=[])]})
+wheel = made["NamedWheel"](distribution)
+wheel.bdist_dir = sys.argv[1]
+wheel.py_limited_api = "cp310"
+wheel.finalize_options()
+print("-".join(wheel.get_tag()))
+"""
+    command = [sys.executable, "-c", program, tmp_path]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    warning, tag = done.stdout.splitlines()
+    assert tag == "py3-none-any" and "without the sparse INT8 delegate" in warning
+
+
+def test_a_source_archive_holds_docs_and_tests(tmp_path):
+    copy = copied_sources(tmp_path, "docs", "tests")
+    command = [sys.executable, "setup.py", "-q", "sdist", "--dist-dir", tmp_path]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        held = {name.partition("/")[2] for name in opened.getnames()}
+    wanted = {"CHANGELOG.md", "Makefile", "setup.py", "native/exports.map", "tests/conftest.py"}
+    wanted |= {f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")}
+    assert wanted <= held
+    assert not any(name.endswith((".so", ".pyc")) for name in held)
 
 
 def test_it_builds_without_a_compiler(tmp_path):

@@ -2,6 +2,7 @@ import json
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import tflite_files
 
@@ -76,6 +77,27 @@ def test_warns_when_files_do_different_work(files, tmp_path):
 def test_refuses_settings_without_sense(files, change, says):
     with pytest.raises(UserError, match=says):
         benchmark(files, replace(QUICK, **change))
+
+
+def test_a_file_of_open_length_is_run_on_what_was_asked_for(tmp_path):
+    file = tflite_files.FileBuilder()
+    x, y = (file.tensor(name, [1, 1], "float32") for name in "xy")
+    for tensor in file.graph.tensors:
+        tensor.shapeSignature = np.int32([-1, -1])
+    file.operator("ADD", [x, x], [y], options=tflite_files.schema.AddOptionsT())
+    path = tmp_path / "open.tflite"
+    path.write_bytes(file.finish([x], [y]))
+    with pytest.raises(UserError, match=r"open \(x \[-1, -1\]\).*--sequence_length=128"):
+        benchmark([path], QUICK)
+    result = benchmark([path], replace(QUICK, sequence_length=9))
+    assert result["files"][0]["inputs"][0]["shape"] == [1, 9]
+    assert "x float32 [1, 9]" in describe(result)
+
+
+def test_a_length_is_for_files_that_leave_it_open(files):
+    with pytest.raises(UserError, match=r"fixed input shapes \(1, 4\), but --sequence_length is 9"):
+        benchmark(files, replace(QUICK, sequence_length=9))
+    assert benchmark(files[:1], replace(QUICK, sequence_length=4))["files"]
 
 
 def test_refuses_missing_and_damaged_files(files, tmp_path):

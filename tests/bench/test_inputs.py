@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import tflite_files
 
-from tf_prune_ofa.bench.inputs import make_inputs, vocabulary_size
+from tf_prune_ofa.bench.inputs import make_inputs, open_inputs, vocabulary_size
+from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.tflite import flatbuffer
 
 
@@ -51,3 +53,23 @@ def test_the_same_seed_gives_the_same_inputs():
     first, again, other = (make_inputs(model, seed=seed)[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_texts_and_types_that_are_not_known():
+    model = port_model("text", [2], np.float32)
+    model.subgraphs[0].tensors[0].type = tflite_files.schema.TensorType.STRING
+    (texts,) = make_inputs(model)
+    assert texts.tolist() == ["text", "text"]
+    model.subgraphs[0].tensors[0].type = tflite_files.schema.TensorType.COMPLEX64
+    with pytest.raises(UserError, match="of type complex64"):
+        make_inputs(model)
+
+
+def test_open_sizes_are_filled_in():
+    model = port_model("ids", [1, 1], np.int32)
+    model.subgraphs[0].tensors[0].shapeSignature = np.int32([-1, -1])
+    assert list(open_inputs(model)) == ["ids"]
+    (ids,) = make_inputs(model, sequence_length=12)
+    assert ids.shape == (1, 12)
+    model.subgraphs[0].tensors[0].shapeSignature = np.int32([-1, 1])
+    assert not open_inputs(model)

@@ -7,6 +7,7 @@ import pytest
 import tflite_files
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.runtime import apart
 from tf_prune_ofa.runtime.delegate import DelegateReport, LayerVerdict
 from tf_prune_ofa.runtime.inspect import (
     LoadSummary,
@@ -74,6 +75,66 @@ def test_zero_of_an_int8_weight_is_the_zero_point_of_its_channel(tmp_path):
         ("rows", "per-channel", 4),
         ("columns", "per-channel", 3),
     ]
+
+
+@pytest.mark.parametrize("scales", [0, 1, 2, 3, 17])
+@pytest.mark.parametrize("zero_points", [0, 1, 2, 3, 17])
+def test_any_count_of_scales_and_zero_points_is_shown(tmp_path, scales, zero_points):
+    file = tflite_files.FileBuilder()
+    counts = {"scales": [0.1] * scales, "zero_points": [0] * zero_points}
+    port = file.tensor("port", [1, 3], np.int8, **counts)
+    file.tensor("weight", [2, 3], np.int8, data=[[0, 0, 5], [7, 7, 0]], **counts)
+    summary = inspect(written(tmp_path, file.finish([port], [port])))
+    (weight,) = summary.weights
+    # What means zero is known where there is one zero point, or one for each of the two rows.
+    points = zero_points or scales
+    assert weight.zeros == (3 if scales == 0 or points in (1, 2) else None)
+    assert describe(summary)
+
+
+def test_names_that_are_no_text_are_shown(tmp_path):
+    file = tflite_files.FileBuilder()
+    index = file.tensor("x", [1, 4], np.float32)
+    file.graph.tensors[index].name = b"caf\xe9"
+    file.operator("CUSTOM", [index], [index])
+    file.model.operatorCodes[0].customCode = b"\xff"
+    summary = inspect(written(tmp_path, file.finish([index], [index])))
+    assert summary.inputs[0].name == "caf\ufffd" and "CUSTOM:\ufffd" in describe(summary)
+
+
+def test_a_sparse_tensor_of_absurd_size_takes_no_memory(tmp_path):
+    rows = 2**22
+    file = tflite_files.FileBuilder()
+    sparsity = tflite_files.block_sparsity()
+    dense, compressed, _ = sparsity.dimMetadata
+    dense.denseSize = rows
+    compressed.arraySegments.values = np.full(rows + 1, 1, np.uint8)
+    compressed.arraySegments.values[0] = 0
+    compressed.arrayIndices.values = np.array([5], np.uint8)
+    sparsity.traversalOrder, sparsity.blockMap = np.array([0, 1], np.int32), None
+    sparsity.dimMetadata = [dense, compressed]
+    file.tensor("w", [rows, rows], np.float32, data=[1.0], sparsity=sparsity)
+    (weight,) = inspect(written(tmp_path, file.finish([], []))).weights
+    assert (weight.elements, weight.zeros) == (rows**2, rows**2 - 1)
+
+
+def test_a_file_that_crashes_the_runtime_is_one_clear_error(tmp_path, monkeypatch):
+    crashing = tmp_path / "python"
+    crashing.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    crashing.chmod(0o755)
+    monkeypatch.setattr(apart.ask, "__kwdefaults__", {"python": crashing, "limit_s": 60.0})
+    summary = inspect(written(tmp_path, tflite_files.classifier()))
+    with pytest.raises(UserError, match=r"crashed with signal 11 \(SIGSEGV\).*model.tflite"):
+        load(summary)
+    crashing.write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(apart.ask, "__kwdefaults__", {"python": crashing, "limit_s": 0.1})
+    with pytest.raises(UserError, match="did not finish within 0.1 s"):
+        load(summary)
+
+
+def test_says_that_the_delegate_is_absent():
+    loaded = LoadSummary("litert", "2.3.0", 9, 6, 2, sparse_missing="The delegate is absent: ...")
+    assert describe_load(loaded).endswith("The delegate is absent: ...")
 
 
 def test_lists_dynamic_tensors_and_packed_files(tmp_path):

@@ -177,3 +177,53 @@ def test_no_runtime_at_all(installed):
         find_runtime()
     with pytest.raises(UserError, match="tflite-runtime is not installed"):
         find_runtime("tflite_runtime")
+
+
+def open_file(path, shape=(1, 1), signature=(-1, -1)):
+    """x + x, whose shape is left open."""
+    file = tflite_files.FileBuilder()
+    x, y = (file.tensor(name, shape, np.float32) for name in "xy")
+    for tensor in file.graph.tensors:
+        tensor.shapeSignature = np.int32(signature)
+    file.operator("ADD", [x, x], [y], options=tflite_files.schema.AddOptionsT())
+    path.write_bytes(file.finish([x], [y]))
+    return path
+
+
+def test_open_shapes_are_filled_in(tmp_path):
+    file = Interpreter(open_file(tmp_path / "open"), sequence_length=7)
+    assert file.sequence_length == 7
+    file.set_inputs({"x": np.arange(7)})
+    file.invoke()
+    np.testing.assert_array_equal(file.outputs()["y"], [2 * np.arange(7)])
+
+
+def test_a_file_without_a_sequence(tmp_path):
+    file = tflite_files.FileBuilder()
+    x, y = (file.tensor(name, [], np.float32) for name in "xy")
+    file.operator("ADD", [x, x], [y], options=tflite_files.schema.AddOptionsT())
+    (tmp_path / "file").write_bytes(file.finish([x], [y]))
+    assert Interpreter(tmp_path / "file").sequence_length is None
+
+
+def test_two_inputs_of_one_plain_name_keep_their_full_ones(tmp_path):
+    file = tflite_files.FileBuilder()
+    first = file.tensor("serving_default_x:0", [1, 4], np.float32)
+    second, y = file.tensor("x", [1, 4], np.float32), file.tensor("y", [1, 4], np.float32)
+    file.operator("ADD", [first, second], [y], options=tflite_files.schema.AddOptionsT())
+    (tmp_path / "file").write_bytes(file.finish([first, second], [y]))
+    assert Interpreter(tmp_path / "file").input_names == ["serving_default_x:0", "x"]
+    file.graph.tensors[first].name = b"x"
+    (tmp_path / "file").write_bytes(file.finish([first, second], [y]))
+    with pytest.raises(UserError, match="two inputs or outputs of one name: x, x"):
+        Interpreter(tmp_path / "file")
+
+
+def test_a_name_that_is_no_text_is_a_user_error(tmp_path):
+    file = tflite_files.FileBuilder()
+    x, y = (file.tensor(name, [1], np.float32) for name in "xy")
+    file.graph.tensors[x].name = b"caf\xe9"
+    file.operator("ADD", [x, x], [y], options=tflite_files.schema.AddOptionsT())
+    (tmp_path / "file").write_bytes(file.finish([x], [y]))
+    with pytest.raises(UserError, match="cannot load .*codec can't decode"):
+        Interpreter(tmp_path / "file")

@@ -132,3 +132,47 @@ def test_refuses_an_operator_that_reads_a_tensor_which_is_not_there():
     file.operator("RELU", [7], [only])
     with pytest.raises(UserError, match="tensor 7 of 1"):
         flatbuffer.parse_model(file.finish([], [only]))
+
+
+@pytest.mark.parametrize("index", [2, 200])
+def test_sparse_indices_stay_inside_the_shape(index):
+    sparsity = tflite_files.block_sparsity()
+    sparsity.dimMetadata[1].arrayIndices.values = np.array([1, index], np.uint8)
+    file = tflite_files.FileBuilder()
+    file.tensor("kernel", [4, 4], np.float32, data=[1, 2, 3, 4], sparsity=sparsity)
+    with pytest.raises(UserError, match="'kernel'.*do not fit that shape"):
+        flatbuffer.parse_model(file.finish([], []))
+
+
+def damaged_signature(model):
+    model.signatureDefs = [tflite_files.schema.SignatureDefT()]
+    model.signatureDefs[0].subgraphIndex = 7
+
+
+def damaged_metadata(model):
+    model.metadata = [tflite_files.schema.MetadataT()]
+    model.metadata[0].buffer = 99
+
+
+def damaged_loop(model):
+    operator = model.subgraphs[0].operators[0]
+    operator.builtinOptionsType = tflite_files.schema.BuiltinOptions.WhileOptions
+    operator.builtinOptions = tflite_files.schema.WhileOptionsT()
+    operator.builtinOptions.bodySubgraphIndex = 3
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (damaged_signature, "a signature is of subgraph 7"),
+        (damaged_metadata, "metadata buffer 99"),
+        (damaged_loop, "subgraph 3 of 1 is missing"),
+    ],
+)
+def test_every_other_index_points_at_something(damage, says):
+    file = tflite_files.FileBuilder()
+    x = file.tensor("x", [1], np.float32)
+    file.operator("RELU", [x], [x])
+    damage(file.model)
+    with pytest.raises(UserError, match=says):
+        flatbuffer.parse_model(file.finish([x], [x]))

@@ -64,6 +64,20 @@ def test_a_mistake_is_one_line_and_exit_code_1(tool, arguments, says):
     assert line.startswith("Error: ") and says in line
 
 
+def test_help_is_no_failure():
+    done = start("inspect_tflite.py", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Show what is in a `.tflite` file" in done.stdout and "--[no]load" in done.stdout
+
+
+@pytest.mark.parametrize("flag", ["--runtimes=litert", "--load=banana"])
+def test_a_wrong_flag_is_one_line(flag):
+    done = start("inspect_tflite.py", flag, "x.tflite")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: ") and flag.partition("=")[0].strip("-") in line
+
+
 def test_a_damaged_file_leaves_no_output_file(file, tmp_path):
     file.write_bytes(file.read_bytes()[:200])
     done = start("inspect_tflite.py", file, f"--json={tmp_path / 'summary.json'}")
