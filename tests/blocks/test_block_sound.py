@@ -82,6 +82,11 @@ def wrong_options(graph):
     layer.builtinOptionsType = 0
 
 
+def too_many_inputs(graph):
+    operator = next(op for op in graph.operators if graph.op_name(op) == "TRANSPOSE")
+    operator.inputs = np.int32([*operator.inputs, operator.inputs[1]])
+
+
 def wrong_scales(graph):
     layer = next(op for op in graph.operators if graph.op_name(op) == "FULLY_CONNECTED")
     parameters = graph.tensors[int(layer.inputs[1])].quantization
@@ -95,6 +100,7 @@ def wrong_scales(graph):
         (write_twice, "which has a value already"),
         (wrong_options, "options of another kind"),
         (wrong_scales, "3 scales"),
+        (too_many_inputs, "more inputs or outputs than its kind"),
     ],
 )
 def test_what_is_not_understood_is_named(file, change, says):

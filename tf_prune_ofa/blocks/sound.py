@@ -15,13 +15,14 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.tflite import flatbuffer
 from tf_prune_ofa.tflite.graph import Graph, schema
 
-# Smallest number of inputs of operators that the pass looks into, and their options.
+# Smallest and largest number of inputs of operators that the pass looks into, their options, and
+# whether these must be there.
 _OPTIONS = {
-    "FULLY_CONNECTED": (2, schema.FullyConnectedOptionsT, True),
-    "RESHAPE": (1, schema.ReshapeOptionsT, False),
-    "TRANSPOSE": (2, schema.TransposeOptionsT, False),
-    "DEQUANTIZE": (1, None, False),
-    "QUANTIZE": (1, None, False),
+    "FULLY_CONNECTED": (2, 3, schema.FullyConnectedOptionsT, True),
+    "RESHAPE": (1, 2, schema.ReshapeOptionsT, False),
+    "TRANSPOSE": (2, 2, schema.TransposeOptionsT, False),
+    "DEQUANTIZE": (1, 1, None, False),
+    "QUANTIZE": (1, 1, None, False),
 }
 
 
@@ -124,9 +125,12 @@ def _operator_problems(graph: Graph, operator: Any, what: str) -> Iterator[str]:
     if not len(operator.outputs) or any(int(tensor) < 0 for tensor in operator.outputs):
         yield f"{what} has no output"
         return
-    least, options, is_needed = _OPTIONS[name]
+    least, most, options, is_needed = _OPTIONS[name]
     if len(operator.inputs) < least or any(int(t) < 0 for t in operator.inputs[:least]):
         yield f"{what} has too few inputs"
+        return
+    if len(operator.inputs) > most or len(operator.outputs) > 1:
+        yield f"{what} has more inputs or outputs than its kind"
         return
     found = operator.builtinOptions
     is_right = found is None or options is None or isinstance(found, options)
