@@ -179,6 +179,21 @@ def test_no_runtime_at_all(installed):
         find_runtime("tflite_runtime")
 
 
+@pytest.mark.parametrize(
+    ("version", "is_known"),
+    [("1.0.1", False), ("1.3.0", False), ("1.4.0", True), ("2.3.0", True), ("10.0", True)],
+)
+def test_a_runtime_of_other_results_is_refused(path, monkeypatch, version, is_known):
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
+    if is_known:
+        assert Interpreter(path, runtime="litert").runtime_version == version
+        return
+    with pytest.raises(
+        UserError, match=rf"ai-edge-litert {version} is older than 1\.4.*pip install"
+    ):
+        Interpreter(path, runtime="litert")
+
+
 def open_file(path, shape=(1, 1), signature=(-1, -1)):
     """x + x, whose shape is left open."""
     file = tflite_files.FileBuilder()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ _RUNTIMES = {
     "tflite_runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
     "tensorflow": ("tensorflow.lite.python.interpreter", "tensorflow"),
 }
+
+# The oldest versions that this package's files were run on, with results equal to newer ones. In
+# LiteRT 1.0.1 logits of a static INT8 file were up to 0.2 off, without a word.
+OLDEST = {"litert": (1, 4), "tflite_runtime": (2, 14)}
 
 # Who runs an operator. The last stands for the runtime's own kernels.
 SPARSE, XNNPACK, BUILTIN = "sparse delegate", "XNNPACK", "runtime"
@@ -259,7 +264,7 @@ class Interpreter:
         except (RuntimeError, ValueError) as error:
             raise UserError(
                 f"{self.runtime_name} {self.runtime_version} fails to run {self.path}: {error}. "
-                "Check that the ids are those of the model's own vocabulary."
+                "Check that the ids are those of the model's own vocabulary, or take another file."
             ) from error
 
     def tensor(self, index: int) -> np.ndarray:
@@ -278,7 +283,7 @@ def find_runtime(runtime: Runtime = "auto") -> tuple[ModuleType, str, str]:
     """Import a runtime and return its module, its name and its version.
 
     Raises:
-        UserError: no runtime of this name, or it is not installed.
+        UserError: no runtime of this name, or it is not installed, or is older than `OLDEST`.
     """
     if runtime != "auto" and runtime not in _RUNTIMES:
         raise UserError(f"there is no runtime {runtime!r}; choose auto, {', '.join(_RUNTIMES)}.")
@@ -292,9 +297,23 @@ def find_runtime(runtime: Runtime = "auto") -> tuple[ModuleType, str, str]:
             found = importlib.import_module(module)
         except ModuleNotFoundError:
             continue
-        return found, name, importlib.metadata.version(distribution)
+        version = importlib.metadata.version(distribution)
+        _require_new(name, distribution, version)
+        return found, name, version
     wanted = " or ".join(_RUNTIMES[name][1] for name in names)
     raise UserError(f"no TFLite runtime found: {wanted} is not installed. pip install {wanted}")
+
+
+def _require_new(name: str, distribution: str, version: str) -> None:
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    oldest = OLDEST.get(name, ())
+    if numbers < oldest:
+        wanted = ".".join(map(str, oldest))
+        raise UserError(
+            f"{distribution} {version} is older than {wanted}, the oldest that files of this "
+            "package were compared on (LiteRT 1.0.1 has logits that are up to 0.2 off). "
+            f"pip install '{distribution}>={wanted}'"
+        )
 
 
 def plain_name(name: str) -> str:
