@@ -21,7 +21,7 @@ SETTINGS = ("yaml_files", "limits", "schedules", "config", "plain_values")
 BASE = ("errors", "files", "text_table", *SETTINGS, "text", "keras_compat")
 TRAINING = ("data", "models", "pruning", "quant", "distill", "train")
 DEPLOYMENT = ("tflite", "runtime", "bench", "blocks", "conversion", "device")
-RECIPES = ("tasks", "tiny", "recipe")
+RECIPES = ("tasks", "tiny", "recipe_checks", "file_stages", "recipe")
 ORDER = (
     *(*BASE, *TRAINING, *DEPLOYMENT, *RECIPES),
     *("report", "jobs", "stages", "api", "experiments", "tools"),

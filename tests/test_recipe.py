@@ -386,6 +386,84 @@ def test_tasks_that_are_none(recipe_file, tmp_path, name, text, message):
     assert message in str(error.value)
 
 
+def chain(**stages):
+    base = {
+        "words": {"kind": "teacher", "objective": "mlm"},
+        "learn": {"kind": "teacher"},
+        "q": {"kind": "quantize", "start": "learn"},
+    }
+    return changed(stages={**base, "export": {"start": "q"}, **stages})
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ({"export": {"start": "model"}}, "export.start must be a stage with a model of the task"),
+        ({"export": {"start": ""}}, "export.start must be a stage with a model of the task"),
+        ({"export": {"start": "words"}}, "export.start must be .* got 'words'"),
+        ({"export": {"start": "learn"}}, "has dense_int8, sparse_int8, which need the ranges of"),
+        ({"verify": {"start": "q"}}, "verify.start must be a stage that exports files, got 'q'"),
+        ({"benchmark": {"start": "model"}}, "benchmark.start must be a stage that exports files"),
+        ({"transfer": {"start": "export"}}, "transfer.start is 'export', which leaves no model"),
+        (
+            {"prune": {"kind": "reconstruct", "start": "words", "scope": "global"}},
+            "ranks by the loss of objective 'task', but prune.start is 'words', which learns 'mlm'",
+        ),
+    ],
+)
+def test_what_a_late_stage_could_not_use_is_refused_at_once(stages, message):
+    build(chain(verify={}, benchmark={}))
+    build(chain(export={"start": "learn", "variants": ["float32", "dynamic_int8"]}))
+    with pytest.raises(UserError, match=message):
+        build(chain(**stages))
+
+
+# Files of any recipe
+
+
+def added(name, *overrides, **options):
+    recipe = load_recipe(name, overrides[:1], **options)
+    whole = load_recipe(name, overrides, export=True, **options)
+    assert list(whole.stages) == [*recipe.stages, "quantize", "export", "verify", "report"]
+    return whole
+
+
+def test_a_recipe_without_files_gets_the_stages_that_make_them():
+    sparse = added("reconstruct_minilm", "task=mrpc")
+    assert (sparse.stages["quantize"].start, sparse.stages["quantize"].teacher) == (
+        "transfer", "task_teacher"
+    )  # fmt: skip
+    assert sparse.stages["export"].sequence_length == 128
+    assert sparse.stages["export"].variants == ("dynamic_int8", "dense_int8", "sparse_int8")
+    dense = added("dense_minilm", "task=sst2", "export.sequence_length=48", "quantize.length=9")
+    assert (dense.stages["quantize"].start, dense.stages["quantize"].teacher) == (
+        "task_teacher", "task_teacher"
+    )  # fmt: skip
+    assert (dense.stages["export"].sequence_length, dense.stages["quantize"].length) == (48, 9)
+    assert dense.stages["export"].variants == ("dynamic_int8", "dense_int8")
+    tiny = added("reconstruct_minilm_squad_80", "task.max_length=192", tiny=True)
+    assert tiny.stages["export"].sequence_length == 32
+
+
+@every_config
+def test_every_recipe_ends_in_files_or_can(path):
+    recipe = load_recipe(path)
+    if any(isinstance(one, config.ExportSettings) for one in recipe.stages.values()):
+        with pytest.raises(UserError, match="already; leave out --export"):
+            load_recipe(path, export=True)
+    else:
+        added(path, "seed=1")
+
+
+def test_there_must_be_a_model_to_export(recipe_file):
+    text = "stages: {teacher: {objective: mlm}}"
+    with pytest.raises(UserError, match="ends without a model of the task to export"):
+        load_recipe(recipe_file(text), export=True)
+    # Of a model that was pruned in one shot, its own teacher is what it was.
+    text = "stages: {a: {kind: teacher}, b: {kind: reconstruct, start: a}}"
+    assert load_recipe(recipe_file(text), export=True).stages["quantize"].teacher == "a"
+
+
 # The corpus
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.resources
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,31 +14,33 @@ import yaml
 
 from tf_prune_ofa.config import (
     STAGE_KINDS,
-    VARIANTS,
     About,
     CorpusSettings,
-    ExportSettings,
     ModelSettings,
     Recipe,
-    ReconstructSettings,
     SizeSettings,
     StageSettings,
     TaskSettings,
-    is_model_name,
-    references,
 )
 from tf_prune_ofa.errors import UserError, did_you_mean
+from tf_prune_ofa.file_stages import NAMES, file_stages
 from tf_prune_ofa.limits import SEED
 from tf_prune_ofa.plain_values import convert, settings_of, shown
+from tf_prune_ofa.recipe_checks import (
+    SECTIONS,
+    check_references,
+    check_stage,
+    check_stage_name,
+)
 from tf_prune_ofa.tiny import shrink
 from tf_prune_ofa.yaml_files import parse_yaml, read_yaml
 
-_SECTIONS = ("about", "seed", "model", "task", "corpus", "stages")
-_NAME_LENGTH = 60  # of a stage, of whose folder it is a part
-_STAGE_NAME = re.compile(rf"\w[\w .-]{{0,{_NAME_LENGTH - 1}}}")
+_FILES = tuple(f"{name}." for name in NAMES)  # what overrides of added stages begin with
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, tiny: bool = False) -> Recipe:
+def load_recipe(
+    path: str | Path, overrides: Sequence[str] = (), *, tiny: bool = False, export: bool = False
+) -> Recipe:
     """Read a recipe file.
 
     Args:
@@ -46,6 +48,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, tiny: bool =
         overrides: texts "section.key=value", e.g. "prune.learning_rate=1e-4",
             "prune.sparsity.ramp_end=60%", "seed=1", "task=mrpc"; values are YAML.
         tiny: shrink the recipe to under a minute on a CPU; it runs the same code.
+        export: add the stages of `file_stages`, which overrides may name, too.
 
     Raises:
         UserError: unreadable file, unknown key, wrong type, stage that refers to a later one.
@@ -64,12 +67,22 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, tiny: bool =
         raise UserError(
             f"{path} must hold a mapping with the key 'stages', got {type(data).__name__}"
         )
-    _include_task(data, path.parent)
+    if export:
+        # What the overrides say of the added stages has to wait until these are there.
+        before = [one for one in overrides if not one.removeprefix("stages.").startswith(_FILES)]
+        without = _with_overrides(copy.deepcopy(data), before, path.parent)
+        added = file_stages(recipe_from_dict(without, name=path.stem))
+        data["stages"] = {**data["stages"], **added}
+    recipe = recipe_from_dict(_with_overrides(data, overrides, path.parent), name=path.stem)
+    return shrink(recipe) if tiny else recipe
+
+
+def _with_overrides(data: dict[str, Any], overrides: Sequence[str], folder: Path) -> dict[str, Any]:
+    _include_task(data, folder)
     for override in overrides:
         _set(data, override)
-        _include_task(data, path.parent)
-    recipe = recipe_from_dict(data, name=path.stem)
-    return shrink(recipe) if tiny else recipe
+        _include_task(data, folder)
+    return data
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -84,8 +97,8 @@ def find_recipe(name: str | Path) -> Path:
 def recipe_from_dict(data: dict[str, Any], *, name: str) -> Recipe:
     """Build a recipe from plain values; see `load_recipe`."""
     for key in data:
-        if key not in _SECTIONS:
-            raise UserError(f"unknown key {shown(key)}{did_you_mean(str(key), _SECTIONS)}")
+        if key not in SECTIONS:
+            raise UserError(f"unknown key {shown(key)}{did_you_mean(str(key), SECTIONS)}")
     stages = data.get("stages")
     if not isinstance(stages, dict) or not stages:
         raise UserError("a recipe needs 'stages', a mapping of stage names to settings")
@@ -188,7 +201,7 @@ def _set(data: dict[str, Any], override: str) -> None:
     keys = path.split(".")
     stages = data.get("stages")
     stages = stages if isinstance(stages, dict) else {}
-    sections = [*_SECTIONS, *map(str, stages)]
+    sections = [*SECTIONS, *map(str, stages)]
     if keys[0] in stages:
         keys = ["stages", *keys]
     elif keys[0] not in sections:
@@ -214,7 +227,7 @@ def build_stage(name: Any, data: Any) -> StageSettings:
     Raises:
         UserError: unknown kind or setting, or settings that do not go together.
     """
-    _check_stage_name(name)
+    check_stage_name(name)
     data = {} if data is None else data
     if not isinstance(data, dict):
         raise UserError(f"stage '{name}' must be a mapping of settings, got {shown(data)}")
@@ -225,70 +238,5 @@ def build_stage(name: Any, data: Any) -> StageSettings:
             f"{did_you_mean(str(kind), STAGE_KINDS)}; kinds are {', '.join(STAGE_KINDS)}"
         )
     settings = settings_of(STAGE_KINDS[kind], {**data, "kind": kind}, name)
-    if isinstance(settings, ExportSettings):
-        _check_variants(name, settings)
-    if isinstance(settings, ReconstructSettings) and settings.pattern_of:
-        _check_no_own_pattern(name, settings)
+    check_stage(name, settings)
     return settings
-
-
-def _check_stage_name(name: Any) -> None:
-    """A stage's name is that of its folder, and a word of --set and of other stages' `start`."""
-    if not isinstance(name, str) or not _STAGE_NAME.fullmatch(name):
-        raise UserError(
-            f"{shown(name)} is no name of a stage: begin with a letter or digit, and go on with "
-            f"letters, digits, '_', '-', '.' and spaces, at most {_NAME_LENGTH} in all"
-        )
-    if name in _SECTIONS:
-        raise UserError(
-            f"a stage cannot be called '{name}', which is a section of the recipe; choose another "
-            "name, and give its kind"
-        )
-
-
-def _check_variants(name: str, settings: ExportSettings) -> None:
-    for variant in settings.variants:
-        if variant not in VARIANTS:
-            raise UserError(
-                f"{name}.variants: unknown variant '{variant}'{did_you_mean(variant, VARIANTS)}"
-            )
-    if "block_sparse_int8" in settings.variants and "dense_int8" not in settings.variants:
-        raise UserError(
-            f"{name}.variants: block_sparse_int8 is verified against dense_int8, which is not "
-            "among them; add dense_int8"
-        )
-
-
-def _check_no_own_pattern(name: str, settings: ReconstructSettings) -> None:
-    """Settings of a pattern would be ignored beside `pattern_of`."""
-    defaults = ReconstructSettings()
-    for key in ("rules", "pattern", "scope", "plugins", "rounds", "power"):
-        if getattr(settings, key) != getattr(defaults, key):
-            raise UserError(
-                f"{name}.{key} is for a pattern of {name}'s own, but {name}.pattern_of takes that "
-                f"of '{settings.pattern_of}'; leave one of them out"
-            )
-
-
-def check_references(recipe: Recipe) -> None:
-    """Data goes one way: a stage may refer only to stages before it."""
-    before: list[str] = []
-    for name, stage in recipe.stages.items():
-        for key, other in references(stage).items():
-            if other not in before and not (key == "start" and other == "model"):
-                if key not in ("start", "pattern_of") and is_model_name(other):
-                    continue
-                raise UserError(
-                    f"{name}.{key} refers to '{other}', which is not a stage before it"
-                    f"{did_you_mean(other, before)}; stages before it: "
-                    f"{', '.join(before) or 'none'}"
-                )
-        loss = getattr(stage, "loss", None)
-        if loss is not None and loss.hard == 0 and not loss.distils:
-            raise UserError(f"{name}.loss must be above 0 in one of its terms, got 0 in all")
-        if loss is not None and loss.distils and not stage.teacher:
-            raise UserError(
-                f"{name}.loss has distillation terms, but {name}.teacher names no stage to distil "
-                "from"
-            )
-        before.append(name)

@@ -1,7 +1,7 @@
 """Run a recipe: all its stages in order, skipping what is done, resuming what was killed.
 
     run_recipe.py --recipe=configs/quickstart.yaml [--run_dir=DIR] [--set=stage.key=value]...
-    [--tiny]
+    [--export] [--until=STAGE] [--tiny]
 
 The same command again goes on where it stopped. It ends with a table and the path of an HTML
 report.
@@ -26,6 +26,12 @@ _SET = flags.DEFINE_multi_string(
 _TINY = flags.DEFINE_boolean(
     "tiny", False, "shrink model, data and steps: the whole path in about a minute on a CPU"
 )
+_EXPORT = flags.DEFINE_boolean(
+    "export",
+    False,
+    "go on from the recipe's last model to verified INT8 files: stages quantize, export, verify "
+    "and report, for recipes that have none (settings by --set, e.g. export.sequence_length=128)",
+)
 _UNTIL = flags.DEFINE_string("until", None, "stop after this stage")
 
 
@@ -36,7 +42,7 @@ def main(argv: list[str]) -> None:
 
     if len(argv) > 1:
         raise UserError(f"unexpected arguments {argv[1:]}; write --recipe=FILE")
-    recipe = load_recipe(_RECIPE.value, _SET.value, tiny=_TINY.value)
+    recipe = load_recipe(_RECIPE.value, _SET.value, tiny=_TINY.value, export=_EXPORT.value)
     if _UNTIL.value:
         recipe = truncate(recipe, _UNTIL.value)
     run_dir = Path(_RUN_DIR.value or Path("runs") / recipe.name)
