@@ -42,7 +42,7 @@ double CyclesPerMicrosecond() {
 
 // Products that one instruction adds up.
 int ProductsOfDot(const Kernels& kernels) {
-  if (std::strcmp(kernels.name, "avx512vnni") == 0) return 64;
+  if (std::strncmp(kernels.name, "avx512vnni", 10) == 0) return 64;
   if (std::strcmp(kernels.name, "avxvnni") == 0) return 32;
   return 16;
 }

@@ -1,7 +1,9 @@
 // Which kernels this machine runs.
 #include <cstring>
+#include <utility>
 
 #include "kernel.h"
+#include "processor.h"
 
 namespace tf_prune_ofa {
 
@@ -9,7 +11,8 @@ const std::vector<const Kernels*>& AllKernels() {
   static const std::vector<const Kernels*> all = [] {
     std::vector<const Kernels*> found;
 #if defined(__x86_64__)
-    found = {Avx512VnniKernels(), AvxVnniKernels(), Avx2Kernels()};
+    found = {Avx512VnniKernels(), Avx512VnniShiftKernels(), AvxVnniKernels(), Avx2Kernels()};
+    if (ThisProcessor().is_intel) std::swap(found[0], found[1]);
 #elif defined(__aarch64__)
     found = {NeonI8mmKernels(), NeonDotKernels(), NeonKernels()};
 #endif

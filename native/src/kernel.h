@@ -121,7 +121,8 @@ struct RowQuantization {
 
 // The function table of one instruction set. All functions may be called from several threads.
 struct Kernels {
-  const char* name;             // "avx512vnni", "avxvnni", "avx2", "i8mm", "neondot", "neon", "portable"
+  // "avx512vnni", "avx512vnni_shifts", "avxvnni", "avx2", "i8mm", "neondot", "neon" or "portable".
+  const char* name;
   // Tokens side by side in one tile: rows of activations are packed so many at a time.
   int tokens;
   // Bytes of one packed activation; column_bytes = tokens * sample_bytes, group_bytes = 4 of these.
@@ -159,6 +160,8 @@ extern const Kernels kPortableKernels;
 const Kernels* Avx2Kernels();
 const Kernels* AvxVnniKernels();
 const Kernels* Avx512VnniKernels();
+// The same results; for processors where one unit alone shuffles.
+const Kernels* Avx512VnniShiftKernels();
 const Kernels* NeonKernels();
 const Kernels* NeonDotKernels();
 const Kernels* NeonI8mmKernels();

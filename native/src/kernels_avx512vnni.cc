@@ -132,10 +132,22 @@ struct Rows {
   }
 };
 
+// How bytes of four columns are interleaved at run time.
+enum class Moves {
+  kShuffles,  // by unpacking alone: four a cycle on Zen 5, two halves a cycle on Zen 4
+  // A quarter of them by shifts and masked moves: Intel has one unit that shuffles, and others that
+  // have nothing to do meanwhile.
+  kShifts,
+};
+
 // Token 16j + 4l + i lies at byte 16l + 4j + i of a column: interleaving columns within parts of 128
-// bits then leaves the tokens of each sum in order.
+// bits then leaves the tokens of each sum in order. Shifts take every second byte instead: there
+// tokens of j = 0 and j = 1 lie in turns.
+template <Moves kMoves>
 void PackColumns(const Rows& rows, int columns, uint8_t* out) {
   const __m512i offset = _mm512_set1_epi8(static_cast<char>(kOffset));
+  const __m512i in_turns = _mm512_broadcast_i32x4(
+      _mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   for (int k = 0; k < columns; k += 16) {
     const int here = columns - k < 16 ? columns - k : 16;
     const __mmask16 mask = First(here);
@@ -149,7 +161,9 @@ void PackColumns(const Rows& rows, int columns, uint8_t* out) {
     for (int q = 0; 4 * q < here; ++q) {
       TransposeParts(quads[q]);
       for (int c = 0; c < 4; ++c) {
-        Store(out + (k + 4 * q + c) * kTokens, _mm512_xor_si512(quads[q][c], offset));
+        __m512i column = quads[q][c];
+        if (kMoves == Moves::kShifts) column = _mm512_shuffle_epi8(column, in_turns);
+        Store(out + (k + 4 * q + c) * kTokens, _mm512_xor_si512(column, offset));
       }
     }
   }
@@ -172,11 +186,12 @@ void PackGroups(const Rows& rows, int columns, uint8_t* out) {
   }
 }
 
+template <Moves kMoves>
 void Pack(Layout layout, const int8_t* values, ptrdiff_t stride, int live, int columns,
           uint8_t* out) {
   const Rows rows = {values, stride, live};
   if (layout == Layout::kColumns) {
-    PackColumns(rows, columns, out);
+    PackColumns<kMoves>(rows, columns, out);
   } else {
     PackGroups(rows, columns, out);
   }
@@ -250,12 +265,29 @@ inline void PrefetchBehind(const void* from, int lines) {
   for (int i = 0; i < lines; ++i) __builtin_prefetch(line + 64 * i, 0, 2);
 }
 
+// As Interleave, of columns that were packed for shifts.
+inline void InterleaveByShifts(__m512i x0, __m512i x1, __m512i x2, __m512i x3, __m512i out[4]) {
+  const __m512i a = _mm512_unpacklo_epi8(x0, x1), b = _mm512_unpackhi_epi8(x0, x1);
+  const __m512i c = _mm512_unpacklo_epi8(x2, x3), d = _mm512_unpackhi_epi8(x2, x3);
+  constexpr __mmask32 kOdd = 0xaaaaaaaa;
+  out[0] = _mm512_mask_blend_epi16(kOdd, a, _mm512_slli_epi32(c, 16));
+  out[1] = _mm512_mask_blend_epi16(kOdd, _mm512_srli_epi32(a, 16), c);
+  out[2] = _mm512_unpacklo_epi16(b, d);
+  out[3] = _mm512_unpackhi_epi16(b, d);
+}
+
+template <Moves kMoves>
 inline void AddColumns(const uint8_t* x, const uint16_t* offsets, const int8_t* weights, Sums* sums) {
   uint64_t four;  // one load for four offsets
   __builtin_memcpy(&four, offsets, sizeof(four));
+  const __m512i x0 = Load(x + (four & 0xffff)), x1 = Load(x + (four >> 16 & 0xffff));
+  const __m512i x2 = Load(x + (four >> 32 & 0xffff)), x3 = Load(x + (four >> 48));
   __m512i v[4];
-  Interleave(Load(x + (four & 0xffff)), Load(x + (four >> 16 & 0xffff)),
-             Load(x + (four >> 32 & 0xffff)), Load(x + (four >> 48)), v);
+  if (kMoves == Moves::kShifts) {
+    InterleaveByShifts(x0, x1, x2, x3, v);
+  } else {
+    Interleave(x0, x1, x2, x3, v);
+  }
   int32_t bytes;
   __builtin_memcpy(&bytes, weights, sizeof(bytes));
   const __m512i w = _mm512_set1_epi32(bytes);
@@ -264,7 +296,7 @@ inline void AddColumns(const uint8_t* x, const uint16_t* offsets, const int8_t* 
 
 // Two rows at a time, because a dot product takes as long as four of them take to start. The second
 // has as many entries as the first, or a few more; see PackedWeights on the order.
-template <typename Finish>
+template <Moves kMoves, typename Finish>
 void AccumulateColumns(const AccumulateArgs& args, Finish finish) {
   const uint8_t* x = args.activations;
   int place = args.row_begin;
@@ -282,12 +314,12 @@ void AccumulateColumns(const AccumulateArgs& args, Finish finish) {
     uint32_t common = starts[1] - starts[0];
     uint32_t rest = starts[2] - starts[1] - common;
     for (; common > 0; --common) {
-      AddColumns(x, offsets0, weights0, &sums0);
-      AddColumns(x, offsets1, weights1, &sums1);
+      AddColumns<kMoves>(x, offsets0, weights0, &sums0);
+      AddColumns<kMoves>(x, offsets1, weights1, &sums1);
       offsets0 += 4, offsets1 += 4, weights0 += 4, weights1 += 4;
     }
     for (; rest > 0; --rest, offsets1 += 4, weights1 += 4) {
-      AddColumns(x, offsets1, weights1, &sums1);
+      AddColumns<kMoves>(x, offsets1, weights1, &sums1);
     }
     finish(sums0, place);
     finish(sums1, place + 1);
@@ -296,7 +328,7 @@ void AccumulateColumns(const AccumulateArgs& args, Finish finish) {
   Sums sums;
   sums.Start(RowSums(args, place), args.add);
   for (size_t e = args.starts[place]; e < args.starts[place + 1]; ++e) {
-    AddColumns(x, args.offsets + 4 * e, args.weights + 4 * e, &sums);
+    AddColumns<kMoves>(x, args.offsets + 4 * e, args.weights + 4 * e, &sums);
   }
   finish(sums, place);
 }
@@ -345,20 +377,21 @@ void AccumulateGroups(const AccumulateArgs& args, Finish finish) {
   }
 }
 
-template <typename Finish>
+template <Moves kMoves, typename Finish>
 void AccumulateLayout(const AccumulateArgs& args, Finish finish) {
   if (args.layout == Layout::kColumns) {
-    AccumulateColumns(args, finish);
+    AccumulateColumns<kMoves>(args, finish);
   } else {
     AccumulateGroups(args, finish);
   }
 }
 
+template <Moves kMoves>
 void Accumulate(const AccumulateArgs& args) {
   if (args.finish == nullptr) {
-    AccumulateLayout(args, StoreSums{args});
+    AccumulateLayout<kMoves>(args, StoreSums{args});
   } else {
-    AccumulateLayout(args, Requantize(args));
+    AccumulateLayout<kMoves>(args, Requantize(args));
   }
 }
 
@@ -470,12 +503,20 @@ void FinishInt8(const FinishInt8Args& args) {
 }
 
 constexpr Kernels kKernels = {
-    "avx512vnni", kTokens, 1, kOffset, true, 768, IsSupported, Quantize, Pack, Accumulate,
-    FinishFloat, FinishInt8, /*requantizes_rows=*/true,
+    "avx512vnni", kTokens, 1, kOffset, true, 768, IsSupported, Quantize,
+    Pack<Moves::kShuffles>, Accumulate<Moves::kShuffles>, FinishFloat, FinishInt8,
+    /*requantizes_rows=*/true,
+};
+
+constexpr Kernels kShiftKernels = {
+    "avx512vnni_shifts", kTokens, 1, kOffset, true, 768, IsSupported, Quantize,
+    Pack<Moves::kShifts>, Accumulate<Moves::kShifts>, FinishFloat, FinishInt8,
+    /*requantizes_rows=*/true,
 };
 
 }  // namespace
 
 const Kernels* Avx512VnniKernels() { return &kKernels; }
+const Kernels* Avx512VnniShiftKernels() { return &kShiftKernels; }
 
 }  // namespace tf_prune_ofa

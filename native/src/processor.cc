@@ -56,6 +56,7 @@ Processor Find() {
   processor.name = std::string(text) + "-" + std::to_string(family) + "-" + std::to_string(model) +
                    "-" + std::to_string(version.a & 15);
   const bool is_amd = std::strcmp(text, "AuthenticAMD") == 0;
+  processor.is_intel = std::strcmp(text, "GenuineIntel") == 0;
   processor.has_matrix_unit = HasAmxInt8();
   if (processor.has_matrix_unit) {
     processor.family = "amx";
@@ -98,7 +99,12 @@ Processor Find() {
 
 #else
 
-Processor Find() { return {"unknown", "other"}; }
+Processor Find() {
+  Processor processor;
+  processor.name = "unknown";
+  processor.family = "other";
+  return processor;
+}
 
 #endif
 

@@ -11,6 +11,7 @@ struct Processor {
   std::string name;
   // zen4, zen5, amx, avx512, sme, arm or other: what shipped costs are kept under.
   std::string family;
+  bool is_intel = false;
   // AMX or SME: dense layers run several times faster there than dot products can.
   bool has_matrix_unit = false;
   // Of the first-level data cache; 32 KiB where the system does not tell.

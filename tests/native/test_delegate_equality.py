@@ -18,7 +18,16 @@ pytestmark = pytest.mark.skipif(
     not delegate.LIBRARY.is_file(), reason="the library is built where a C++ compiler is found"
 )
 
-INSTRUCTION_SETS = ("avx512vnni", "avxvnni", "avx2", "i8mm", "neondot", "neon", "portable")
+INSTRUCTION_SETS = (
+    "avx512vnni",
+    "avx512vnni_shifts",
+    "avxvnni",
+    "avx2",
+    "i8mm",
+    "neondot",
+    "neon",
+    "portable",
+)
 # None, ReLU, ReLU6.
 ACTIVATIONS = (0, 1, 3)
 DENSE_LAYERS = 6 * CONFIG.num_layers + 2
