@@ -2,10 +2,12 @@ import json
 import sys
 from dataclasses import replace
 
+import mutants
 import numpy as np
 import pytest
 import tflite_files
 
+from tf_prune_ofa.bench import process
 from tf_prune_ofa.bench.host import SCHEMA, BenchSettings, benchmark
 from tf_prune_ofa.bench.show import FILE_HEADER, describe, file_rows
 from tf_prune_ofa.errors import UserError
@@ -94,6 +96,14 @@ def test_a_file_of_open_length_is_run_on_what_was_asked_for(tmp_path):
     assert "x float32 [1, 9]" in describe(result)
 
 
+def test_says_which_of_several_signatures_was_run(tmp_path):
+    path = tmp_path / "two.tflite"
+    path.write_bytes(mutants.two_subgraphs())
+    assert "two.tflite has the signatures run_0, run_1; its first graph was run." in describe(
+        benchmark([path], QUICK)
+    )
+
+
 def test_a_length_is_for_files_that_leave_it_open(files):
     with pytest.raises(UserError, match=r"fixed input shapes \(1, 4\), but --sequence_length is 9"):
         benchmark(files, replace(QUICK, sequence_length=9))
@@ -119,6 +129,12 @@ def test_names_a_file_that_the_runtime_refuses(tmp_path):
     path.write_bytes(file.finish([x], [y]))
     with pytest.raises(UserError, match="cannot load .*future.tflite"):
         benchmark([path], QUICK)
+
+
+def test_names_the_file_with_which_the_runtime_never_ends(files, monkeypatch):
+    monkeypatch.setattr(process, "LIMIT_S", 0.01)
+    with pytest.raises(UserError, match="did not come to an end within 0.01 s with .*layers_1"):
+        benchmark(files[:1], QUICK)
 
 
 def test_names_the_file_with_which_the_runtime_was_killed(files, tmp_path, monkeypatch):

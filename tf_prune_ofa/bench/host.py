@@ -390,7 +390,14 @@ def _file_facts(row: Row, label: str) -> dict[str, Any]:
         "path": str(row.path),
         "size_bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
+        "signatures": _signatures(data) if row.path.suffix == ".tflite" else [],
     }
+
+
+def _signatures(data: bytes) -> list[str]:
+    """The names of what can be run in a file."""
+    definitions = flatbuffer.parse_model(data).signatureDefs or []
+    return [flatbuffer.text(definition.signatureKey) for definition in definitions]
 
 
 def _with_statistics(entry: dict[str, Any], reference: dict[str, Any] | None) -> dict[str, Any]:
@@ -413,7 +420,12 @@ def _warnings(
     machine: dict[str, Any],
     settings: BenchSettings,
 ) -> list[str]:
-    warnings = []
+    warnings = [
+        f"{entry['file']} has the signatures {', '.join(entry['signatures'])}; its first graph was "
+        "run."
+        for entry in entries
+        if len(entry["signatures"]) > 1
+    ]
     busy = busy_warning(machine, settings.threads)
     if busy:
         warnings.append(busy)

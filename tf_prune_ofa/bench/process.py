@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from typing import Any
 
 import tf_prune_ofa
 from tf_prune_ofa.errors import UserError
+
+# Longer than any question takes that is ever going to be answered.
+LIMIT_S = 1800.0
 
 
 class WorkerProcess:
@@ -51,11 +55,18 @@ class WorkerProcess:
             arguments: of the method, as JSON values.
 
         Raises:
-            UserError: the worker says so, or the runtime killed it.
+            UserError: the worker says so, or the runtime killed it, or keeps it busy for ever.
         """
         try:
             self._process.stdin.write(json.dumps({"do": question, **arguments}) + "\n")
             self._process.stdin.flush()
+            is_there, *_ = select.select([self._process.stdout], [], [], LIMIT_S)
+            if not is_there:
+                self._process.kill()
+                raise UserError(
+                    f"The runtime did not come to an end within {LIMIT_S:g} s with {about}. Look "
+                    "at the file with tools/inspect_tflite.py, or choose another --runtime."
+                )
             line = self._process.stdout.readline()
         except BrokenPipeError:
             line = ""
