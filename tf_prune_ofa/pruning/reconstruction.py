@@ -13,11 +13,17 @@ with a column of ones for the bias: [N, I + 1] · V dense kernel and bias, W spa
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
+
+try:
+    from threadpoolctl import threadpool_limits
+except ImportError:  # in an environment from before it was required: the same, slower
+    threadpool_limits = None
 
 Choose = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
 
@@ -89,16 +95,27 @@ def reconstruct(
     gram = moments.sparse + np.diag(ridge)
     target = moments.cross @ dense + ridge[:, None] * dense
     kept = np.ones(kernel.shape, bool) if mask is None else mask
-    if choose is not None:
-        for number in range(1, rounds + 1):
+    with _one_thread():
+        for number in range(1, rounds + 1 if choose is not None else 1):
             kept = choose(number, removal_costs(gram, target, kept), kept) > 0
-    solved = solve(gram, target, kept)
+        solved = solve(gram, target, kept)
     return Reconstruction(
         solved[:-1].astype(np.float32),
         solved[-1].astype(np.float32),
         kept,
         _relative_error(solved, dense, moments),
     )
+
+
+def _one_thread() -> contextlib.AbstractContextManager[object]:
+    """Hold BLAS to one thread, for a problem of its own for each output, of a few hundred weights.
+
+    Its threads wait for each other, spinning, many times in each: two of them are slower than one,
+    and where another process has a core, they wait for that, too.
+    """
+    if threadpool_limits is None:
+        return contextlib.nullcontext()
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 def solve(gram: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
