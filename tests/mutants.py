@@ -468,8 +468,8 @@ def outcome(reader, path, log, limit_s=30):
             log.write_text(traceback.format_exc())
         finally:
             os._exit(code)
-    end = time.monotonic() + limit_s
-    while time.monotonic() < end:
+    # Not by the clock: a machine that pauses both of us is no hang.
+    for _ in range(int(limit_s / 0.002)):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             if os.WIFSIGNALED(status):

@@ -17,7 +17,7 @@ from tf_prune_ofa.blocks.cost import DEFAULT_TABLE, read_table, write_table
 from tf_prune_ofa.blocks.pattern import parse_block
 from tf_prune_ofa.blocks.report import describe
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_bytes
+from tf_prune_ofa.files import require_writable_dir, write_bytes
 from tf_prune_ofa.tflite.flatbuffer import read_bytes
 from tf_prune_ofa.tools._main import run
 
@@ -42,6 +42,12 @@ def main(argv: list[str]) -> None:
         raise UserError(f"unexpected arguments {argv[1:]}; write --input=FILE --output=FILE")
     block = None if _BLOCK.value == "auto" else parse_block(_BLOCK.value)
     content = read_bytes(_INPUT.value)
+    # Minutes later would be too late to say so.
+    for path in (_OUTPUT.value, _TABLE.value if _MEASURE.value else None):
+        if path is not None:
+            require_writable_dir(Path(path).parent)
+            if Path(path).is_dir():
+                raise UserError(f"{path} is a folder. Name the file to write.")
     # What follows loads a runtime; a wrong flag, or --help, should answer at once.
     from tf_prune_ofa.blocks.measure import measure_costs
     from tf_prune_ofa.blocks.rewrite import block_sparse

@@ -61,6 +61,9 @@ def test_costs_of_this_machine_are_measured_and_kept(file, tmp_path):
         (["--block=64"], "outputs x inputs"),
         (["--cost_table=none.json"], "Cannot read none.json"),
         (["more"], "unexpected arguments"),
+        (["--cost_table=."], "Cannot read .: Is a directory"),
+        (["--measure", "--cost_table=."], ". is a folder"),
+        (["--runtime=litert"], "Unknown command line flag 'runtime'"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_no_file(file, tmp_path, arguments, says):
