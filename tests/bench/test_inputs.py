@@ -73,3 +73,9 @@ def test_open_sizes_are_filled_in():
     assert ids.shape == (1, 12)
     model.subgraphs[0].tensors[0].shapeSignature = np.int32([-1, 1])
     assert not open_inputs(model)
+
+
+def test_absurd_shapes_are_refused_before_memory_is_asked_for():
+    model = port_model("ids", [2**31 - 1, 2**31 - 1, 7], np.int32)
+    with pytest.raises(UserError, match="at most 134,217,728 numbers"):
+        make_inputs(model)

@@ -1,6 +1,7 @@
 """Inputs to measure a model with: random, but of the kind it was made for."""
 
 from collections.abc import Iterator
+from math import prod
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -11,6 +12,8 @@ from tf_prune_ofa.tflite import flatbuffer
 
 # Where the file does not show how many words it knows, ids this small are safe for any vocabulary.
 _FALLBACK_VOCABULARY = 2
+# Numbers in one input; no text has as many tokens.
+_MOST = 2**27
 # NumPy's types that the format has.
 _TYPES = (
     *("float64", "float32", "float16"),
@@ -76,6 +79,11 @@ def _example(
     shape, dtype = flatbuffer.shape_of(tensor), flatbuffer.dtype_name(tensor)
     if sequence_length is not None and flatbuffer.is_dynamic(tensor):
         shape = open_shape(flatbuffer.numbers(tensor.shapeSignature), sequence_length)
+    if any(size < 0 for size in shape) or prod(shape) > _MOST:
+        raise UserError(
+            f"input {flatbuffer.text(tensor.name)} has the shape {list(shape)}, for which no "
+            f"values can be made up: at most {_MOST:,} numbers."
+        )
     if dtype == "string":
         return np.full(shape, "text")
     if dtype not in _TYPES:
