@@ -30,16 +30,17 @@ quickstart: $(STAMP)  ## Run the whole recipe on a small real encoder and real t
 test: $(STAMP)  ## Run all tests, except those marked slow, network or device
 	$(PYTHON) -m pytest -q --durations=10
 
-check: $(STAMP)  ## Lint, formatting, types on functions
+check: $(STAMP)  ## Lint, formatting, types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(PYTHON) -m mypy
 
 bench: $(STAMP)  ## Measure the files of the quickstart, or FILES="a.tflite b.tflite" THREADS=1
 	@test -n "$(FILES)" || { echo "No files: run make quickstart first, or name FILES=" >&2; exit 1; }
 	$(PYTHON) tools/benchmark.py --reference=$(firstword $(FILES)) --threads=$(THREADS) $(FILES)
 
 clean:  ## Remove the environment and caches; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache tf_prune_ofa/runtime/*.so
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache tf_prune_ofa/runtime/*.so
 	find . -name __pycache__ -type d -not -path './runs/*' -exec rm -rf {} +
 
 help:

@@ -383,7 +383,7 @@ def _explained(path: Path, *also: Path) -> Iterator[None]:
             raise
         # Not strerror: some libraries put a page of their own there.
         reason = os.strerror(error.errno) if error.errno else str(error)
-        advice = _ADVICE.get(error.errno, "Choose another folder or name.")
+        advice = _ADVICE.get(error.errno or 0, "Choose another folder or name.")
         raise UserError(f"Cannot write {path}: {reason}. {advice}") from error
 
 

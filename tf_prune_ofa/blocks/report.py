@@ -16,8 +16,8 @@ def describe(
     """Return a table of the layers, alike ones in one row, and a summary."""
     changed = [choice for choice in choices if choice.block is not None]
     rows = []
-    for (outputs, inputs, block), alike in groupby(sorted(changed, key=_kind), key=_kind):
-        alike = list(alike)
+    for (outputs, inputs, block), group in groupby(sorted(changed, key=_kind), key=_kind):
+        alike = list(group)
         live = sum(choice.live for choice in alike) / len(alike)
         ratio = sum(c.blocks_us for c in alike) / sum(c.dense_us for c in alike)
         rows.append(

@@ -102,7 +102,7 @@ def _convert(model: keras.Model) -> bytes:
 
 def _unsupported(error: Exception, layer_names: list[str]) -> list[str]:
     """Return `operator in layer` for each operator that the converter gave up on."""
-    problems = {}
+    problems: dict[str, None] = {}
     # Each entry is a protocol buffer of the converter's metrics; absent on other exceptions.
     for entry in getattr(error, "errors", []):
         scopes = [call.name.split("@")[0] for call in entry.location.call if call.name]

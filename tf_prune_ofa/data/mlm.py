@@ -150,7 +150,8 @@ def segment_pairs(
                 second = np.concatenate(document[cut:end])
             first, second = truncate_pair(first, second, room)
             examples.ids.append(np.concatenate([cls, first, sep, second, sep]))
-            examples.type_ids.append(np.repeat(np.int32([0, 1]), [len(first) + 2, len(second) + 1]))
+            type_ids = np.array([0, 1], np.int32)
+            examples.type_ids.append(np.repeat(type_ids, [len(first) + 2, len(second) + 1]))
             labels.append(int(is_random))
             start = end
     return dataclasses.replace(examples, nsp_labels=np.array(labels, np.int32))

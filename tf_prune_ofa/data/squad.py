@@ -42,6 +42,10 @@ class SpanSplit:
         return SpanSplit([self.questions[i] for i in chosen])
 
 
+def _task(name: str, train: SpanSplit, dev: SpanSplit) -> TaskData:
+    return TaskData(name, (), train, dev, METRICS, kind="spans")
+
+
 def squad_task(train: str | os.PathLike[str], dev: str | os.PathLike[str]) -> TaskData:
     """Reads a task from two files in SQuAD's JSON form.
 
@@ -49,8 +53,8 @@ def squad_task(train: str | os.PathLike[str], dev: str | os.PathLike[str]) -> Ta
         UserError: a file that is missing, empty or of another form, or an answer that is not where
             the file says.
     """
-    splits = [SpanSplit(read_squad(path)) for path in (train, dev)]
-    return TaskData(Path(train).stem, (), *splits, metrics=METRICS, kind="spans")
+    sides = (SpanSplit(read_squad(path)) for path in (train, dev))
+    return _task(Path(train).stem, *sides)
 
 
 def tfds_squad_task(
@@ -71,7 +75,7 @@ def tfds_squad_task(
     """
     loaded, _ = load_splits(dataset, ["train", "validation"], data_dir, download)
     splits = [SpanSplit([_tfds_question(row) for row in rows]) for rows in loaded]
-    return TaskData(dataset, (), *splits, metrics=METRICS, kind="spans")
+    return _task(dataset, *splits)
 
 
 def read_squad(path: str | os.PathLike[str]) -> list[Question]:
@@ -119,4 +123,4 @@ def made_up_task(texts: Sequence[str], dev_texts: Sequence[str]) -> TaskData:
         SpanSplit([ask(i, t) for i, t in enumerate(side) if len(t.split()) >= 7])
         for side in (texts, dev_texts)
     ]
-    return TaskData("made_up_questions", (), *splits, metrics=METRICS, kind="spans")
+    return _task("made_up_questions", *splits)

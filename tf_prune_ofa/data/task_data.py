@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import itertools
 import math
+import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,18 @@ class Split:
         return Split([self.text_a[i] for i in chosen], second, self.label[chosen])
 
 
+class Side(typing.Protocol):
+    """One side of a task, of whatever kind."""
+
+    def __len__(self) -> int: ...
+
+    def documents(self) -> list[list[str]]:
+        """The texts as documents for masked language modelling."""
+
+    def take(self, count: int, seed: int = 0) -> Any:
+        """A fixed random selection of at most `count` examples, in their order here."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TaskData:
     """A task: its training examples and the ones it is judged on.
@@ -60,10 +73,10 @@ class TaskData:
 
     name: str
     labels: tuple[str, ...]
-    train: Split
-    dev: Split
+    train: Side
+    dev: Side
     metrics: tuple[str, ...] = ()
-    more_dev: Mapping[str, Split] = dataclasses.field(default_factory=dict)
+    more_dev: Mapping[str, Side] = dataclasses.field(default_factory=dict)
     kind: str = ""
 
     def __post_init__(self) -> None:

@@ -73,7 +73,7 @@ def allocate(levels: Mapping[str, Sequence[Level]], budget: float) -> dict[str, 
     if not np.isfinite(best[-1]):
         return cheapest  # they fit only as long as nothing is rounded up
     picked, left = [], _PARTS
-    for choices, choice in zip(reversed(levels.values()), reversed(chosen), strict=True):
+    for choices, choice in zip(reversed([*levels.values()]), reversed(chosen), strict=True):
         level = choices[choice[left]]
         picked.append(level)
         left -= _parts(level.cost, part)

@@ -104,7 +104,7 @@ def plan_pools(
     for rule, names in layers.items():
         pattern = find_pattern(rule.pattern)
         pattern.check(rule.sparsity, rule=rule.key)
-        own_shapes = {name: tuple(shapes[name]) for name in names}
+        own_shapes = {name: shapes[name] for name in names}
         sites = pattern.sites(own_shapes, heads=heads, rule=rule.key)
         initial = min(schedule.initial, rule.sparsity)
         own = replace(schedule, final=rule.sparsity, initial=initial)

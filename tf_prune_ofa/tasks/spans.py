@@ -129,14 +129,15 @@ class Spans(Kind[Windows]):
 
     def text_settings(self, **tokenizer: Any) -> TextSettings:
         """Return settings of the tokenizer, of the windows, and of what counts as an answer."""
-        settings = self.settings
+        settings, train = self.settings, self.data.train
+        has_unanswerable = isinstance(train, SpanSplit) and train.has_unanswerable
         return TextSettings(
             **tokenizer,
             question_length=settings.question_length,
             stride=settings.stride,
             answer_length=settings.answer_length,
             n_best=settings.n_best,
-            no_answer_above=0.0 if self.data.train.has_unanswerable else None,
+            no_answer_above=0.0 if has_unanswerable else None,
         )
 
     @classmethod

@@ -124,9 +124,11 @@ def encode_windows(
         for (begin, end), best in zip(parts, is_central, strict=True):
             first = len(asked) + 2
             ids.append(np.concatenate([cls, asked, sep, text[begin:end], sep]))
-            type_ids.append(np.repeat(np.int32([0, 1]), [first, end - begin + 1]))
-            is_inside = answer is not None and begin <= answer[0] and answer[1] < end
-            labels.append([place - begin + first for place in answer] if is_inside else [0, 0])
+            type_ids.append(np.repeat(np.array([0, 1], np.int32), [first, end - begin + 1]))
+            if answer is not None and begin <= answer[0] and answer[1] < end:
+                labels.append([place - begin + first for place in answer])
+            else:
+                labels.append([0, 0])
             owner.append(index)
             at = np.full((len(ids[-1]), 2), NO_PLACE, np.int32)
             at[first:-1] = places[begin:end]

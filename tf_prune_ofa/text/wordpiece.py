@@ -222,7 +222,9 @@ class WordPiece:
         for first, second in zip(self.tokenize(texts), self.tokenize(pairs), strict=True):
             first, second = truncate_pair(first, second, room)
             ids.append(np.concatenate([cls, first, sep, second, sep]))
-            type_ids.append(np.repeat(np.int32([0, 1]), [len(first) + 2, len(second) + 1]))
+            type_ids.append(
+                np.repeat(np.array([0, 1], np.int32), [len(first) + 2, len(second) + 1])
+            )
         return Encoded(ids, type_ids)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:

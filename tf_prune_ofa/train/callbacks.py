@@ -73,7 +73,7 @@ class MetricsLog(keras.callbacks.Callback):
 
     def _write(self) -> None:
         now = time.perf_counter()
-        line = {"step": self.step}
+        line: dict[str, float] = {"step": self.step}
         line |= {name: value / self._count for name, value in self._sums.items()}
         line |= {
             # The rate of the step just done; steps count from 0 there.
