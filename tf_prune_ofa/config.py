@@ -409,10 +409,11 @@ class TransferSettings(TrainSettings):
 
     Attributes:
         locked: only where `start` is a sparse checkpoint from elsewhere: layers whose pattern
-            (w != 0) is taken from the weights, once.
+            (w != 0) is taken from the weights, once. Empty means every Dense layer of whose weights
+            at least 1 % are zeros, the pooler among them; fewer are there by chance.
     """
 
-    locked: tuple[str, ...] = ("encoder_.*",)
+    locked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -436,12 +437,20 @@ class QuantizeSettings(TrainSettings):
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """`.tflite` files of a stage's model, one for each variant; batch 1, fixed sequence length."""
+    """`.tflite` files of a stage's model, one for each variant; batch 1, fixed sequence length.
+
+    Attributes:
+        variants: which files.
+        sequence_length: of every file, in tokens.
+        mediapipe: "warn" says where MediaPipe's text classifier makes other tokens of a text than
+            the model's own tokenizer; "same" refuses to export a model where it does.
+    """
 
     kind: str = ""
     start: str = "quantize"
     variants: tuple[str, ...] = DEFAULT_VARIANTS
     sequence_length: int = limited(64, TOKENS)
+    mediapipe: Literal["warn", "same"] = "warn"
 
 
 @dataclass(frozen=True)

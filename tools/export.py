@@ -38,6 +38,10 @@ _VARIANTS = flags.DEFINE_list(
     ["float32", "dynamic_int8", "dense_int8", "sparse_int8"],
     "which files to write; block_sparse_int8 is another, for weights with large blocks of zeros",
 )
+_MEDIAPIPE = flags.DEFINE_enum(
+    "mediapipe", "warn", ["warn", "same"],
+    "where MediaPipe makes other tokens of a text: say so, or refuse to export"
+)  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
@@ -59,6 +63,7 @@ def main(argv: list[str]) -> None:
         calibration_texts=read_lines(_TEXTS.value) if _TEXTS.value else (),
         int8_attention=_ATTENTION.value == "int8",
         masks=load_masks(_MASKS.value) if _MASKS.value else None,
+        mediapipe=_MEDIAPIPE.value,
     )
     rows = [
         [entry["file"], megabytes(entry["size_bytes"]), megabytes(entry["gzip_bytes"])]

@@ -263,6 +263,14 @@ def test_a_folder_is_itself(folder, monkeypatch):
     assert resolve("~/out") == folder
 
 
+def test_the_encoder_of_an_older_sentence_transformers_folder(folder, tmp_path):
+    outer = tmp_path / "sentences"
+    shutil.copytree(folder, outer / "0_Transformer")
+    (outer / "config.json").write_text('{"__version__": "2.0.0"}')
+    (outer / "modules.json").write_text("[]")
+    assert open_pretrained(outer).folder == outer / "0_Transformer"
+
+
 def test_missing_vocabulary(folder):
     (folder / "vocab.txt").unlink()
     with pytest.raises(UserError, match=r"vocab\.txt"):
@@ -303,7 +311,7 @@ def test_downloads_end_in_a_folder_like_any_other(folder, tmp_path, monkeypatch)
 
     def snapshot_download(handle, *, allow_patterns):
         asked.append(handle)
-        assert "pytorch_model.bin" not in allow_patterns
+        assert {"tokenizer.json", "added_tokens.json"} <= set(allow_patterns)
         return shutil.copytree(folder, tmp_path / "hub")
 
     def model_download(handle):

@@ -443,7 +443,7 @@ def nothing(inputs):
         (
             nothing,
             {"transfer": {"start": "model"}},
-            "no sparsity pattern to lock in 6 of 6 layers",
+            "no sparsity pattern to lock in 8 of 8 layers",
         ),
         (nothing, {"teacher": {"frozen": ["embedding"]}}, "rule 'embedding' matches no layer"),
         (

@@ -42,6 +42,13 @@ _DOWNLOADED = (
     "model.weights.h5",
     "model.weights.json",
     "model_*.weights.h5",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "pytorch_model-*.bin",
+    "modules.json",
+    "0_Transformer/*",
 )
 
 
@@ -136,7 +143,7 @@ def open_pretrained(weights: str | Path) -> Pretrained:
         UserError: it cannot be found, has no vocabulary that fits, or is neither BERT nor
             DistilBERT.
     """
-    folder = resolve(weights)
+    folder = _encoder_in(resolve(weights))
     is_keras = keras_preset.is_keras_preset(folder)
     config = (keras_preset.read_keras_config if is_keras else huggingface.read_config)(folder)
     vocab_path, tokenizer = find_vocab(folder), tokenizer_settings(folder)
@@ -145,6 +152,18 @@ def open_pretrained(weights: str | Path) -> Pretrained:
 
 
 # Finding
+
+
+def _encoder_in(folder: Path) -> Path:
+    """Return the encoder's own folder inside one of sentence-transformers, else the folder itself.
+
+    Older versions keep the encoder in a folder of its own, which modules.json names.
+    """
+    if (folder / "modules.json").is_file():
+        for path in sorted(folder.glob("*_Transformer")):
+            if (path / CONFIG).is_file():
+                return path
+    return folder
 
 
 def resolve(weights: str | Path) -> Path:

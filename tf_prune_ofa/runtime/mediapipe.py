@@ -28,7 +28,7 @@ with text.TextClassifier.create_from_options(options) as classifier:
     labels = []
     for sentence in json.load(sys.stdin):
         categories = classifier.classify(sentence).classifications[0].categories
-        labels.append(max(categories, key=lambda category: category.score).category_name)
+        labels.append({category.category_name: category.score for category in categories})
 print(json.dumps(labels))
 """
 
@@ -36,7 +36,14 @@ print(json.dumps(labels))
 def classify(
     path: str | os.PathLike[str], sentences: Sequence[str], cache: str | os.PathLike[str]
 ) -> list[str]:
-    """Return the label that MediaPipe gives to each sentence.
+    """Return the label that MediaPipe gives to each sentence; see `scores`."""
+    return [max(found, key=found.__getitem__) for found in scores(path, sentences, cache)]
+
+
+def scores(
+    path: str | os.PathLike[str], sentences: Sequence[str], cache: str | os.PathLike[str]
+) -> list[dict[str, float]]:
+    """Return the scores of all labels that MediaPipe gives to each sentence: the file's logits.
 
     Args:
         path: .tflite file with metadata.

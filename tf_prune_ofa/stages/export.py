@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tf_prune_ofa.config import DEFAULT_VARIANTS, ExportSettings
 from tf_prune_ofa.conversion import calibrate
@@ -22,6 +22,7 @@ from tf_prune_ofa.models.hf_config import head_of_class
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks
 from tf_prune_ofa.quant.ranges import Factors, load_factors, load_ranges, outlying_factors
 from tf_prune_ofa.tasks import KINDS, find_kind
+from tf_prune_ofa.text.mediapipe import other_tokens
 from tf_prune_ofa.text.wordpiece import WordPiece, tokenizer_settings
 from tf_prune_ofa.tflite.text_settings import TextSettings
 
@@ -39,6 +40,7 @@ def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
         factors=channel_factors(start.folder),
         masks=pattern(context, settings.start),
         text_settings=workspace.kind.text_settings(**workspace.tokenizer_settings),
+        mediapipe=settings.mediapipe,
     )
     return {entry["variant"]: _sizes(entry) for entry in manifest["files"]}
 
@@ -55,6 +57,7 @@ def export_folder(
     int8_attention: bool = True,
     masks: Masks | None = None,
     text_settings: TextSettings | None = None,
+    mediapipe: Literal["warn", "same"] = "warn",
 ) -> dict[str, Any]:
     """Export a task model from its Hugging Face folder; return the manifest.
 
@@ -70,10 +73,16 @@ def export_folder(
         masks: the pattern, checked before anything is written.
         text_settings: written into the files for the classes that take raw text; None means what
             the folder says of its tokenizer, and the usual windows.
+        mediapipe: what to do where MediaPipe makes other tokens of a text: "warn", or refuse all
+            but the "same".
 
     Raises:
-        UserError: the pattern is broken, or see `conversion.variants.write_variants`.
+        UserError: the pattern is broken, MediaPipe's tokens differ and must not, or see
+            `conversion.variants.write_variants`.
     """
+    text_settings = text_settings or TextSettings(**tokenizer_settings(folder))
+    labels = huggingface.read_labels(folder)
+    _compare_with_mediapipe(text_settings, folder, must_be_same=mediapipe == "same", say=labels)
     model = task_model(folder, sequence_length=sequence_length)
     assert_zeros(dense_kernels(model), masks or {}, where=f"the model in {folder}")
     wordpiece = WordPiece.from_folder(folder)
@@ -99,12 +108,27 @@ def export_folder(
         out_dir,
         variants,
         vocab=wordpiece.pieces,
-        labels=huggingface.read_labels(folder),
+        labels=labels,
         pruned_layers=masks or {},
         factors=factors,
-        text_settings=text_settings or TextSettings(**tokenizer_settings(folder)),
+        text_settings=text_settings,
         on_file=lambda name: print(f"  writing {name}", flush=True),
     )
+
+
+def _compare_with_mediapipe(
+    settings: TextSettings, folder: Path, *, must_be_same: bool, say: object
+) -> None:
+    """Say, or refuse, that MediaPipe's tokens are others; its classifier takes no other models."""
+    found = other_tokens(settings.tokenizer)
+    if found and must_be_same:
+        raise UserError(
+            f"MediaPipe makes other tokens than the tokenizer of {folder} of texts with "
+            f"{'; '.join(found)}. Train with model.clean_up: mediapipe for the same tokens, or "
+            "export with mediapipe: warn"
+        )
+    if found and say:
+        print(f"  note: in MediaPipe, other tokens for {'; '.join(found)} (docs/tasks.md)")
 
 
 def task_model(folder: Path, *, sequence_length: int | None = None) -> keras.Model:

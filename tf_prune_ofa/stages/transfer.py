@@ -7,9 +7,13 @@ with start "model" the pattern is taken from its zeros, once, and written as mas
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tf_prune_ofa.config import TransferSettings
+from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import MASKS_FILE, Context
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.keras_compat import keras
@@ -24,6 +28,9 @@ from tf_prune_ofa.pruning.lock import (
 )
 from tf_prune_ofa.pruning.rules import match_layers
 from tf_prune_ofa.stages.prune import sparsity_figures
+
+# A weight is 0 by chance, too: underflow of float16 leaves a few. No one prunes so little.
+LEAST_ZEROS = 0.01
 
 
 def run(settings: TransferSettings, context: Context) -> dict[str, Any]:
@@ -48,8 +55,35 @@ def locked_masks(settings: TransferSettings, context: Context, student: keras.Mo
         return load_masks(path)
     own = context.folder / MASKS_FILE
     if not own.exists():
-        kernels = dense_kernels(student)
-        names = {name for m in match_layers(settings.locked, kernels).values() for name in m}
-        found = {name: kernels[name].numpy() for name in kernels if name in names}
-        save_masks(own, masks_from_weights(found))
+        kernels = {name: kernel.numpy() for name, kernel in dense_kernels(student).items()}
+        names = sparse_layers(settings.locked, kernels)
+        save_masks(own, masks_from_weights({name: kernels[name] for name in names}))
     return load_masks(own)
+
+
+def sparse_layers(locked: Sequence[str], kernels: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the layers whose zeros are a pattern, and say of which a few are not.
+
+    Args:
+        locked: patterns of layer names whose zeros are one however few they are; none for every
+            layer, the pooler and heads too, with at least `LEAST_ZEROS` of them.
+        kernels: of a sparse checkpoint, by layer name.
+
+    Raises:
+        UserError: there is no pattern.
+    """
+    shares = {name: float(np.mean(kernel == 0)) for name, kernel in kernels.items()}
+    matched = {name for names in match_layers(locked, kernels).values() for name in names}
+    names = [n for n in kernels if (n in matched if locked else shares[n] >= LEAST_ZEROS)]
+    few = [f"{n} ({np.count_nonzero(kernels[n] == 0)})" for n, s in shares.items()
+           if 0 < s < LEAST_ZEROS]  # fmt: skip
+    if few:
+        taken = "are a pattern where transfer.locked says so" if locked else "are no pattern"
+        print(f"  note: zeros of less than {LEAST_ZEROS:.0%} of a layer {taken}: {', '.join(few)}")
+    if not names:
+        raise UserError(
+            f"no sparsity pattern to lock in {len(kernels)} of {len(kernels)} layers: at most "
+            f"{max(shares.values()):.2%} of a layer's weights are zeros. Start from a sparse "
+            "checkpoint, or prune first"
+        )
+    return names
