@@ -147,6 +147,7 @@ def test_lists_dynamic_tensors_and_packed_files(tmp_path):
     data = file.finish([index], [index]) + archive.getvalue()
     summary = inspect(written(tmp_path, data))
     assert summary.dynamic_tensors == ("ids",) and summary.inputs[0].is_dynamic
+    assert summary.inputs[0].shape == (1, -1) and "[1, -1]" in describe(summary)
     assert summary.associated_files == ("vocab.txt",)
 
 

@@ -35,7 +35,10 @@ class OpSummary:
 
 @dataclass(frozen=True)
 class PortSummary:
-    """An input or output of the model. `scale` and `zero_point` are None in float files."""
+    """An input or output of the model.
+
+    `scale` and `zero_point` are None in float files; a size that is left open is -1 in `shape`.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -263,10 +266,12 @@ def _ports(graph: schema.SubGraphT, indices: np.ndarray | None) -> tuple[PortSum
     ports = []
     for tensor in (graph.tensors[i] for i in flatbuffer.numbers(indices) if i >= 0):
         scales, zero_points = _scales(tensor)
+        is_open = flatbuffer.is_dynamic(tensor)
+        open_shape = tuple(flatbuffer.numbers(tensor.shapeSignature).tolist())
         ports.append(
             PortSummary(
                 name=_name(tensor),
-                shape=flatbuffer.shape_of(tensor),
+                shape=open_shape if is_open else flatbuffer.shape_of(tensor),
                 dtype=flatbuffer.dtype_name(tensor),
                 is_dynamic=flatbuffer.is_dynamic(tensor),
                 scale=float(scales[0]) if len(scales) else None,
