@@ -72,7 +72,8 @@ class ModelSettings:
     """The encoder to start from.
 
     Attributes:
-        weights: "minilm_l6" (installed with the quickstart), a Hugging Face folder, an `hf://`
+        weights: "minilm_l6" (installed with the quickstart), a sparse encoder that comes with this
+            package ("minilm_l6_sparse_90"), a Hugging Face folder, an `hf://`
             handle, a keras-nlp preset name or folder, or "random" for an untrained encoder of
             `sizes`.
         dropout: rate during training, of hidden states and of attention probabilities.
@@ -174,7 +175,8 @@ class LossSettings:
     """loss = hard · L_hard + soft · L_soft + hidden · L_hidden + attention · L_attention + ...
 
     The first two terms are those of Prune OFA (section 3), the next two those of SparseBERT
-    (section 3), the last, layerwise · L_layerwise, is that of CoFi (section 2).
+    (section 3), layerwise · L_layerwise is that of CoFi (section 2), squarehead · L_squarehead that
+    of Kurtic et al. 2023 (arXiv 2310.06927, section 3).
 
     Attributes:
         hard: weight of the loss on labels.
@@ -186,6 +188,9 @@ class LossSettings:
             student layer that is nearest to it at this step.
         teacher_layers: for "layerwise", which teacher layers, ascending, 1 is the first; empty
             means about every third, the last among them (3, 6, 9, 12 of twelve).
+        squarehead: weight of the error in hidden states as a share of the teacher's mean square, of
+            each layer by itself, summed over layers: channels and layers with large values do not
+            rule it as they rule "hidden".
         regression: what the soft loss of a regression task compares with: the "teacher" (its
             output is a logit without softmax), or the "labels", as SparseBERT does.
     """
@@ -196,6 +201,7 @@ class LossSettings:
     hidden: float = limited(0.0, WEIGHT)
     attention: float = limited(0.0, WEIGHT)
     layerwise: float = limited(0.0, WEIGHT)
+    squarehead: float = limited(0.0, WEIGHT)
     teacher_layers: tuple[int, ...] = limited((), FEW)
     regression: Literal["teacher", "labels"] = "teacher"
 
@@ -212,7 +218,7 @@ class LossSettings:
     @property
     def needs_hidden_states(self) -> bool:
         """Whether the outputs of every layer are compared."""
-        return self.hidden > 0 or self.layerwise > 0
+        return self.hidden > 0 or self.layerwise > 0 or self.squarehead > 0
 
 
 @dataclass(frozen=True)
@@ -306,7 +312,8 @@ class TrainSettings:
 
     Attributes:
         kind: the stage's module in `stages/`.
-        start: stage whose weights this one starts from, or "model" for the recipe's encoder.
+        start: stage whose weights this one starts from, "model" for the recipe's encoder, or the
+            name of an encoder of the same sizes, such as "minilm_l6_sparse_90".
         teacher: the distillation teacher: a stage, or a folder or `hf://` handle of a model that
             is trained on the same task and has the same vocabulary, of any size where only logits
             are compared; "" for none.

@@ -19,6 +19,7 @@ from tf_prune_ofa.config import (
     is_model_name,
     references,
 )
+from tf_prune_ofa.encoders import encoder_names
 from tf_prune_ofa.errors import UserError, did_you_mean
 from tf_prune_ofa.plain_values import shown
 
@@ -92,6 +93,8 @@ def check_references(recipe: Recipe) -> None:
     for name, stage in recipe.stages.items():
         for key, other in references(stage).items():
             if other not in before and not (key == "start" and other == "model"):
+                if key == "start" and other in encoder_names():
+                    continue
                 if key not in ("start", "pattern_of") and is_model_name(other):
                     continue
                 raise UserError(

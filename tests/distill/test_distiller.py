@@ -46,6 +46,7 @@ def test_loss_is_the_weighted_sum_of_its_terms(teacher):
         (SOFT, {"loss_soft"}),
         (LossSettings(hard=0, soft=0, hidden=1.0), {"loss_hidden"}),
         (LossSettings(hard=0, soft=1, attention=1.0), {"loss_soft", "loss_attention"}),
+        (LossSettings(hard=0, squarehead=1.0), {"loss_squarehead"}),
         (LossSettings(hard=0, layerwise=1.0, teacher_layers=(1,)), {"loss_layerwise"}),
     ],
 )

@@ -14,6 +14,7 @@ from tf_prune_ofa.distill.losses import (
     regression_loss,
     soft_loss,
     soft_regression_loss,
+    squarehead_loss,
     weighted_mean,
 )
 from tf_prune_ofa.keras_compat import tf
@@ -249,6 +250,20 @@ def test_matching_keeps_the_order_of_layers(errors):
     assert np.all(np.diff(matched) > 0)
     # The last one has the least error among the student layers that leave room for two below.
     assert errors[2, matched[2]] == errors[2, 2:].min()
+
+
+def test_squarehead_counts_layers_alike_whatever_their_size():
+    rng = np.random.default_rng(0)
+    student, teacher = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    mask = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]], np.float32)
+    is_token = mask > 0
+    error = np.mean((student - teacher)[is_token] ** 2) / np.mean(teacher[is_token] ** 2)
+    found = squarehead_loss([student, student * 237], [teacher, teacher * 237], tf.constant(mask))
+    assert float(found) == pytest.approx(2 * error, rel=1e-5)
+    zeros = np.zeros_like(teacher)
+    assert float(squarehead_loss([zeros], [teacher], tf.constant(mask))) == pytest.approx(1.0)
+    # A teacher of zeros has no scale: no error of it may become NaN.
+    assert float(squarehead_loss([student], [zeros], tf.constant(mask))) == 0.0
 
 
 def test_layerwise_loss_by_hand():

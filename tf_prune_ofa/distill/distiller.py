@@ -50,14 +50,15 @@ LAYER_TERMS: dict[str, tuple[str, Callable[..., tf.Tensor]]] = {
     "hidden": (HIDDEN_PREFIX, losses.hidden_loss),
     "attention": (ATTENTION_PREFIX, losses.attention_loss),
     "layerwise": (HIDDEN_PREFIX, losses.layerwise_loss),
+    "squarehead": (HIDDEN_PREFIX, losses.squarehead_loss),
 }
 
 
 class Distiller(keras.Model):
     """Trains `student` on labels and on a frozen teacher's logits.
 
-    Loss: sum over targets of share · (hard · L_hard + soft · L_soft), plus hidden · L_hidden,
-    attention · L_attention and layerwise · L_layerwise; see `distill.losses`.
+    Loss: sum over targets of share · (hard · L_hard + soft · L_soft), plus weight · loss of each of
+    `LAYER_TERMS`; see `distill.losses`.
 
     The teacher is held behind a function, so it is neither trained nor saved with the student, and
     it always runs without dropout. It may be of another size where only logits are compared. Where

@@ -106,6 +106,30 @@ def hidden_loss(
     )
 
 
+def squarehead_loss(
+    student_states: list[tf.Tensor], teacher_states: list[tf.Tensor], mask: tf.Tensor
+) -> tf.Tensor:
+    """Error of hidden states over the teacher's mean square, summed over layers.
+
+    SquareHead (Kurtic et al. 2023, arXiv 2310.06927, section 3): a layer whose states are ten times
+    as large counts no more than another. A student that gives zeros everywhere has 1 a layer.
+
+    Args:
+        student_states: [B, S, H] of the embeddings and of each layer.
+        teacher_states: the same of the teacher.
+        mask: [B, S], 1 token, 0 padding.
+    """
+    return tf.add_n(
+        [
+            tf.math.divide_no_nan(
+                _token_error(student, teacher, mask),
+                _token_error(tf.zeros_like(teacher), teacher, mask),
+            )
+            for student, teacher in zip(student_states, teacher_states, strict=True)
+        ]
+    )
+
+
 def attention_loss(
     student_scores: list[tf.Tensor], teacher_scores: list[tf.Tensor], mask: tf.Tensor
 ) -> tf.Tensor:

@@ -10,11 +10,12 @@ import numpy as np
 from tf_prune_ofa.config import TrainSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import MODEL_FOLDER, Context
-from tf_prune_ofa.jobs.other_models import load_other_model
+from tf_prune_ofa.jobs.other_models import load_other_model, open_encoder
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.assign import assign_weights
 from tf_prune_ofa.models.heads import for_head, without_heads
+from tf_prune_ofa.models.keras_preset import is_keras_preset
 from tf_prune_ofa.models.tensor_names import HEADS, head_of
 from tf_prune_ofa.tasks.objective import Objective
 
@@ -50,7 +51,7 @@ class Models:
         """Build a model with the weights of a stage or of the encoder.
 
         Args:
-            start: name of a stage before, or "model".
+            start: name of a stage before, "model", or the name of an encoder.
             head: what is built on the encoder.
             wrap: see `models.bert.build_model`.
             is_trained: False for a teacher, and where dropout would disturb.
@@ -71,7 +72,7 @@ class Models:
         folder, weights = found
         if self.settings.head == "new" and start == self.settings.start:
             weights = without_heads(weights)
-        elif start not in self.context.results and not workspace.source.is_keras_preset:
+        elif start not in self.context.results and not is_keras_preset(folder):
             weights = for_head(weights, folder, head, self.objective.label_names or ())
         # Where start and teacher are one stage, so are their heads.
         if self.settings.head == "teacher" and start == self.settings.start:
@@ -87,10 +88,13 @@ class Models:
         return model
 
     def weights_of(self, start: str) -> tuple[Path, Mapping[str, np.ndarray]] | None:
-        """Return the folder and the weights of a stage or of the encoder; None of a random one."""
+        """Return the folder and the weights of a stage or of an encoder; None of a random one."""
         if start in self.context.results:
             folder = self.context.results[start].model_folder
             return folder, huggingface.read_weights(folder)
+        if start != "model":
+            source = open_encoder(start, self.context.workspace)
+            return source.folder, source.read_weights()
         if self.context.recipe.model.weights == "random":
             return None
         source = self.context.workspace.source

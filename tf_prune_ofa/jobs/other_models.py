@@ -7,6 +7,8 @@ vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.workspace import Workspace
@@ -55,6 +57,25 @@ def load_other_model(
     return model
 
 
+def open_encoder(name: str, workspace: Workspace) -> presets.Pretrained:
+    """Return an encoder that a stage starts from in place of the recipe's own.
+
+    Raises:
+        UserError: it cannot be found, or is another encoder than the recipe's: only weights may
+            differ.
+    """
+    source = presets.open_pretrained(name)
+    dropout = workspace.encoder.dropout
+    config = replace(source.config, dropout=dropout, attention_dropout=dropout)
+    pieces = WordPiece(source.vocab_path, **source.tokenizer).pieces
+    if config != workspace.encoder or pieces != workspace.wordpiece.pieces:
+        raise UserError(
+            f"a stage starts from {name}, which has other sizes or another vocabulary than the "
+            "recipe's encoder; name an encoder that was made from it, or set model.weights"
+        )
+    return source
+
+
 def _check_sizes(
     name: str, teacher: EncoderConfig, student: EncoderConfig, loss: LossSettings
 ) -> None:
@@ -62,6 +83,7 @@ def _check_sizes(
         "hidden": ("num_layers", "hidden_size"),
         "attention": ("num_layers", "num_heads"),
         "layerwise": ("hidden_size",),
+        "squarehead": ("num_layers", "hidden_size"),
     }
     for term, fields in needed.items():
         for field in fields:

