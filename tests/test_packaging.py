@@ -123,7 +123,7 @@ def test_the_wheel_holds_everything(wheel):
         ("configs", "tf_prune_ofa/configs"),
     ):
         for path in (REPOSITORY / folder).rglob("*"):
-            if path.suffix in (".py", ".yaml", ".html"):
+            if path.suffix in (".py", ".yaml", ".html", ".npz", ".md"):
                 wanted.add(f"{inside}/{path.relative_to(REPOSITORY / folder).as_posix()}")
     assert held >= wanted
     # Nothing beside it: an installed `tests` or `tools` would be in everybody's way.

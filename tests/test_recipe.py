@@ -500,6 +500,13 @@ def test_a_stage_refers_only_to_stages_before_it(key):
         build(changed(stages={"teacher": {}, "prune": {key: "techer"}}))
 
 
+def test_an_encoder_is_a_start_by_its_name():
+    recipe = build(changed(stages={"transfer": {"start": "minilm_l6"}}))
+    assert recipe.stages["transfer"].start == "minilm_l6"
+    with pytest.raises(UserError, match="transfer.start refers to 'minilm'"):
+        build(changed(stages={"transfer": {"start": "minilm"}}))
+
+
 def test_model_is_a_start_but_no_teacher():
     build(changed(stages={"prune": {"start": "model"}}))
     with pytest.raises(UserError, match="prune.teacher refers to 'model'"):

@@ -312,8 +312,8 @@ class TrainSettings:
 
     Attributes:
         kind: the stage's module in `stages/`.
-        start: stage whose weights this one starts from, "model" for the recipe's encoder, or the
-            name of an encoder of the same sizes, such as "minilm_l6_sparse_90".
+        start: stage whose weights this one starts from, "model" for the recipe's encoder, or an
+            encoder of the same sizes by its name: "minilm_l6" or "minilm_l6_sparse_90".
         teacher: the distillation teacher: a stage, or a folder or `hf://` handle of a model that
             is trained on the same task and has the same vocabulary, of any size where only logits
             are compared; "" for none.

@@ -1,12 +1,14 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from safetensors import numpy as safetensors_numpy
+from small_models import ENCODER
 
 from tf_prune_ofa import encoders
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.models import packed, presets, shipped
+from tf_prune_ofa.models import bert, huggingface, packed, presets, shipped
 from tf_prune_ofa.models.packed import pack, read_packed, unpack, write_packed
 
 ABOUT = {"name": "tiny_sparse", "version": "1", "base": "tiny"}
@@ -157,10 +159,6 @@ def test_a_later_format_and_other_files_are_refused(tmp_path):
 @pytest.fixture
 def tiny_base(tmp_path):
     """A Hugging Face folder with an encoder of a few hundred weights."""
-    from small_models import ENCODER
-
-    from tf_prune_ofa.models import bert, huggingface
-
     model = bert.build_model(ENCODER, None)
     rng = np.random.default_rng(0)
     for variable in bert.parameters(model).values():
@@ -174,15 +172,18 @@ def tiny_base(tmp_path):
     return folder
 
 
-def test_a_shipped_encoder_is_found_by_its_name(tmp_path, tiny_base, monkeypatch):
-    base = presets.open_pretrained(tiny_base).read_weights()
-    given = {
+def sparse_layers(base):
+    return {
         name: np.where(np.abs(value) > 0.3, value, 0).astype(np.float32)
         for name, value in base.items()
         if name.startswith("encoder_") and name.endswith("kernel")
     }
+
+
+def test_a_shipped_encoder_is_found_by_its_name(tmp_path, tiny_base, monkeypatch):
+    base = presets.open_pretrained(tiny_base).read_weights()
     path = tmp_path / "tiny_sparse.npz"
-    write_packed(path, pack(given, base, ABOUT))
+    write_packed(path, pack(sparse_layers(base), base, ABOUT))
     monkeypatch.setattr(presets, "shipped_encoders", lambda: {"tiny_sparse": path})
     monkeypatch.setattr(presets, "_find_default", lambda: tiny_base)
     monkeypatch.setenv(shipped.CACHE, str(tmp_path / "cache"))
@@ -212,39 +213,30 @@ def test_the_encoders_of_the_package_are_whole_and_described():
         assert path.stat().st_size < 8e6
 
 
-def test_the_tool_packs_and_unpacks(tmp_path, tiny_base):
-    import subprocess
-    import sys
+def tool(*flags):
+    command = [sys.executable, "-m", "tf_prune_ofa.tools.pack_encoder", *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    weights = safetensors_numpy.load_file(tiny_base / "model.safetensors")
-    pruned = tmp_path / "pruned"
-    pruned.mkdir()
-    for file in ("config.json", "vocab.txt", "tokenizer_config.json"):
-        (pruned / file).write_bytes((tiny_base / file).read_bytes())
-    weights = {
-        name: np.where(np.abs(value) > 0.3, value, 0).astype(np.float32)
-        if value.ndim == 2 and ".layer." in name
-        else value
-        for name, value in weights.items()
-    }
-    safetensors_numpy.save_file(weights, pruned / "model.safetensors")
+
+def test_the_tool_packs_and_unpacks_bit_for_bit(tmp_path, tiny_base):
+    base = presets.open_pretrained(tiny_base).read_weights()
+    first = tmp_path / "first.npz"
+    write_packed(first, pack(sparse_layers(base), base, {**ABOUT, "base": str(tiny_base)}))
+    folder = tmp_path / "unpacked"
+    shipped.unpack_folder(read_packed(first), tiny_base, folder)
     about = tmp_path / "about.json"
-    about.write_text(json.dumps({"version": "3"}))
-    tool = [sys.executable, "-m", "tf_prune_ofa.tools.pack_encoder", f"--base={tiny_base}"]
-    path, folder, again = tmp_path / "a.npz", tmp_path / "unpacked", tmp_path / "b" / "a.npz"
-    steps = [
-        [f"--encoder={pruned}", f"--about={about}", f"--output={path}"],
-        [f"--unpack={path}", f"--output={folder}"],
-        [f"--encoder={folder}", f"--about={about}", f"--output={again}"],
-    ]
-    for step in steps:
-        subprocess.run([*tool, *step], check=True, capture_output=True, text=True)
-    assert path.read_bytes() == again.read_bytes()
-    assert read_packed(path).about["version"] == "3"
-    path.write_bytes(path.read_bytes()[:-100])
-    ran = subprocess.run([*tool, f"--unpack={path}", f"--output={tmp_path / 'c'}"],
-                         capture_output=True, text=True)  # fmt: skip
+    about.write_text(json.dumps(ABOUT | {"base": str(tiny_base)}))
+    second = tmp_path / "second.npz"
+    flags = [f"--base={tiny_base}", f"--about={about}", f"--output={second}"]
+    ran = tool(f"--encoder={folder}", *flags)
+    assert ran.returncode == 0, ran.stderr
+    assert "sparsity 0." in ran.stdout
+    assert second.read_bytes() == first.read_bytes()
+    # A damaged file ends with one message, and nothing is written.
+    second.write_bytes(second.read_bytes()[:-100])
+    ran = tool(f"--unpack={second}", f"--base={tiny_base}", f"--output={tmp_path / 'none'}")
     assert ran.returncode == 1
     assert ran.stderr.count("Error:") == 1
     assert "is damaged" in ran.stderr
     assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "none").exists()

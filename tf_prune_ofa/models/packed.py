@@ -111,8 +111,9 @@ def unpack(packed: Packed, base: Arrays) -> dict[str, np.ndarray]:
 
 
 def write_packed(path: str | Path, packed: Packed) -> None:
-    """Write the file whole or not at all."""
-    write_arrays(path, {ABOUT: np.array(json.dumps(packed.about, indent=1)), **packed.arrays})
+    """Write the file whole or not at all; equal content gives equal bytes."""
+    about = np.array(json.dumps(packed.about, indent=1, sort_keys=True))
+    write_arrays(path, {ABOUT: about, **dict(sorted(packed.arrays.items()))})
 
 
 def read_packed(path: str | Path) -> Packed:

@@ -1,0 +1,268 @@
+"""Where a long run begins: an encoder pruned by reconstruction, for several tasks at once.
+
+    python -m tf_prune_ofa.distill.torch_start SETTINGS.json
+
+Runs in a Python that has PyTorch, SciPy and NumPy; minutes on a core. How far each layer is pruned
+is ranked by the losses of several tasks (`pruning.shares`), on teachers fine-tuned for them; which
+weights, and their values, come from `pruning.reconstruction`, layer by layer, on mixed texts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from tf_prune_ofa.distill.torch_encoder import (
+    DENSE,
+    Sizes,
+    Weights,
+    dense,
+    embed,
+    layer,
+    padding_scores,
+    torch_weights,
+)
+from tf_prune_ofa.distill.torch_texts import LENGTHS, Batch, Texts
+from tf_prune_ofa.pruning.reconstruction import Moments, reconstruct
+from tf_prune_ofa.pruning.shares import Layer, averaged_gradients, joint_sparsities
+
+# Where the inputs of Dense layers are read, and the layers they go to.
+POINTS = {
+    "attention/input": DENSE[:3],
+    "attention/context": DENSE[3:4],
+    "ffn/input": DENSE[4:5],
+    "ffn/activation": DENSE[5:],
+}
+_ROWS = 32  # texts at a time
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of a start.
+
+    Attributes:
+        encoder: .npz of the dense encoder by stable names.
+        teachers: by task, .npz of an encoder with its classifier, fine-tuned on it.
+        labels: by task, .npy: integers of classes, or floats of a regression; one for each text.
+        texts: files of `torch_texts` by name, the tasks' own among them.
+        examples: how many texts of each are used for the layers' inputs.
+        graded: how many texts of each task are used for the gradients.
+        out: .npz to write; the sparsities go to a .json beside it.
+    """
+
+    encoder: str
+    teachers: dict[str, str]
+    labels: dict[str, str]
+    texts: dict[str, str]
+    examples: dict[str, int]
+    out: str
+    sizes: dict[str, Any]
+    sparsity: float = 0.8
+    most: float = 0.95
+    rounds: int = 8
+    graded: int = 512
+    first_token: int = 8
+    seed: int = 0
+
+
+def squared_gradients(
+    weights: Weights, batches: Sequence[tuple[Batch, np.ndarray]], sizes: Sizes
+) -> dict[str, np.ndarray]:
+    """Return the mean over tokens of a task loss's squared gradients, [O] by layer name.
+
+    Args:
+        weights: of an encoder with pooler and classifier; one output makes it a regression.
+        batches: texts and their labels.
+        sizes: of the encoder.
+    """
+    names = [f"encoder_{i:02d}/{part}" for i in range(sizes.num_layers) for part in DENSE]
+    total = {name: np.zeros(len(weights[f"{name}/bias"])) for name in names}
+    tokens = 0
+    for (ids, types, mask), labels in batches:
+        record: dict[str, torch.Tensor] = {}
+        is_token = torch.from_numpy(mask).bool()
+        x = embed(weights, torch.from_numpy(ids), torch.from_numpy(types), sizes).requires_grad_()
+        for index in range(sizes.num_layers):
+            padding = padding_scores(torch.from_numpy(mask))
+            x = layer(x, padding, weights, f"encoder_{index:02d}", sizes, record)
+        logits = dense(torch.tanh(dense(x[:, 0], weights, "pooler")), weights, "classifier")
+        wanted = torch.from_numpy(labels)
+        if logits.shape[1] == 1:
+            loss = 0.5 * (logits[:, 0] - wanted).square().sum()
+        else:
+            loss = functional.cross_entropy(logits, wanted, reduction="sum")
+        gradients = torch.autograd.grad(loss, [record[name] for name in names])
+        for name, gradient in zip(names, gradients, strict=True):
+            total[name] += gradient[is_token].double().square().sum(0).numpy()
+        tokens += int(is_token.sum())
+    return {name: value / tokens for name, value in total.items()}
+
+
+class Inputs:
+    """Inputs of the layers of one encoder, from the bottom up."""
+
+    def __init__(self, weights: Weights, batches: Sequence[Batch], sizes: Sizes) -> None:
+        """Begin below the first layer."""
+        self.weights, self.sizes = weights, sizes
+        self._ids = [torch.from_numpy(mask) for _, _, mask in batches]
+        self._states = [
+            embed(weights, torch.from_numpy(ids), torch.from_numpy(types), sizes)
+            for ids, types, _ in batches
+        ]
+
+    def at(self, name: str, point: str, first_token: int) -> list[np.ndarray]:
+        """Return the inputs at a point of the present layer, [N, I] of each batch.
+
+        The first token of each text comes so many times: task heads read it alone.
+        """
+        found = []
+        for state, mask in zip(self._states, self._ids, strict=True):
+            record: dict[str, torch.Tensor] = {}
+            self._layer(state, mask, name, record)
+            values = record[f"{name}/{point}"].float()
+            again = values[:, 0].repeat(first_token - 1, 1)
+            found.append(torch.cat([values[mask.bool()], again]).numpy())
+        return found
+
+    def ascend(self, name: str) -> None:
+        """Go on from the outputs of the present layer."""
+        pairs = zip(self._states, self._ids, strict=True)
+        self._states = [self._layer(state, mask, name, None) for state, mask in pairs]
+
+    def _layer(
+        self, x: torch.Tensor, mask: torch.Tensor, name: str, record: dict[str, Any] | None
+    ) -> torch.Tensor:
+        with torch.no_grad():
+            return layer(x, padding_scores(mask), self.weights, name, self.sizes, record)
+
+
+def sparsities(
+    weights: Mapping[str, np.ndarray],
+    batches: Sequence[Batch],
+    gradients: Mapping[str, np.ndarray],
+    settings: Settings,
+) -> dict[str, float]:
+    """Return the sparsity of each layer; `gradients` as from `averaged_gradients`."""
+    sizes = Sizes(**settings.sizes)
+    inputs = Inputs(torch_weights(weights, torch.float32), batches, sizes)
+    layers = {}
+    for index in range(sizes.num_layers):
+        name = f"encoder_{index:02d}"
+        for point, parts in POINTS.items():
+            gram, tokens = 0.0, 0
+            for x in inputs.at(name, point, settings.first_token):
+                x = np.pad(x, ((0, 0), (0, 1)), constant_values=1.0)
+                gram, tokens = gram + (x.T @ x).astype(np.float64), tokens + len(x)
+            for part in parts:
+                full = f"{name}/{part}"
+                kernel, bias = weights[f"{full}/kernel"], weights[f"{full}/bias"]
+                layers[full] = Layer(kernel, bias, gram / tokens, gradients[full])
+        inputs.ascend(name)
+    return joint_sparsities(layers, settings.sparsity, most=settings.most)
+
+
+def pruned(
+    weights: Mapping[str, np.ndarray],
+    batches: Sequence[Batch],
+    goal: Mapping[str, float],
+    gradients: Mapping[str, np.ndarray],
+    settings: Settings,
+) -> dict[str, np.ndarray]:
+    """Return the encoder with each layer pruned to its sparsity, from the bottom up."""
+    sizes = Sizes(**settings.sizes)
+    before = Inputs(torch_weights(weights, torch.float32), batches, sizes)
+    after = Inputs(torch_weights(weights, torch.float32), batches, sizes)
+    found = dict(weights)
+    for index in range(sizes.num_layers):
+        name = f"encoder_{index:02d}"
+        for point, parts in POINTS.items():
+            pairs = zip(
+                *(i.at(name, point, settings.first_token) for i in (after, before)), strict=True
+            )
+            moments = None
+            for x, z in pairs:
+                moments = moments or Moments(x.shape[1])
+                moments.add(x, z)
+            for part in parts:
+                full = f"{name}/{part}"
+                # The root: what the tasks have no use for shall not vanish altogether.
+                columns = np.sqrt(gradients[full] / gradients[full].mean())
+                done = reconstruct(
+                    weights[f"{full}/kernel"],
+                    weights[f"{full}/bias"],
+                    moments,
+                    _chooser(goal[full], columns, settings.rounds),
+                    rounds=settings.rounds,
+                )
+                found[f"{full}/kernel"], found[f"{full}/bias"] = done.kernel, done.bias
+                after.weights = {
+                    **after.weights,
+                    f"{full}/kernel": torch.from_numpy(done.kernel.T.copy()),
+                    f"{full}/bias": torch.from_numpy(done.bias),
+                }
+                print(f"{full}: sparsity {1 - done.mask.mean():.3f}, error {done.error:.3f}")
+        before.ascend(name)
+        after.ascend(name)
+    return found
+
+
+def _chooser(sparsity: float, columns: np.ndarray, rounds: int) -> Any:
+    def choose(number: int, costs: np.ndarray, before: np.ndarray) -> np.ndarray:
+        costs = np.where(before, costs * columns, -1.0)
+        zeros = round(sparsity * (1 - (1 - number / rounds) ** 3) * costs.size)
+        kept = np.ones(costs.size, bool)
+        kept[np.argpartition(costs.ravel(), zeros)[:zeros]] = False
+        return kept.reshape(costs.shape)
+
+    return choose
+
+
+def _batches(texts: Texts, indices: np.ndarray) -> list[tuple[Batch, np.ndarray]]:
+    """Return texts by length, some at a time, each with its indices."""
+    ordered = indices[np.argsort(texts.lengths[indices], kind="stable")]
+    parts = [ordered[begin : begin + _ROWS] for begin in range(0, len(ordered), _ROWS)]
+    return [
+        (texts.batch(part, min(n for n in LENGTHS if n >= texts.lengths[part].max())), part)
+        for part in parts
+    ]
+
+
+def main(settings: Settings) -> None:
+    """Write the pruned encoder and its sparsities."""
+    rng = np.random.default_rng(settings.seed)
+    sizes = Sizes(**settings.sizes)
+    weights = dict(np.load(settings.encoder))
+    kernels = {
+        f"encoder_{i:02d}/{part}": weights[f"encoder_{i:02d}/{part}/kernel"]
+        for i in range(sizes.num_layers)
+        for part in DENSE
+    }
+    of_tasks = []
+    for task, path in settings.teachers.items():
+        texts, labels = Texts(settings.texts[task]), np.load(settings.labels[task])
+        chosen = rng.choice(len(labels), min(settings.graded, len(labels)), replace=False)
+        graded = [(batch, labels[part]) for batch, part in _batches(texts, chosen)]
+        teacher = torch_weights(dict(np.load(path)), torch.float32)
+        of_tasks.append(squared_gradients(teacher, graded, sizes))
+    gradients = averaged_gradients(of_tasks, kernels)
+    batches = []
+    for name, count in settings.examples.items():
+        texts = Texts(settings.texts[name])
+        chosen = rng.choice(len(texts.lengths), min(count, len(texts.lengths)), replace=False)
+        batches += [batch for batch, _ in _batches(texts, chosen)]
+    goal = sparsities(weights, batches, gradients, settings)
+    Path(settings.out).with_suffix(".json").write_text(json.dumps(goal, indent=1) + "\n")
+    np.savez(settings.out, **pruned(weights, batches, goal, gradients, settings))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Settings(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))
