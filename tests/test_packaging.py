@@ -21,7 +21,7 @@ SETTINGS = ("yaml_files", "limits", "schedules", "config", "plain_values")
 BASE = ("errors", "files", "text_table", "encoders", *SETTINGS, "text", "keras_compat")
 TRAINING = ("data", "models", "pruning", "quant", "distill", "train")
 DEPLOYMENT = ("tflite", "runtime", "bench", "blocks", "conversion", "device")
-RECIPES = ("tasks", "tiny", "recipe_checks", "file_stages", "recipe")
+RECIPES = ("verify", "tasks", "tiny", "recipe_checks", "file_stages", "recipe")
 ORDER = (
     *(*BASE, *TRAINING, *DEPLOYMENT, *RECIPES),
     *("report", "jobs", "stages", "api", "experiments", "tools"),
@@ -63,6 +63,15 @@ def test_modules_import_from_lower_layers_only():
             if package == "tf_prune_ofa" and rest and rest.split(".")[0] not in allowed:
                 wrong.append(f"{path.relative_to(REPOSITORY)} imports {name}")
     assert not wrong
+
+
+def test_the_checker_does_not_share_the_code_it_checks():
+    """Else a fault in what writes the files would be one in what checks them, too."""
+    exporters = ("conversion", "blocks", "tflite.graph", "tflite.sparse", "tflite.dense_layers")
+    for path, part in source_files():
+        if part == "verify":
+            names = list(imported_names(ast.parse(path.read_text(encoding="utf-8"))))
+            assert not [n for n in names if n.removeprefix("tf_prune_ofa.").startswith(exporters)]
 
 
 def test_keras_2_and_tfmot_come_from_keras_compat_only():

@@ -1,13 +1,13 @@
 """Export a task model (a Hugging Face folder) as `.tflite` files, one for each variant.
 
     export.py --model=FOLDER --out=DIR
-              [--ranges=ranges.json --factors=channel_factors.json |
-               --calibration_texts=FILE --attention=int8]
+              [--ranges=ranges.json | --calibration_texts=FILE --attention=int8]
               [--masks=masks.npz] [--sequence_length=64]
               [--variants=float32,dynamic_int8,dense_int8,sparse_int8]
 
-The static variants need activation ranges: those of a quantize stage, or ranges and channel factors
-measured on texts, one a line (post-training quantization).
+The static variants need activation ranges: those of a quantize stage, or ranges measured on texts,
+one a line (post-training quantization). Ranges of an older run are in two files: its
+channel_factors.json has to lie beside its ranges.json, or be named by --factors.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ from tf_prune_ofa.tools._main import run
 _MODEL = flags.DEFINE_string("model", None, "Hugging Face folder of the task model", required=True)
 _OUT = flags.DEFINE_string("out", None, "folder for the files", required=True)
 _RANGES = flags.DEFINE_string("ranges", None, "ranges.json of a quantize stage")
-_FACTORS = flags.DEFINE_string("factors", None, "channel_factors.json of the same stage")
+_FACTORS = flags.DEFINE_string("factors", None, "channel_factors.json of an older run's ranges")
 _TEXTS = flags.DEFINE_string(
     "calibration_texts", None, "measure ranges on this file, a text a line"
 )
@@ -50,16 +50,20 @@ def main(argv: list[str]) -> None:
         raise UserError(f"unexpected arguments {argv[1:]}; write --model=FOLDER --out=DIR")
     # TensorFlow is slow to load: a wrong flag, or --help, should answer at once.
     from tf_prune_ofa.pruning.lock import load_masks
-    from tf_prune_ofa.quant.ranges import load_factors, load_ranges
+    from tf_prune_ofa.quant.activations import load_activations
     from tf_prune_ofa.stages.export import export_folder
 
+    if _FACTORS.value and not _RANGES.value:
+        raise UserError("--factors are of no use without the --ranges they were made with")
+    if _RANGES.value and _TEXTS.value:
+        raise UserError("give --ranges or --calibration_texts, not both")
+    activations = load_activations(_RANGES.value, _FACTORS.value) if _RANGES.value else None
     manifest = export_folder(
         Path(_MODEL.value),
         Path(_OUT.value),
         sequence_length=_LENGTH.value,
         variants=_VARIANTS.value,
-        ranges=load_ranges(_RANGES.value) if _RANGES.value else None,
-        factors=load_factors(_FACTORS.value) if _FACTORS.value else None,
+        activations=activations,
         calibration_texts=read_lines(_TEXTS.value) if _TEXTS.value else (),
         int8_attention=_ATTENTION.value == "int8",
         masks=load_masks(_MASKS.value) if _MASKS.value else None,

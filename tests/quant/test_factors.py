@@ -1,10 +1,8 @@
 """Outlying channels: found, rounded on a step of their own, and the same in the file."""
 
 import numpy as np
-import pytest
 
 from tf_prune_ofa.conversion import convert, quantize
-from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.models.bert import Classification, EncoderConfig
@@ -101,14 +99,3 @@ def test_the_file_computes_what_training_emulates(tmp_path):
         # A tie that rounds to the other side inside may move a logit by a step or two.
         difference = np.abs(interpreter.run(*values)["logits"][0] - logits)
         assert difference.max() < 2.5 * step
-
-
-def test_factors_round_trip(tmp_path):
-    factors = {LAYER: np.array([1, 8, 1, 2], np.float32)}
-    ranges.save_factors(tmp_path / "f.json", factors)
-    loaded = ranges.load_factors(tmp_path / "f.json")
-    assert list(loaded) == [LAYER]
-    np.testing.assert_array_equal(loaded[LAYER], factors[LAYER])
-    (tmp_path / "f.json").write_text("[1]")
-    with pytest.raises(UserError, match="is not a readable file of channel factors"):
-        ranges.load_factors(tmp_path / "f.json")

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 from small_models import ENCODER, compiled, dataset, encoder, hard_distiller, inputs, values
@@ -9,7 +7,7 @@ from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import Classification, copy_parameters, dense_kernels
 from tf_prune_ofa.pruning.lock import PatternLock
 from tf_prune_ofa.quant import ranges, scheme
-from tf_prune_ofa.quant.ranges import assign_ranges, load_ranges, save_ranges, trained_ranges
+from tf_prune_ofa.quant.ranges import assign_ranges, trained_ranges
 from tf_prune_ofa.train.callbacks import AtStep
 
 POINT = "encoder_00/attention/input"
@@ -107,16 +105,6 @@ def test_evaluation_moves_nothing(run):
     assert trained_ranges(student) == before
 
 
-# Files
-
-
-def test_ranges_come_back_to_the_last_bit(run, tmp_path):
-    trained = trained_ranges(run[2])
-    save_ranges(tmp_path / "ranges.json", trained)
-    assert load_ranges(tmp_path / "ranges.json") == trained
-    assert set(json.loads((tmp_path / "ranges.json").read_text())) == set(trained)
-
-
 def test_assigned_ranges_make_the_same_model(run):
     student, twin = run[2], quantized()
     copy_parameters(student, twin)
@@ -132,20 +120,3 @@ def test_a_missing_range_is_named(run):
     del trained[POINT]
     with pytest.raises(UserError, match=f"no saved range for {POINT}; quantize the model again"):
         assign_ranges(quantized(), trained)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[1]", '{"a": 1}', '{"a": [1]}', '{"a": ["x", 2]}', '{"a": null}', "{", None]
-)
-def test_a_damaged_range_file(tmp_path, text):
-    path = tmp_path / "ranges.json"
-    if text is not None:
-        path.write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match="is not a readable range file"):
-        load_ranges(path)
-
-
-def test_a_range_file_of_bytes_is_refused(tmp_path):
-    (tmp_path / "ranges.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match="is not a readable range file"):
-        load_ranges(tmp_path / "ranges.json")

@@ -19,8 +19,11 @@ VERSIONS = {"tensorflow": "2.21.0", "tf_keras": "2.21.0", "ai-edge-litert": "2.3
 
 def write_run(folder: Path, *, encoder_layers: int = 2, steps: int = 40) -> Path:
     """Writes all stages of a Prune OFA run below `folder` and gives `folder`."""
+    dense = {"zeros_in_kernels": 0.0}
     add_training(folder, 1, "teacher_mlm", "teacher", {"mlm_accuracy": 0.41}, steps, ("mlm",))
-    add_training(folder, 2, "teacher_task", "teacher", {"accuracy": 0.868}, steps, ("task",))
+    add_training(
+        folder, 2, "teacher_task", "teacher", {"accuracy": 0.868, **dense}, steps, ("task",)
+    )
     layers = {
         f"encoder_{layer:02d}/{kernel}": 0.85 + 0.001 * layer
         for layer in range(encoder_layers)

@@ -18,7 +18,7 @@ from tf_prune_ofa.models.bert import Classification
 from tf_prune_ofa.plain_values import to_dict
 from tf_prune_ofa.pruning.lock import assert_zeros, load_masks, masks_from_weights
 from tf_prune_ofa.quant import scheme
-from tf_prune_ofa.quant.ranges import load_ranges
+from tf_prune_ofa.quant.activations import load_activations
 from tf_prune_ofa.recipe import load_recipe, truncate
 from tf_prune_ofa.schedules import LearningRateSchedule, SparsitySchedule, zeros_of
 
@@ -101,7 +101,7 @@ def test_the_teacher_is_not_in_the_student_s_file(finished):
 
 def test_ranges_cover_what_the_plan_says(finished):
     folder = stage_folder(finished[1], "quantize")
-    ranges = load_ranges(folder / "ranges.json")
+    ranges = load_activations(folder / "ranges.json").ranges
     rows = scheme.plan(bert.build_model(BERT, Classification(2)), int8_attention=True)
     assert set(ranges) == {
         row.layer
@@ -256,7 +256,7 @@ def test_distilbert_is_pruned_by_rules(runs):
     # No rewinding: after the warm-up the rate only falls.
     rates = [line["learning_rate"] for line in metrics(stage_folder(run_dir, "prune"))]
     assert rates[1:] == sorted(rates[1:], reverse=True)
-    ranges = load_ranges(stage_folder(run_dir, "quantize") / "ranges.json")
+    ranges = load_activations(stage_folder(run_dir, "quantize") / "ranges.json").ranges
     assert "classifier/pre" in ranges and not {"classifier", "classifier/input"} & set(ranges)
     names = set(safetensors.numpy.load_file(stage_folder(run_dir, "prune") / "model" /
                                             "model.safetensors"))  # fmt: skip

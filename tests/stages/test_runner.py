@@ -87,8 +87,7 @@ def test_a_finished_run_leaves_results_and_no_tools(finished):
         expected = {"model", "metrics.jsonl", "result.json", "tensorboard"}
         expected |= {"masks.npz"} if stage == "prune" else set()
         expected |= {"teacher_logits.npz"} if stage in ("transfer", "quantize") else set()
-        quantized = {"ranges.json", "channel_factors.json"}
-        expected |= quantized if stage == "quantize" else set()
+        expected |= {"ranges.json"} if stage == "quantize" else set()
         assert names == expected
 
 

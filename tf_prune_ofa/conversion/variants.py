@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,7 @@ from tf_prune_ofa.conversion import convert, quantize
 from tf_prune_ofa.conversion.quantize import Ranges
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
-from tf_prune_ofa.tflite import metadata, sparse
+from tf_prune_ofa.tflite import flatbuffer, metadata, sparse
 from tf_prune_ofa.tflite.dense_layers import layer_of_kernel
 from tf_prune_ofa.tflite.graph import Graph
 from tf_prune_ofa.tflite.text_settings import TextSettings
@@ -31,6 +34,7 @@ STATIC_VARIANTS = ("dense_int8", "sparse_int8", "block_sparse_int8")
 MANIFEST = "manifest.json"
 # Level 6 of 9: a tenth of the time of 9 on INT8 weights, for half a percent of the size.
 _GZIP_LEVEL = 6
+_FILE_NAME = re.compile(r"[a-z0-9_]+_s[0-9]+\.tflite")
 
 
 def write_variants(
@@ -71,15 +75,17 @@ def write_variants(
         float32 in the static variants, with the reason), and `files`, a list of `variant`, `file`,
         `size_bytes`, `gzip_bytes`, `sha256`, `layers` (stored bytes of each Dense kernel by name),
         `sparse_layers` (those stored without their zeros), `pruned_bytes` (the sum over
-        `pruned_layers`); of block_sparse_int8 also `blocks`: what became of each layer, by name:
-        the size of its `block`, the `live` share of its blocks, or the `reason` why it has none.
+        `pruned_layers`) and, if there are such, `sparsity` (share of zeros, counted in them); of
+        block_sparse_int8 also `blocks`: what became of each layer, by name: the size of its
+        `block`, the `live` share of its blocks, or the `reason` why it has none.
 
     Raises:
         UserError: an unknown variant, missing ranges, a pruned layer that the model does not have,
             a model that cannot be converted, or a folder that cannot be written to.
     """
     _check(variants, ranges)
-    pruned = _known(pruned_layers, convert.keras_dense_layers(model))
+    layers = convert.keras_dense_layers(model)
+    pruned = _known(pruned_layers, layers)
     out_dir = files.require_writable_dir(out_dir)
     float32 = convert.to_float32(model)
     graph = Graph(float32)
@@ -88,14 +94,16 @@ def write_variants(
     dense_int8 = b""
     if set(STATIC_VARIANTS) & set(variants):
         dense_int8 = quantize.dense_int8(float32, ranges, factors)
-    entries = []
+    weights = sum(layers[name].kernel.size for name in pruned)
+    entries, contents = [], {}
     for variant in variants:
         name = f"{variant}_s{sequence_length}.tflite"
         on_file(name)
         content, said = _make(variant, float32, dense_int8, costs)
-        content = metadata.attach(content, vocab, labels, text_settings)
-        files.write_bytes(out_dir / name, content)
-        entries.append({"variant": variant, "file": name} | _measure(content, pruned) | said)
+        contents[name] = content = metadata.attach(content, vocab, labels, text_settings)
+        entries.append(
+            {"variant": variant, "file": name} | _measure(content, pruned, weights) | said
+        )
     manifest = {
         "sequence_length": sequence_length,
         # Of a written file: metadata gives DistilBERT's files a third input.
@@ -104,8 +112,32 @@ def write_variants(
         "float_layers": quantize.float_layers(float32, ranges or {}),
         "files": entries,
     }
+    _replace(out_dir, contents)
     files.write_json(out_dir / MANIFEST, manifest)
     return manifest
+
+
+def _replace(out_dir: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files in place of those of an earlier export, or of one that was killed.
+
+    The old manifest goes first: whenever this is killed, no manifest names files that are not its
+    own.
+    """
+    files.remove_leftovers(out_dir)
+    for old in _files_of(out_dir / MANIFEST) - set(contents):
+        (out_dir / old).unlink(missing_ok=True)
+    (out_dir / MANIFEST).unlink(missing_ok=True)
+    for name, content in contents.items():
+        files.write_bytes(out_dir / name, content)
+
+
+def _files_of(manifest: Path) -> set[str]:
+    """Return the files beside a manifest that it names; none if it is missing or damaged."""
+    try:
+        names = {entry["file"] for entry in json.loads(manifest.read_bytes())["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return {name for name in names if isinstance(name, str) and _FILE_NAME.fullmatch(name)}
 
 
 def _make(
@@ -159,9 +191,11 @@ def _known(pruned_layers: Iterable[str], layers: Iterable[str]) -> list[str]:
     return pruned
 
 
-def _measure(content: bytes, pruned: list[str]) -> dict[str, Any]:
+def _measure(content: bytes, pruned: list[str], weights: int) -> dict[str, Any]:
     stored = sparse.stored_layers(content)
-    return {
+    live = _live_weights(content, pruned)
+    counted = {"sparsity": 1 - live / weights} if pruned else {}
+    return counted | {
         "size_bytes": len(content),
         "gzip_bytes": len(gzip.compress(content, _GZIP_LEVEL, mtime=0)),
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -169,3 +203,13 @@ def _measure(content: bytes, pruned: list[str]) -> dict[str, Any]:
         "sparse_layers": [name for name, (_, is_sparse) in stored.items() if is_sparse],
         "pruned_bytes": sum(stored[name][0] for name in pruned),
     }
+
+
+def _live_weights(content: bytes, layers: list[str]) -> int:
+    """Return how many weights of some layers are not 0 in a file."""
+    graph = Graph(content)
+    live = 0
+    for tensor, entry in enumerate(graph.tensors):
+        if layer_of_kernel(graph.name(tensor)) in layers and graph.is_constant(tensor):
+            live += int(np.count_nonzero(flatbuffer.tensor_values(graph.model, entry)))
+    return live

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tf_prune_ofa.config import Recipe
+from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.workspace import Workspace
+from tf_prune_ofa.pruning.lock import load_masks
 
 MODEL_FOLDER = "model"
 MASKS_FILE = "masks.npz"
-RANGES_FILE = "ranges.json"
-FACTORS_FILE = "channel_factors.json"
 RESULT_FILE = "result.json"
+_NEAR, _BY_CHANCE = 1e-9, 0.01  # of a layer's weights
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """A finished stage: where its files are, and its figures (plain JSON values)."""
+    """A finished stage: where its files are, and its figures (plain JSON values).
+
+    `files` are the SHA-256 of what it left, by path in its folder; of older runs there are none.
+    """
 
     name: str
     kind: str
@@ -27,6 +34,7 @@ class StageResult:
     figures: dict[str, Any]
     seconds: float
     start: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model_folder(self) -> Path:
@@ -48,10 +56,47 @@ class Context:
         """Return the mask file of the stage that pruned the weights of `start`, or None.
 
         Follows the chain of starts back, since masks are written once and never copied.
+
+        Raises:
+            UserError: a stage on the way says that it pruned, and its masks are gone, or are not
+                those that it tells of.
         """
+        pruned = ""
         while start in self.results:
-            path = self.results[start].folder / MASKS_FILE
+            stage = self.results[start]
+            path = stage.folder / MASKS_FILE
             if path.exists():
+                _check_masks(path, stage)
                 return path
-            start = self.results[start].start
+            if MASKS_FILE in stage.files or stage.figures.get("sparsity", 0) > 0:
+                pruned = start
+            start = stage.start
+        if pruned:
+            stage = self.results[pruned]
+            raise UserError(
+                f"stage '{pruned}' found {stage.figures.get('sparsity', 0):.1%} of the weights of "
+                f"its pruned layers to be zero, but the {MASKS_FILE} that names them is gone "
+                f"({stage.folder}, or a stage before it). Without it they would be trained as if "
+                "nothing was pruned. Put the file back, or delete the folder of the stage that "
+                "pruned, to run it again."
+            )
         return None
+
+
+def _check_masks(path: Path, stage: StageResult) -> None:
+    """Compare masks with the zeros that the stage counted when it wrote them, layer by layer."""
+    masks, told = load_masks(path), stage.figures.get("layers")
+    if not isinstance(told, dict):
+        return
+    problems = [f"{name} is not in it" for name in told if name not in masks]
+    problems += [f"{name} was not pruned" for name in masks if name not in told]
+    for name, mask in masks.items():
+        share = 1.0 - float(np.mean(mask))
+        # A weight that was kept may be zero by chance.
+        if name in told and not share <= told[name] + _NEAR <= share + _BY_CHANCE:
+            problems.append(f"{name} has {share:.1%} of its weights pruned, not {told[name]:.1%}")
+    if problems:
+        raise UserError(
+            f"{path} is not the file that stage '{stage.name}' wrote: {'; '.join(problems[:5])}. "
+            "Put that file back, or delete the stage's folder to run it again."
+        )

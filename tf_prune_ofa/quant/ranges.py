@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_json
 from tf_prune_ofa.keras_compat import QuantizeWrapper, keras
 from tf_prune_ofa.models.bert import base_layer
-
-Ranges = dict[str, tuple[float, float]]
-Factors = dict[str, np.ndarray]
+from tf_prune_ofa.quant.activations import Factors, Ranges
 
 # A channel is outlying if its largest value is so many times that of the median channel. Below,
 # a power of two would win less than the clipping of later values could lose.
@@ -100,38 +95,6 @@ def assign_factors(model: keras.Model, factors: Factors) -> None:
                 variable.assign(factors[name])
 
 
-def save_factors(path: str | Path, factors: Factors) -> None:
-    """Write channel factors as JSON: of each layer, the channels whose factor is not 1."""
-    write_json(
-        path,
-        {
-            name: {
-                "channels": len(values),
-                "factors": {str(i): float(values[i]) for i in np.flatnonzero(values != 1)},
-            }
-            for name, values in factors.items()
-        },
-    )
-
-
-def load_factors(path: str | Path) -> Factors:
-    """Read what `save_factors` wrote.
-
-    Raises:
-        UserError: missing or damaged.
-    """
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        factors = {}
-        for name, entry in data.items():
-            factors[name] = np.ones(entry["channels"], np.float32)
-            for channel, factor in entry["factors"].items():
-                factors[name][int(channel)] = factor
-        return factors
-    except (OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise UserError(f"{path} is not a readable file of channel factors: {error}") from error
-
-
 def trained_ranges(model: keras.Model) -> Ranges:
     """Return (min, max) by layer name: of dense outputs and of the points before dense layers."""
     ranges = {}
@@ -161,24 +124,6 @@ def assign_ranges(model: keras.Model, ranges: Ranges) -> None:
             for variable in layer.weights:
                 if _tail(variable) in values:
                     variable.assign(values[_tail(variable)])
-
-
-def save_ranges(path: str | Path, ranges: Ranges) -> None:
-    """Write ranges as JSON."""
-    write_json(path, {name: list(values) for name, values in ranges.items()})
-
-
-def load_ranges(path: str | Path) -> Ranges:
-    """Read what `save_ranges` wrote.
-
-    Raises:
-        UserError: missing or damaged.
-    """
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        return {name: (float(low), float(high)) for name, (low, high) in data.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"{path} is not a readable range file: {error}") from error
 
 
 def _tail(variable: Any) -> str:

@@ -24,7 +24,7 @@ class ModelRow:
     Attributes:
         model: what a reader calls it.
         variant: the exported variant, or "" for a Keras model without a file.
-        sparsity: share of zeros over all pruned kernels, in [0, 1].
+        sparsity: share of zeros over all pruned kernels, in [0, 1], counted in what the row is of.
         score: on held-out examples; `score_name` says which one.
         size_bytes: of the file.
         gzip_bytes: of the file after gzip.
@@ -62,15 +62,16 @@ def score_name(run: Run) -> str:
 
 def model_rows(run: Run) -> list[ModelRow]:
     """One row for the dense teacher and for the sparse float model, then one for each file."""
-    score, sparsity = score_name(run), model_sparsity(run)
-    rows = []
-    for label, kinds, zeros in (
-        ("dense teacher (Keras)", ("teacher",), 0.0),
-        ("sparse model, float (Keras)", ("prune", "reconstruct", "transfer"), sparsity),
+    score, rows = score_name(run), []
+    for label, kinds in (
+        ("dense teacher (Keras)", ("teacher",)),
+        ("sparse model, float (Keras)", ("prune", "reconstruct", "transfer")),
     ):
-        scores = [s.figures[score] for s in run.of_kind(*kinds) if score in s.figures]
-        if scores:
-            rows.append(ModelRow(label, sparsity=zeros, score=scores[-1]))
+        judged = [stage.figures for stage in run.of_kind(*kinds) if score in stage.figures]
+        if judged:
+            last = judged[-1]
+            zeros = last.get("sparsity", last.get("zeros_in_kernels"))
+            rows.append(ModelRow(label, sparsity=zeros, score=last[score]))
     measured = by_file((run.detail("bench") or {}).get("files"))
     verified = by_file((run.detail("verify") or {}).get("files"))
     for entry in run.exported:
@@ -81,7 +82,7 @@ def model_rows(run: Run) -> list[ModelRow]:
             ModelRow(
                 model=VARIANT_LABELS.get(variant, variant),
                 variant=variant,
-                sparsity=entry.get("sparsity", sparsity),
+                sparsity=_counted(entry, verified.get(name, {})),
                 score=verified.get(name, {}).get(score),
                 size_bytes=entry.get("size_bytes"),
                 gzip_bytes=entry.get("gzip_bytes"),
@@ -90,6 +91,11 @@ def model_rows(run: Run) -> list[ModelRow]:
             )
         )
     return rows
+
+
+def _counted(exported: dict[str, Any], verified: dict[str, Any]) -> float | None:
+    """Share of zeros that was counted in a file: by verification, or else when it was written."""
+    return verified.get("zeros_in_pruned_layers", exported.get("sparsity"))
 
 
 def model_sparsity(run: Run) -> float | None:

@@ -9,18 +9,18 @@ from typing import Any, Literal
 from tf_prune_ofa.config import DEFAULT_VARIANTS, ExportSettings
 from tf_prune_ofa.conversion import calibrate
 from tf_prune_ofa.conversion.convert import to_float32
-from tf_prune_ofa.conversion.quantize import Ranges
 from tf_prune_ofa.conversion.variants import write_variants
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.jobs.context import FACTORS_FILE, RANGES_FILE, Context
+from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.models.heads import require_head
 from tf_prune_ofa.models.hf_config import head_of_class
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks
-from tf_prune_ofa.quant.ranges import Factors, load_factors, load_ranges, outlying_factors
+from tf_prune_ofa.quant.activations import Activations, of_folder
+from tf_prune_ofa.quant.ranges import outlying_factors
 from tf_prune_ofa.tasks import KINDS, find_kind
 from tf_prune_ofa.text.mediapipe import other_tokens
 from tf_prune_ofa.text.wordpiece import WordPiece, tokenizer_settings
@@ -30,14 +30,12 @@ from tf_prune_ofa.tflite.text_settings import TextSettings
 def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
     """Write the files; return the manifest's figures."""
     start, workspace = context.results[settings.start], context.workspace
-    ranges_file = start.folder / RANGES_FILE
     manifest = export_folder(
         start.model_folder,
         context.folder,
         sequence_length=settings.sequence_length,
         variants=settings.variants,
-        ranges=load_ranges(ranges_file) if ranges_file.exists() else None,
-        factors=channel_factors(start.folder),
+        activations=of_folder(start.folder),
         masks=pattern(context, settings.start),
         text_settings=workspace.kind.text_settings(**workspace.tokenizer_settings),
         mediapipe=settings.mediapipe,
@@ -51,8 +49,7 @@ def export_folder(
     *,
     sequence_length: int,
     variants: Sequence[str] = DEFAULT_VARIANTS,
-    ranges: Ranges | None = None,
-    factors: Factors | None = None,
+    activations: Activations | None = None,
     calibration_texts: Sequence[str] = (),
     int8_attention: bool = True,
     masks: Masks | None = None,
@@ -66,9 +63,8 @@ def export_folder(
         out_dir: where the files go.
         sequence_length: fixed S of every file.
         variants: which files to write.
-        ranges: of a quantize stage; needed for the static variants, unless there are
-        factors: of outlying channels, from the same stage.
-        calibration_texts: texts to measure ranges and factors on (post-training quantization).
+        activations: of a quantize stage; needed for the static variants, unless there are
+        calibration_texts: texts to measure them on (post-training quantization).
         int8_attention: whether those ranges are to make the products inside attention INT8, too.
         masks: the pattern, checked before anything is written.
         text_settings: written into the files for the classes that take raw text; None means what
@@ -86,7 +82,7 @@ def export_folder(
     model = task_model(folder, sequence_length=sequence_length)
     assert_zeros(dense_kernels(model), masks or {}, where=f"the model in {folder}")
     wordpiece = WordPiece.from_folder(folder)
-    if ranges is None and calibration_texts:
+    if activations is None and calibration_texts:
         tokens = wordpiece.encode(calibration_texts, max_length=sequence_length)
         has_types = "input_type_ids" in model.input_names
         examples = (
@@ -101,16 +97,16 @@ def export_folder(
         )
         measured = calibrate.measure(to_float32(model), examples, scores=int8_attention)
         factors = outlying_factors(measured.largest())
-        ranges = measured.ranges(factors)
+        activations = Activations(measured.ranges(factors), factors)
     return write_variants(
         model,
-        ranges,
+        activations.ranges if activations else None,
         out_dir,
         variants,
         vocab=wordpiece.pieces,
         labels=labels,
         pruned_layers=masks or {},
-        factors=factors,
+        factors=activations.factors if activations else None,
         text_settings=text_settings,
         on_file=lambda name: print(f"  writing {name}", flush=True),
     )
@@ -166,12 +162,6 @@ def _head_in(folder: Path) -> bert.Head:
     )
 
 
-def channel_factors(folder: Path) -> Factors:
-    """Return the channel factors that a quantize stage left in its folder; none of other stages."""
-    path = folder / FACTORS_FILE
-    return load_factors(path) if path.exists() else {}
-
-
 def pattern(context: Context, start: str) -> Masks:
     """Return the masks of the weights of a stage; none if it was never pruned."""
     path = context.masks_file(start)
@@ -179,5 +169,6 @@ def pattern(context: Context, start: str) -> Masks:
 
 
 def _sizes(entry: dict[str, Any]) -> dict[str, Any]:
-    figures = {key: entry[key] for key in ("file", "size_bytes", "gzip_bytes", "pruned_bytes")}
+    names = ("file", "sha256", "size_bytes", "gzip_bytes", "pruned_bytes")
+    figures = {key: entry[key] for key in names}
     return figures | {"sparse_layers": len(entry["sparse_layers"])}

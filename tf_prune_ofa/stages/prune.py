@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tf_prune_ofa.config import PruneSettings, SparsitySettings
 from tf_prune_ofa.distill.distiller import Distiller
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import MASKS_FILE, Context
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.keras_compat import keras, tf
-from tf_prune_ofa.models.bert import dense_kernels
+from tf_prune_ofa.models.bert import dense_kernels, parameters
 from tf_prune_ofa.pruning.gradual import (
     UpdateMasks,
     gradient_observer,
@@ -126,12 +128,19 @@ def check_score(
 
 
 def sparsity_figures(model: keras.Model, masks: dict[str, Any]) -> dict[str, Any]:
-    """Return sparsity of the pruned layers together and each, and of all of the model's weights."""
-    total = sum(int(v.shape.num_elements()) for v in model.trainable_variables)
-    zeros = sum(int((~mask).sum()) for mask in masks.values())
+    """Return zeros counted in a model's weights: of the pruned layers together and each, and all.
+
+    Args:
+        model: the trained model.
+        masks: whose layers were pruned.
+    """
+    kernels = dense_kernels(model)
+    zeros = {name: int(np.count_nonzero(kernels[name].numpy() == 0)) for name in masks}
+    sizes = {name: int(np.size(mask)) for name, mask in masks.items()}
+    total = sum(int(v.shape.num_elements()) for v in parameters(model).values())
     return {
-        "sparsity": sparsity_of(masks),
-        "sparsity_of_model": zeros / total,
-        "pruned_weights": zeros,
-        "layers": {name: float(1 - mask.mean()) for name, mask in masks.items()},
+        "sparsity": sum(zeros.values()) / sum(sizes.values()),
+        "sparsity_of_model": sum(zeros.values()) / total,
+        "pruned_weights": sum(zeros.values()),
+        "layers": {name: zeros[name] / sizes[name] for name in masks},
     }

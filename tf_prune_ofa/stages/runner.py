@@ -26,6 +26,7 @@ from tf_prune_ofa.files import (
     write_json,
 )
 from tf_prune_ofa.jobs.context import RESULT_FILE, Context, StageResult
+from tf_prune_ofa.jobs.left_files import digests, require_unchanged
 from tf_prune_ofa.jobs.preflight import check_inputs
 from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import tf
@@ -115,6 +116,8 @@ def run_stage(
 def open_run(recipe: Recipe, run_dir: Path, *, last: str) -> Context:
     """Return a context with the results of a run's stages up to `last`, running nothing.
 
+    The files of `last` may have been changed since; those of the others must be what they left.
+
     Raises:
         UserError: one of the stages has not been run with these settings.
     """
@@ -124,7 +127,7 @@ def open_run(recipe: Recipe, run_dir: Path, *, last: str) -> Context:
     for number, (name, settings) in enumerate(stages.items(), start=1):
         stage_digest = _stage_digest(settings, workspace, results)
         folder = _stage_folder(run_dir, number, name, stage_digest)
-        result = load_result(folder, stage_digest)
+        result = load_result(folder, stage_digest, may_change=name == last)
         if result is None:
             raise UserError(
                 f"stage '{name}' has not been run with these settings in {run_dir}; run the recipe "
@@ -134,8 +137,17 @@ def open_run(recipe: Recipe, run_dir: Path, *, last: str) -> Context:
     return Context(last, results[last].folder, recipe, results, workspace)
 
 
-def load_result(folder: Path, stage_digest: str) -> StageResult | None:
-    """Return the stage's result if it is complete and of the same settings and inputs."""
+def load_result(folder: Path, stage_digest: str, *, may_change: bool = False) -> StageResult | None:
+    """Return the stage's result if it is complete and of the same settings and inputs.
+
+    Args:
+        folder: of the stage.
+        stage_digest: of settings and inputs.
+        may_change: whether the stage's files may be others than it left, for who checks that.
+
+    Raises:
+        UserError: the result is damaged, or files are not those that the stage left.
+    """
     path = folder / RESULT_FILE
     if not path.exists():
         return None
@@ -146,7 +158,7 @@ def load_result(folder: Path, stage_digest: str) -> StageResult | None:
     for key, kinds in _RESULT_KEYS.items():
         if not isinstance(data.get(key), kinds) or isinstance(data[key], bool):
             raise UserError(f"{path} is damaged ('{key}' is {shown(data.get(key))}); {remedy}")
-    return StageResult(
+    result = StageResult(
         name=data["stage"],
         kind=data["kind"],
         folder=folder,
@@ -154,7 +166,21 @@ def load_result(folder: Path, stage_digest: str) -> StageResult | None:
         figures=data["figures"],
         seconds=data["seconds"],
         start=data["start"],
+        files=_digests_in(data, path),
     )
+    if not may_change:
+        require_unchanged(folder, result.name, result.files)
+    return result
+
+
+def _digests_in(data: dict[str, Any], path: Path) -> dict[str, str]:
+    """Return the digests of a result; none in one of an older run."""
+    files = data.get("files", {})
+    if not isinstance(files, dict) or not all(isinstance(value, str) for value in files.values()):
+        raise UserError(
+            f"{path} is damaged ('files' is {shown(files)}); delete it to run the stage again"
+        )
+    return files
 
 
 def _run_stage(settings: StageSettings, context: Context, stage_digest: str) -> StageResult:
@@ -165,6 +191,7 @@ def _run_stage(settings: StageSettings, context: Context, stage_digest: str) -> 
     figures = module.run(settings, context)
     seconds = time.perf_counter() - began
     start = getattr(settings, "start", "")
+    left = digests(context.folder)
     write_json(
         context.folder / RESULT_FILE,
         {
@@ -184,12 +211,13 @@ def _run_stage(settings: StageSettings, context: Context, stage_digest: str) -> 
             "seed": context.recipe.seed,
             "seconds": seconds,
             "figures": figures,
+            "files": left,
         },
     )
     # The next stage builds models of its own; without this the old ones' graphs stay in memory.
     tf.keras.backend.clear_session()
     return StageResult(
-        context.name, settings.kind, context.folder, stage_digest, figures, seconds, start
+        context.name, settings.kind, context.folder, stage_digest, figures, seconds, start, left
     )
 
 

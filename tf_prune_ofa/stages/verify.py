@@ -1,48 +1,75 @@
-"""Verification: what the exported files hold and compute, against masks and Keras.
+"""Verification: whether the exported files are what their model and their manifest say.
 
-Static INT8 files are held against the model that emulates INT8 in Keras, the others against the
-float model. A pruned weight that is not zero in a file is an error; everything else is a figure. A
-file in blocks holds its integers in pieces, rearranged: of it, every logit must be that of the
-dense file, bit for bit.
+The numbers of every file are compared with the model's exactly, and what it computes on held-out
+examples with Keras: static INT8 files with the model that emulates INT8, the others with the float
+model. A file that does not pass fails the stage, after verify.json has said why.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from tf_prune_ofa.config import VerifySettings
-from tf_prune_ofa.conversion.quantize import int8_layers
-from tf_prune_ofa.conversion.variants import MANIFEST, STATIC_VARIANTS
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
-from tf_prune_ofa.jobs.context import RANGES_FILE, Context
+from tf_prune_ofa.jobs.context import Context, StageResult
 from tf_prune_ofa.keras_compat import keras
-from tf_prune_ofa.models.bert import base_layer
-from tf_prune_ofa.pruning.lock import Masks
+from tf_prune_ofa.models import huggingface
+from tf_prune_ofa.models.bert import dense_kernels
+from tf_prune_ofa.pruning.lock import assert_zeros
 from tf_prune_ofa.quant import ranges, scheme
-from tf_prune_ofa.runtime.interpreter import Interpreter
-from tf_prune_ofa.stages.export import channel_factors, pattern, task_model
+from tf_prune_ofa.quant.activations import Activations, of_folder
+from tf_prune_ofa.stages.export import pattern, task_model
 from tf_prune_ofa.tasks.kind import Examples, Kind
+from tf_prune_ofa.text.wordpiece import WordPiece
+from tf_prune_ofa.train.evaluate import NOWHERE
+from tf_prune_ofa.verify import behaviour, files, layers, running
+from tf_prune_ofa.verify.expected import Expected, expect
+from tf_prune_ofa.verify.manifest import find_folder_problems, read_manifest
 
-BLOCKS = "block_sparse_int8"
-LAYER_EXAMPLES = 8  # whose inner tensors are compared; more would change little and cost seconds
 KERAS_BATCH = 32
 Inputs = dict[str, np.ndarray]
 
 
 def run(settings: VerifySettings, context: Context) -> dict[str, Any]:
-    """Check all files of an export stage; write verify.json; return what it says of the files."""
+    """Check all files of an export stage; write verify.json; return what it says of the files.
+
+    Raises:
+        UserError: a file does not pass.
+    """
     checked = verify(
         context, settings.start, examples_limit=settings.examples, threads=settings.threads
     )
-    write_json(context.folder / "verify.json", checked)
+    path = context.folder / "verify.json"
+    write_json(path, checked)
+    require_pass(checked, where=f"; {path} has all of it")
     return {entry["variant"]: entry for entry in checked["files"]}
+
+
+def require_pass(checked: dict[str, Any], *, where: str = "") -> None:
+    """Raise a UserError that names each problem, if there is one.
+
+    Args:
+        checked: from `verify`.
+        where: what to say of where the rest is.
+    """
+    problems = [*checked["problems"]]
+    for entry in checked["files"]:
+        shown = entry["problems"][:3]
+        problems += [f"{entry['file']}: {text}" for text in shown]
+        if len(entry["problems"]) > len(shown):
+            problems.append(f"{entry['file']}: and {len(entry['problems']) - len(shown)} more")
+    if problems:
+        failed = [entry["file"] for entry in checked["files"] if entry["problems"]]
+        raise UserError(
+            f"verification failed for {', '.join(failed) or 'the folder of the files'}{where}:\n  "
+            + "\n  ".join(problems)
+            + "\nExport the model again; where a fresh file fails, leave its variant out."
+        )
 
 
 def verify(context: Context, start: str, *, examples_limit: int, threads: int) -> dict[str, Any]:
@@ -55,76 +82,170 @@ def verify(context: Context, start: str, *, examples_limit: int, threads: int) -
         threads: of the runtime.
 
     Returns:
-        `files`: for each file its scores and how it differs from Keras; `layers`: differences of
-        the static file's INT8 layers, worst first.
+        `verdict` ("pass" or "fail"), `problems` of the folder; `files`: for each file its own
+        `verdict`, `problems` and `limits`, its scores and how it differs from Keras; `layers`:
+        differences of the static file's INT8 layers, worst first.
 
     Raises:
-        UserError: a pruned weight is not the integer 0 in a file, the file in blocks does not
-            compute what the dense one does, or a file is damaged.
+        UserError: there is no manifest, or the model itself breaks the sparsity pattern.
     """
-    export = context.results[start]
-    manifest = json.loads((export.folder / MANIFEST).read_text(encoding="utf-8"))
-    kind, length = context.workspace.kind, manifest["sequence_length"]
-    inputs, split = examples(context, length, examples_limit)
+    export, settings = context.results[start], context.recipe.stages[start]
+    made_from = context.results[export.start]
+    manifest = read_manifest(export.folder)
+    model = task_model(made_from.model_folder)
     masks = pattern(context, export.start)
-    references = {"float": task_model(context.results[export.start].model_folder)}
-    if any(entry["variant"] in STATIC_VARIANTS for entry in manifest["files"]):
-        references["int8"] = emulated_model(context, export.start, references["float"])
-    expected = {name: _keras_logits(kind, model, inputs) for name, model in references.items()}
-    logits, entries, layers = {}, [], []
+    assert_zeros(dense_kernels(model), masks, where=f"the model in {made_from.model_folder}")
+    expected = _expected(context, made_from, model, settings.sequence_length)
+    problems = find_folder_problems(
+        export.folder,
+        manifest,
+        variants=settings.variants,
+        sequence_length=settings.sequence_length,
+        digests={v: f["sha256"] for v, f in export.figures.items() if "sha256" in f},
+    )
+    entries = []
     for entry in manifest["files"]:
-        path, variant = export.folder / entry["file"], entry["variant"]
-        is_static = variant in STATIC_VARIANTS
-        logits[variant] = file_logits(path, kind, inputs, threads)
-        reference = expected["int8" if is_static else "float"]
-        checked = {
-            "file": entry["file"],
-            "variant": variant,
-            "examples": kind.count(split),
-            **kind.score(logits[variant], split),
-            **{f"keras_{key}": v for key, v in kind.score(reference, split).items()},
-            **kind.compare(logits[variant], reference, split),
-        }
-        if is_static and variant != BLOCKS:
+        found, zeros = [f"there is no such file in {export.folder}"], None
+        path = export.folder / entry["file"]
+        if path.is_file():
             content = path.read_bytes()
-            step = int8_layers(content)[kind.layer].output_scale
-            checked["max_logit_difference_steps"] = checked["max_logit_difference"] / step
-            checked |= assert_integers(content, masks, path)
-        if variant == "dense_int8":
-            factors = channel_factors(context.results[export.start].folder)
-            layers = layer_differences(path, references["int8"], inputs, factors)
-        entries.append(checked)
-    compare_to_dense(entries, logits)
-    return {"files": entries, "layers": layers}
+            found = files.find_entry_problems(content, entry)
+            found += files.find_problems(content, entry["variant"], expected)
+            shapes = {name: mask.shape for name, mask in masks.items()}
+            zeros = None if found else files.count_sparsity(content, shapes)
+        checked = {"file": entry["file"], "variant": entry["variant"], "problems": found}
+        entries.append(checked | ({} if zeros is None else {"zeros_in_pruned_layers": zeros}))
+    rows = _run_files(context, export, made_from, model, entries, expected, examples_limit, threads)
+    for checked in entries:
+        checked["verdict"] = "fail" if checked["problems"] else "pass"
+    has_failed = problems or any(checked["problems"] for checked in entries)
+    return {
+        "verdict": "fail" if has_failed else "pass",
+        "problems": problems,
+        "files": entries,
+        "layers": rows,
+    }
 
 
-def compare_to_dense(entries: list[dict[str, Any]], logits: dict[str, np.ndarray]) -> None:
-    """Say in the entries of files that were made from dense_int8 whether they equal it.
+def _expected(
+    context: Context, made_from: StageResult, model: keras.Model, sequence_length: int
+) -> Expected:
+    activations = of_folder(made_from.folder) or Activations({})
+    workspace = context.workspace
+    said = workspace.kind.text_settings(**workspace.tokenizer_settings)
+    return expect(
+        model,
+        activations.ranges,
+        activations.factors,
+        sequence_length=sequence_length,
+        vocabulary=WordPiece.from_folder(made_from.model_folder).pieces,
+        labels=huggingface.read_labels(made_from.model_folder),
+        settings=asdict(said.for_length(sequence_length)),
+    )
+
+
+def _run_files(
+    context: Context,
+    export: StageResult,
+    made_from: StageResult,
+    model: keras.Model,
+    entries: list[dict[str, Any]],
+    expected: Expected,
+    examples_limit: int,
+    threads: int,
+) -> list[dict[str, Any]]:
+    """Run the files that have no problem so far; add figures and problems to their entries.
+
+    Returns:
+        Differences by layer, of the dense static file.
+    """
+    sound = [checked for checked in entries if not checked["problems"]]
+    if not sound:
+        return []
+    kind = context.workspace.kind
+    inputs, split = examples(context, expected.sequence_length, examples_limit)
+    references = {"float": model}
+    if any(files.FORMS[checked["variant"]] == "static" for checked in sound):
+        references["static"] = emulated_model(context, made_from.name, model)
+    wanted = {name: _keras_logits(kind, one, inputs) for name, one in references.items()}
+    probed = running.with_probes(inputs, len(expected.vocabulary))
+    outputs = {}
+    for checked in sound:
+        variant = checked["variant"]
+        outputs[variant] = running.run_file(export.folder / checked["file"], probed, threads)
+        logits = _file_logits(kind, outputs[variant], inputs["input_mask"])
+        reference = wanted["static" if files.FORMS[variant] == "static" else "float"]
+        _compare(kind, checked, logits, reference, split, expected)
+    compare_to_dense(entries, outputs)
+    dense = [checked for checked in sound if checked["variant"] == files.DENSE]
+    if not dense:
+        return []
+    path = export.folder / dense[0]["file"]
+    return layers.differences(path, references["static"], inputs, expected)
+
+
+def _compare(
+    kind: Kind,
+    checked: dict[str, Any],
+    logits: np.ndarray,
+    reference: np.ndarray,
+    split: Examples,
+    expected: Expected,
+) -> None:
+    """Add to a file's entry its scores, how far it is from the model, and what is too far."""
+    limits, is_real = behaviour.limits_of(checked["variant"]), reference > NOWHERE
+    checked |= {"examples": kind.count(split), "limits": asdict(limits)}
+    if not np.all(np.isfinite(logits[is_real])):
+        checked["problems"].append("its outputs are not all numbers (NaN or infinite)")
+        return
+    relative = behaviour.relative_difference(logits[is_real], reference[is_real])
+    agreement = kind.agreement(logits, reference, split)
+    checked |= kind.score(logits, split)
+    checked |= {f"keras_{key}": v for key, v in kind.score(reference, split).items()}
+    checked |= kind.compare(logits, reference, split) | {"relative_difference": relative}
+    result = expected.dense[kind.layer].result
+    if files.FORMS[checked["variant"]] == "static" and result is not None:
+        step = float(result.scale)
+        checked["max_logit_difference_steps"] = checked["max_logit_difference"] / step
+    checked["problems"] += behaviour.find_problems(
+        relative, agreement, reference[is_real], limits, count=kind.count(split)
+    )
+
+
+def _file_logits(kind: Kind, outputs: running.Outputs, mask: np.ndarray) -> np.ndarray:
+    """Return the logits of the examples [N, S] that `mask` is of; there may be more behind them."""
+    rows = (
+        {name: value[index : index + 1] for name, value in outputs.items()}
+        for index in range(len(mask))
+    )
+    return np.stack([kind.file_logits(row, one) for row, one in zip(rows, mask, strict=True)])
+
+
+def compare_to_dense(entries: list[dict[str, Any]], outputs: dict[str, running.Outputs]) -> None:
+    """Say of files that were made from dense_int8 whether they equal it, bit for bit.
 
     Args:
-        entries: of the files, changed in place.
-        logits: [N, labels] by variant.
-
-    Raises:
-        UserError: the file in blocks differs, or there is no dense file to hold it against.
+        entries: of the files, changed in place; one that differs gets a problem.
+        outputs: [N, ...] by name, by variant, of those files that were run.
     """
-    dense = logits.get("dense_int8")
+    dense = outputs.get(files.DENSE)
     for entry in entries:
         variant = entry["variant"]
-        if variant == BLOCKS and dense is None:
-            raise UserError(
-                f"{entry['file']} can only be verified beside dense_int8. Add dense_int8 to the "
-                "variants of the export stage."
-            )
-        if variant in ("sparse_int8", BLOCKS) and dense is not None:
-            entry["equals_dense_int8"] = bool(np.array_equal(dense, logits[variant]))
-            if variant == BLOCKS and not entry["equals_dense_int8"]:
-                largest = float(np.abs(dense - logits[variant]).max())
-                raise UserError(
-                    f"{entry['file']} differs from the dense_int8 file by up to {largest:g} in a "
-                    "logit, where every bit should be equal. Leave block_sparse_int8 out of the "
-                    "variants, and please report it."
+        if variant not in ("sparse_int8", files.BLOCKS) or variant not in outputs:
+            continue
+        if dense is not None:
+            largest = running.largest_difference(dense, outputs[variant])
+            entry["equals_dense_int8"] = largest == 0
+            if largest:
+                entry["problems"].append(
+                    f"it differs from the dense_int8 file by up to {largest:g} in an output, where "
+                    "every bit should be equal"
                 )
+        elif variant == files.BLOCKS:
+            entry["problems"].append(
+                "it can only be verified beside a sound dense_int8 file: add dense_int8 to the "
+                "variants of the export stage"
+            )
 
 
 def examples(context: Context, length: int, limit: int) -> tuple[Inputs, Examples]:
@@ -148,86 +269,12 @@ def emulated_model(context: Context, start: str, weights: keras.Model) -> keras.
     config = context.workspace.encoder.without_dropout()
     head = context.workspace.kind.head
     float_layers = getattr(context.recipe.stages[start], "float_layers", ())
-    saved = ranges.load_ranges(context.results[start].folder / RANGES_FILE)
-    int8_attention = any(name.endswith("/scores") for name in saved)
+    saved = of_folder(context.results[start].folder)
+    int8_attention = any(name.endswith("/scores") for name in saved.ranges)
     model = scheme.apply(config, head, weights, float_layers, int8_attention=int8_attention)
-    ranges.assign_ranges(model, saved)
-    ranges.assign_factors(model, channel_factors(context.results[start].folder))
+    ranges.assign_ranges(model, saved.ranges)
+    ranges.assign_factors(model, saved.factors)
     return model
-
-
-def file_logits(path: Path, kind: Kind, inputs: Inputs, threads: int) -> np.ndarray:
-    """Return the logits that a file computes, as real numbers; see `tasks.kind.Kind`."""
-    interpreter = Interpreter(path, threads=threads)
-    count = len(inputs["input_word_ids"])
-    rows = []
-    for index in tqdm(range(count), desc=path.name, unit="example", mininterval=1):
-        type_ids = inputs["input_type_ids"][index] if "input_type_ids" in inputs else None
-        outputs = interpreter.run(
-            inputs["input_word_ids"][index], inputs["input_mask"][index], type_ids
-        )
-        rows.append(kind.file_logits(outputs, inputs["input_mask"][index]))
-    return np.stack(rows)
-
-
-def assert_integers(content: bytes, masks: Masks, path: Path) -> dict[str, Any]:
-    """Check that every pruned weight is the integer 0 in the file; return the share of zeros.
-
-    Raises:
-        UserError: a pruned weight is not 0, or a pruned layer is not in the file as INT8.
-    """
-    stored = int8_layers(content)
-    problems = []
-    for name, mask in masks.items():
-        if name not in stored:
-            problems.append(f"{name}: not INT8 in the file")
-            continue
-        wrong = np.count_nonzero(stored[name].kernel.T[~mask])
-        if wrong:
-            problems.append(f"{name}: {wrong} pruned weights are not 0")
-    if problems:
-        raise UserError(f"{path} breaks the sparsity pattern:\n  " + "\n  ".join(problems[:10]))
-    kernels = [stored[name].kernel for name in masks]
-    if not kernels:
-        return {}
-    zeros = sum(kernel.size - np.count_nonzero(kernel) for kernel in kernels)
-    return {"zeros_in_pruned_layers": zeros / sum(kernel.size for kernel in kernels)}
-
-
-def layer_differences(
-    path: Path, reference: keras.Model, inputs: Inputs, factors: ranges.Factors
-) -> list[dict[str, Any]]:
-    """Compare every INT8 layer's output in the file with Keras's, in INT8 steps, worst first.
-
-    Differences add up from layer to layer: a value that Keras and the runtime round to different
-    sides in an early layer moves everything behind it.
-    """
-    stored = int8_layers(path.read_bytes())
-    layers = {base_layer(layer).name: layer.output for layer in reference.layers}
-    model = keras.Model(reference.inputs, {name: layers[name] for name in stored})
-    few = {name: value[:LAYER_EXAMPLES] for name, value in inputs.items()}
-    expected = {name: value.numpy() for name, value in model(few, training=False).items()}
-    interpreter = Interpreter(path, xnnpack=False, keep_tensors=True)
-    steps: dict[str, list[np.ndarray]] = {name: [] for name in stored}
-    for index, mask in enumerate(few["input_mask"]):
-        type_ids = few["input_type_ids"][index] if "input_type_ids" in few else None
-        interpreter.run(few["input_word_ids"][index], mask, type_ids)
-        for name, layer in stored.items():
-            step = layer.output_scale / layer.factor
-            # The converter drops the batch axis of some tensors, so shapes differ and sizes do not.
-            integers = interpreter.tensor(layer.output_tensor).astype(np.float64)
-            integers = integers.reshape(expected[name][index].shape)
-            values = (integers - layer.output_zero_point) * step
-            wanted = expected[name][index] / factors.get(name, 1.0)
-            difference = np.abs(values - wanted) / step
-            is_sequence = difference.ndim == 2
-            steps[name].append((difference[mask > 0] if is_sequence else difference).ravel())
-    rows = []
-    for name, parts in steps.items():
-        all_steps = np.concatenate(parts)
-        mean, largest = float(all_steps.mean()), float(all_steps.max())
-        rows.append({"layer": name, "mean_steps": mean, "max_steps": largest})
-    return sorted(rows, key=lambda row: -row["mean_steps"])
 
 
 def _keras_logits(kind: Kind, model: keras.Model, inputs: Inputs) -> np.ndarray:

@@ -1,0 +1,90 @@
+"""Whether a file computes what its model does: figures, and the limits that they must keep.
+
+That the numbers in a file are right is checked exactly elsewhere. What is left to find here is a
+model that INT8 does not suit, a runtime that computes something else, and a structure that only
+looks right; so the limits are far above rounding, and far below a wrong result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a file's outputs may be from its model's.
+
+    Attributes:
+        of_spread: share of the standard deviation of the model's outputs,
+        of_size: and share of their root mean square: together the largest root mean square of the
+            differences.
+        agreement: smallest share of examples with the same answer, or correlation of numbers; one
+            example may differ always.
+    """
+
+    of_spread: float
+    of_size: float
+    agreement: float
+
+
+FLOAT = Limits(of_spread=1e-3, of_size=1e-5, agreement=0.99)
+INT8 = Limits(of_spread=0.25, of_size=0.02, agreement=0.9)
+
+
+def limits_of(variant: str) -> Limits:
+    """Return the limits of a variant."""
+    return FLOAT if variant == "float32" else INT8
+
+
+def relative_difference(outputs: np.ndarray, reference: np.ndarray) -> float:
+    """Return the root mean square of the differences, divided by the reference's spread.
+
+    Args:
+        outputs: all that count, of any shape.
+        reference: of the same shape; its spread is its standard deviation.
+    """
+    return _rms(outputs.astype(np.float64) - reference) / _spread(reference)
+
+
+def find_problems(
+    relative: float,
+    agreement: Mapping[str, float],
+    reference: np.ndarray,
+    limits: Limits,
+    *,
+    count: int,
+) -> list[str]:
+    """Return which limits a file breaks.
+
+    Args:
+        relative: from `relative_difference`.
+        agreement: of what one reads from the outputs, by name (`tasks.kind.Kind.agreement`).
+        reference: outputs of the model.
+        limits: to keep.
+        count: examples that an agreement is over.
+    """
+    problems = []
+    allowed = limits.of_spread + limits.of_size * _rms(reference) / _spread(reference)
+    if not relative <= allowed:
+        problems.append(
+            f"its outputs differ from the model's by {relative:.3g} of their spread (root mean "
+            f"square); allowed is {allowed:.3g}"
+        )
+    for name, share in agreement.items():
+        if not (1 - share) * count <= max(1, (1 - limits.agreement) * count):
+            problems.append(
+                f"its {name.replace('_', ' ')} with the model is {share:.3f} on {count} examples; "
+                f"at least {limits.agreement:g} is needed"
+            )
+    return problems
+
+
+def _spread(values: np.ndarray) -> float:
+    return max(float(np.std(values, dtype=np.float64)), float(np.finfo(np.float32).tiny))
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
