@@ -81,6 +81,7 @@ def _settings_problems(text: bytes, wanted: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(found, dict):
         yield f"its {SETTINGS} is no JSON object"
         return
+    wanted = json.loads(json.dumps(dict(wanted)))  # a tuple comes back as a list
     for key in sorted({*found, *wanted}):
         if found.get(key, _MISSING) != wanted.get(key, _MISSING):
             said, right = found.get(key, _MISSING), wanted.get(key, _MISSING)
