@@ -16,6 +16,12 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.limits import PROBABILITY, SHARE, between, limited, required
 from tf_prune_ofa.models import layers
+from tf_prune_ofa.models.head_kinds import (  # noqa: F401, for whoever builds models
+    Classification,
+    Head,
+    MaskedLM,
+    SpanQA,
+)
 from tf_prune_ofa.models.sizes import check_sizes
 
 Wrap = Callable[[keras.layers.Layer], keras.layers.Layer]
@@ -59,28 +65,6 @@ class EncoderConfig:
         return replace(self, dropout=0.0, attention_dropout=0.0)
 
 
-@dataclass(frozen=True)
-class MaskedLM:
-    """Predicts the words at `mlm_positions` [B, P]; with `nsp`, also whether B follows A."""
-
-    nsp: bool = False
-
-
-@dataclass(frozen=True)
-class Classification:
-    """Logits [B, num_labels]; one label makes it a regression head (STS-B)."""
-
-    num_labels: int
-
-
-@dataclass(frozen=True)
-class SpanQA:
-    """Start and end logits [B, S] of an answer span."""
-
-
-Head = MaskedLM | Classification | SpanQA
-
-
 # Graph
 
 
@@ -116,8 +100,7 @@ def build_model(
     Returns:
         Model from {input name: int32 tensor} to {output name: float tensor}. Inputs:
         `input_word_ids`, `input_mask` (1 token, 0 padding), for BERT `input_type_ids`, each [B, S];
-        for MaskedLM `mlm_positions` [B, P]. Outputs by head: `mlm_logits` [B, P, V] and
-        `nsp_logits` [B, 2]; `logits` [B, labels]; `start_logits` and `end_logits` [B, S].
+        and what the head adds. Outputs are the head's; see `models.head_kinds`.
 
     Raises:
         UserError: more positions are asked for than there are, or NSP of an encoder without pooler.
@@ -127,12 +110,9 @@ def build_model(
             f"sequence length {sequence_length} is longer than the encoder's "
             f"{config.max_positions} positions; choose at most {config.max_positions}"
         )
-    if config.architecture == "distilbert" and isinstance(head, MaskedLM) and head.nsp:
-        raise UserError(
-            "DistilBERT has no pooler and no token types, so it cannot predict the next sentence; "
-            "set nsp to false"
-        )
-    graph = _Graph(config, wrap or (lambda layer: layer), seed)
+    if head is not None:
+        head.check(config.architecture)
+    graph = Graph(config, wrap or (lambda layer: layer), seed)
     names = ["input_word_ids", "input_mask"]
     if config.architecture == "bert":
         names.append("input_type_ids")
@@ -150,19 +130,9 @@ def build_model(
             outputs[f"hidden_states/{index + 1:02d}"] = x
         if attention_scores:
             outputs[f"attention_scores/{index:02d}"] = scores
-    if isinstance(head, MaskedLM):
-        inputs["mlm_positions"] = keras.Input(
-            [None], batch_size=batch_size, dtype=tf.int32, name="mlm_positions"
-        )
-        outputs["mlm_logits"] = graph.mlm(x, inputs["mlm_positions"])
-        if head.nsp:
-            outputs["nsp_logits"] = graph.dense(2, "nsp")(graph.pooled(x))
-    elif isinstance(head, Classification):
-        outputs["logits"] = graph.classifier(x, head.num_labels)
-    elif isinstance(head, SpanQA):
-        span = graph.dense(2, "span")(graph.point("span/input")(x))  # [B, S, 2]
-        outputs["start_logits"] = layers.SelectLast(0, name="span/start")(span)
-        outputs["end_logits"] = layers.SelectLast(1, name="span/end")(span)
+    if head is not None:
+        inputs |= head.inputs(batch_size)
+        outputs |= head.outputs(graph, x, inputs)
     else:
         outputs["sequence_output"] = x
         if config.architecture == "bert":
@@ -170,7 +140,7 @@ def build_model(
     return keras.Model(inputs, outputs, name=config.architecture)
 
 
-class _Graph:
+class Graph:
     """Builds the parts of one model; holds what they share."""
 
     def __init__(self, config: EncoderConfig, wrap: Wrap, seed: int) -> None:
@@ -188,18 +158,21 @@ class _Graph:
         )
 
     def dense(self, units: int, name: str, **kwargs: Any) -> keras.layers.Layer:
+        """Return a Dense layer with new weights."""
         layer = keras.layers.Dense(
             units, name=name, kernel_initializer=self._initializer(), **kwargs
         )
         return self.wrap(layer)
 
     def embedding(self, rows: int, name: str) -> keras.layers.Layer:
+        """Return an embedding table with new weights."""
         layer = keras.layers.Embedding(
             rows, self.config.hidden_size, name=name, embeddings_initializer=self._initializer()
         )
         return self.wrap(layer)
 
     def norm(self, name: str) -> keras.layers.Layer:
+        """Return a LayerNorm."""
         epsilon = self.config.layer_norm_epsilon
         return self.wrap(keras.layers.LayerNormalization(epsilon=epsilon, name=name))
 
@@ -208,6 +181,7 @@ class _Graph:
         return self.wrap(keras.layers.Activation("linear", name=name))
 
     def dropout(self, x: tf.Tensor, name: str, rate: float | None = None) -> tf.Tensor:
+        """Return a tensor behind dropout, if there is any."""
         rate = self.config.dropout if rate is None else rate
         if rate == 0:
             return x
@@ -216,11 +190,13 @@ class _Graph:
         return layers.Dropout(rate, seed=seed, name=name)(x)
 
     def gelu(self, name: str) -> keras.layers.Layer:
+        """Return the encoder's GELU."""
         return layers.Gelu(self.config.activation == "gelu_tanh", name=name)
 
     # Parts
 
     def embeddings(self, inputs: Tensors) -> tf.Tensor:
+        """Build the embeddings: ids to [B, S, H]."""
         config, ids = self.config, inputs["input_word_ids"]
         self.word_embedding = self.embedding(config.vocab_size, "embeddings/word")
         position = layers.PositionEmbedding(
@@ -269,11 +245,13 @@ class _Graph:
         return self.norm(f"{name}/ffn/norm")(x), scores
 
     def pooled(self, x: tf.Tensor) -> tf.Tensor:
+        """Build the pooler on the first token: [B, S, H] to [B, H]."""
         first = self.point("pooler/input")(layers.FirstToken(name="first_token")(x))
         pooled = self.dense(self.config.hidden_size, "pooler")(first)
         return keras.layers.Activation("tanh", name="pooler/tanh")(pooled)
 
     def classifier(self, x: tf.Tensor, num_labels: int) -> tf.Tensor:
+        """Build a classifier on the first token: [B, S, H] to [B, labels]."""
         if self.config.architecture == "bert":
             x = self.pooled(x)
         else:
@@ -284,6 +262,7 @@ class _Graph:
         return self.dense(num_labels, "classifier")(self.point("classifier/input")(x))
 
     def mlm(self, x: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+        """Build the words at positions: [B, S, H] to [B, P, V]."""
         x = layers.GatherPositions(name="mlm/positions")([x, positions])  # [B, P, H]
         x = self.dense(self.config.hidden_size, "mlm/transform")(x)
         x = self.norm("mlm/norm")(self.gelu("mlm/gelu")(x))

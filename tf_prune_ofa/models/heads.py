@@ -8,13 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.models.bert import Classification, Head, SpanQA
+from tf_prune_ofa.models.bert import Head
 from tf_prune_ofa.models.hf_config import head_of_class, read_class, read_labels
 from tf_prune_ofa.models.label_order import in_label_order
 from tf_prune_ofa.models.tensor_names import head_of
-
-# The last layer of a head; those of masked words have names of their own in every file.
-_LAYERS: dict[type, str] = {Classification: "classifier", SpanQA: "span"}
 
 
 def for_head(
@@ -34,11 +31,11 @@ def for_head(
     Raises:
         UserError: the folder's head is of another class, or its labels are not the task's.
     """
-    name = _LAYERS.get(type(head), "")
+    name = head.doubtful_layer if head is not None else ""
     if not name or f"{name}/bias" not in weights:
         return dict(weights)
     require_class(folder, name)
-    if name == "classifier":
+    if head is not None and head.named_outputs:
         return in_label_order(weights, read_labels(folder), labels, source=folder)
     return dict(weights)
 
@@ -65,12 +62,12 @@ def require_head(folder: Path, head: Head) -> None:
     Raises:
         UserError: it is of another class, or has another number of labels.
     """
-    name = _LAYERS.get(type(head), "")
+    name = head.doubtful_layer
     require_class(folder, name)
-    if isinstance(head, Classification):
+    if head.named_outputs:
         labels = read_labels(folder)
-        if labels is not None and len(labels) != head.num_labels:
+        if labels is not None and len(labels) != head.named_outputs:
             raise UserError(
                 f"{folder}: config.json names {len(labels)} labels ({', '.join(labels)}), the "
-                f"classifier has {head.num_labels} outputs; correct id2label"
+                f"classifier has {head.named_outputs} outputs; correct id2label"
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import read_json_object
-from tf_prune_ofa.models.bert import Classification, EncoderConfig, Head, MaskedLM, SpanQA
+from tf_prune_ofa.models.bert import EncoderConfig, Head
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 
@@ -227,22 +227,15 @@ def describe(
             "sinusoidal_pos_embds": False,
             "tie_weights_": True,
         }
-    if isinstance(head, Classification):
-        description |= _describe_labels(head.num_labels, labels)
+    if head is not None and head.named_outputs:
+        description |= _describe_labels(head.named_outputs, labels)
     elif labels is not None:
         raise UserError("labels were given for a model that has no classification head")
     return description
 
 
 def _model_class(config: EncoderConfig, head: Head | None) -> str:
-    if isinstance(head, MaskedLM):
-        task = "ForPreTraining" if head.nsp else "ForMaskedLM"
-    elif isinstance(head, Classification):
-        task = "ForSequenceClassification"
-    elif isinstance(head, SpanQA):
-        task = "ForQuestionAnswering"
-    else:
-        task = "Model"
+    task = "Model" if head is None else head.transformers_class
     return {"bert": "Bert", "distilbert": "DistilBert"}[config.architecture] + task
 
 

@@ -260,7 +260,7 @@ def _config_of(
 
 
 def is_range_point(layer: keras.layers.Layer) -> bool:
-    """Return whether the layer is an identity in front of dense layers (`bert._Graph.point`)."""
+    """Return whether the layer is an identity in front of dense layers (`bert.Graph.point`)."""
     return bool(
         isinstance(layer, keras.layers.Activation)
         and re.fullmatch(r".*/(input|context|activation)", layer.name)
