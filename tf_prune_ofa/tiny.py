@@ -18,6 +18,7 @@ from tf_prune_ofa.config import (
     StageSettings,
     TaskSettings,
     TrainSettings,
+    TransferSettings,
     VerifySettings,
 )
 from tf_prune_ofa.data.tasks import kind_of_source
@@ -25,6 +26,14 @@ from tf_prune_ofa.schedules import parse_duration
 from tf_prune_ofa.tasks import find_kind
 
 TINY_STEPS = 12  # of a training stage
+# What stands in for a sparse encoder from elsewhere.
+_SPARSE_ENCODER = PruneSettings(
+    kind="prune",
+    objective="mlm",
+    length=f"{TINY_STEPS} steps",
+    batch_size=8,
+    sparsity=SparsitySettings(frequency=1),
+)
 
 
 def shrink(recipe: Recipe) -> Recipe:
@@ -42,6 +51,10 @@ def shrink(recipe: Recipe) -> Recipe:
     }
     stages: dict[str, StageSettings] = {}
     for name, stage in recipe.stages.items():
+        if isinstance(stage, TransferSettings) and stage.start == "model":
+            # A sparse encoder from elsewhere: new weights have no zeros to take over.
+            stages["sparse_encoder"] = _SPARSE_ENCODER
+            stage = replace(stage, start="sparse_encoder")
         if isinstance(stage, TrainSettings):
             stage = replace(
                 stage,
