@@ -17,7 +17,14 @@ from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.plain_values import to_dict
 from tf_prune_ofa.recipe import recipe_from_dict
-from tf_prune_ofa.stages.runner import _stage_digest, load_result, open_run, run_recipe
+from tf_prune_ofa.stages.runner import (
+    _stage_digest,
+    _summary,
+    load_result,
+    only_process,
+    open_run,
+    run_recipe,
+)
 
 STAGES = ("teacher", "prune", "task_teacher", "transfer", "quantize")
 SHORT = {"length": "2 steps"}
@@ -219,7 +226,96 @@ def test_a_damaged_result_is_one_clear_error(copied, text):
         load_result(path.parent, stage_digest)
 
 
+def a_result(folder, **changes):
+    """A stage's folder with a result that is whole, but for the changes."""
+    data = {
+        "stage": "a",
+        "kind": "teacher",
+        "digest": "x",
+        "figures": {},
+        "seconds": 1,
+        "start": "",
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "result.json").write_text(json.dumps({**data, **changes}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"figures": [1]},
+        {"figures": None},
+        {"seconds": "1"},
+        {"seconds": True},
+        {"seconds": float("nan")},
+        {"stage": 3},
+        {"kind": ["teacher"]},
+        {"start": None},
+    ],
+)
+def test_a_result_of_another_form_is_one_clear_error(tmp_path, changes):
+    assert load_result(a_result(tmp_path), "x").seconds == 1
+    assert load_result(tmp_path, "another") is None
+    with pytest.raises(UserError, match=r"result.json is damaged .*; delete it to run the stage"):
+        load_result(a_result(tmp_path, **changes), "x")
+
+
+def test_a_result_that_is_no_file(tmp_path):
+    (tmp_path / "result.json").mkdir()
+    with pytest.raises(UserError, match=r"Cannot read .*result.json"):
+        load_result(tmp_path, "x")
+    assert load_result(tmp_path / "nothing", "x") is None
+
+
+def test_figures_of_any_form_are_summed_up():
+    figures = {"main_metric": ["f1"], "steps": "many", "sparsity": None, "mlm_loss": 2.5}
+    assert _summary(figures) == "mlm_loss 2.5"
+    assert _summary({"main_metric": "f1", "f1": 0.5, "steps": 7}) == "f1 0.5, steps 7"
+
+
 # Two processes
+
+
+def test_the_lock_is_never_another_file(tmp_path):
+    (tmp_path / "own").write_text("keep")
+    (tmp_path / "run").mkdir()
+    lock = tmp_path / "run" / ".lock"
+    lock.symlink_to(tmp_path / "own")
+    with pytest.raises(UserError, match=r"\.lock must be a file of this package's own"):
+        with only_process(tmp_path / "run"):
+            pass
+    assert (tmp_path / "own").read_text() == "keep"
+    lock.unlink()
+    lock.mkdir()
+    with pytest.raises(UserError, match=r"\.lock must be a file of this package's own"):
+        with only_process(tmp_path / "run"):
+            pass
+    lock.rmdir()
+    lock.write_text("of an older version")
+    (tmp_path / "run" / ".partial-12345678-model").mkdir()
+    with only_process(tmp_path / "run"):
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+        with pytest.raises(UserError, match="another process is running in"):
+            with only_process(tmp_path / "run"):
+                pass
+    assert lock.read_text() == "of an older version"
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "model", ""])
+def test_a_run_writes_through_no_link(inputs, tmp_path, name):
+    """A link in a stage's folder, or that folder itself: nothing outside is written or deleted."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "own").write_text("keep")
+    settings = build(recipe(inputs, **only("teacher")))
+    folder = tmp_path / "run" / f"01_teacher-{digests(settings)['teacher'][:8]}"
+    link = folder / name if name else folder
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside)
+    with pytest.raises(UserError, match=f"{link} is a symbolic link"):
+        run_recipe(settings, tmp_path / "run")
+    assert [path.name for path in outside.iterdir()] == ["own"]
 
 
 def test_two_processes_do_not_share_a_run_folder(inputs, tmp_path):
@@ -444,6 +540,7 @@ def nothing(inputs):
             {"transfer": {"start": "model"}},
             "no sparsity pattern to lock in 8 of 8 layers",
         ),
+        (nothing, {"corpus": {"length": 17}}, "corpus.length is 17, but the encoder has only 16"),
         (nothing, {"teacher": {"frozen": ["embedding"]}}, "rule 'embedding' matches no layer"),
         (
             nothing,
@@ -467,6 +564,26 @@ def test_bad_input_is_one_clear_error_before_anything_is_trained(
         run_recipe(build(data), tmp_path / "run")
     assert message in str(error.value)
     assert whole(tmp_path / "run") and not list((tmp_path / "run").glob("*/model"))
+
+
+def test_the_labels_are_read_before_a_stage_that_needs_none(own_inputs, tmp_path):
+    """They would be found wrong after the hours of the first stage."""
+    unknown_label(own_inputs)
+    corpus = {"files": [__file__], "length": 8}
+    data = recipe(own_inputs, corpus=corpus, **only("teacher", "task_teacher"))
+    with pytest.raises(UserError, match="the label 'godo' is not one of"):
+        run_recipe(build(data), tmp_path / "run")
+    assert not list((tmp_path / "run").glob("*_teacher-*"))
+
+
+def test_what_is_odd_about_the_data_is_told_once(own_inputs, tmp_path, capsys):
+    path = own_inputs / "train.tsv"
+    path.write_text(path.read_text().replace("\tbad\n", "\tgood\n"))
+    data = recipe(own_inputs, **only("task_teacher"))
+    data["stages"]["task_teacher"]["length"] = 1
+    run_recipe(build(data), tmp_path / "run")
+    output = capsys.readouterr().out
+    assert output.count("Warning: all 90 examples to learn from have the label 'good'") == 1
 
 
 def test_a_bad_run_ends_with_code_1_and_one_message(own_inputs, tmp_path):

@@ -300,7 +300,7 @@ def only_process(run_dir: Path) -> Iterator[None]:
 def _summary(figures: dict[str, Any]) -> str:
     """Return the figures that a person wants to see at once."""
     main = figures.get("main_metric", "accuracy")
-    keys = (main, "mlm_accuracy", "mlm_loss", "sparsity", "steps")
+    keys = (str(main), "mlm_accuracy", "mlm_loss", "sparsity", "steps")
     numbers = {key: value for key in keys if isinstance(value := figures.get(key), int | float)}
     parts = [f"{key} {value:.4g}" for key, value in numbers.items()]
     return ", ".join(parts) or "done"
