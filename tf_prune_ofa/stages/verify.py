@@ -7,6 +7,7 @@ model. A file that does not pass fails the stage, after verify.json has said why
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -140,7 +141,7 @@ def _expected(
         sequence_length=sequence_length,
         vocabulary=WordPiece.from_folder(made_from.model_folder).pieces,
         labels=huggingface.read_labels(made_from.model_folder),
-        settings=asdict(said.for_length(sequence_length)),
+        settings=json.loads(said.for_length(sequence_length).to_json()),
     )
 
 
