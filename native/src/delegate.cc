@@ -158,7 +158,7 @@ TfLiteStatus InvokePartition(TfLiteContext* context, TfLiteNode* node) {
 
 std::string Report(const Delegate& delegate) {
   std::string report = std::string("kernels ") + delegate.options.claim.kernels->name + ", threads " +
-                       std::to_string(delegate.workspace->pool.threads()) + ", costs " +
+                       std::to_string(delegate.options.claim.threads) + ", costs " +
                        delegate.options.claim.costs.origin + "\n";
   for (const Verdict& verdict : delegate.claims.verdicts) {
     report += std::string(verdict.is_claimed ? "taken " : "left ") + std::to_string(verdict.node) +
@@ -186,13 +186,16 @@ TfLiteStatus PrepareGraph(TfLiteContext* context, Delegate* delegate) {
     if (claim.threads == 0) {
       claim.threads = std::clamp(context->recommended_num_threads, 1, kMostThreads);
     }
-    delegate->workspace = std::make_unique<Workspace>(*claim.kernels, claim.threads);
   }
   delegate->claims = FindClaims(context, claim);
   delegate->report = Report(*delegate);
   delegate->unmeasured = Unmeasured(delegate->claims);
   if (delegate->options.is_verbose) std::fputs(delegate->report.c_str(), stderr);
   if (delegate->claims.nodes.empty()) return kTfLiteOk;
+  // Threads only where there is something for them to do.
+  if (delegate->workspace == nullptr) {
+    delegate->workspace = std::make_unique<Workspace>(*claim.kernels, claim.threads);
+  }
 
   std::vector<int> nodes = {static_cast<int>(delegate->claims.nodes.size())};
   for (const auto& [node, claimed] : delegate->claims.nodes) nodes.push_back(node);

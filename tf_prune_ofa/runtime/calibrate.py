@@ -109,10 +109,9 @@ class _Race:
 
     def times(self, kernels: str, seconds: float) -> list[LayerTimes]:
         """Run and return both shapes' times, or nothing if no run was undisturbed."""
-        fastest = _fastest([self.dense, *self.sparse.values()], self.shape.threads, seconds)
-        if not np.all(np.isfinite(fastest)):
+        dense, *sparse = _race([self.dense, *self.sparse.values()], self.shape.threads, seconds)
+        if not np.isfinite(dense):
             return []
-        dense, *sparse = fastest
         layers = 2 * self.pairs
         us = dict(zip(self.sparse, sparse, strict=True))
         # By layout: what an entry costs does not depend on the tile.
@@ -182,30 +181,31 @@ def _tile(columns: int, largest: int) -> int:
     return 4 * -(-columns // (4 * tiles))
 
 
-def _fastest(opened: Sequence[Any], threads: int, seconds: float) -> list[float]:
-    """Return microseconds of the fastest undisturbed run of each, which run in turns.
+def _race(opened: Sequence[Any], threads: int, seconds: float) -> list[float]:
+    """Return microseconds of an undisturbed run of each, which run in turns.
 
-    One thread's own time does not see what else runs on the machine. Of several threads the clock
-    counts, and only while other programs leave as many cores free.
+    One thread's own time does not see what else runs on the machine, and the fastest run counts. Of
+    several threads the clock counts, and only while other programs leave as many cores free; then
+    the median does, as threads of the runtime's and of the delegate's may be in each other's way.
     """
-    clock = time.thread_time if threads == 1 else time.perf_counter
+    clock, middle = (time.thread_time, np.min) if threads == 1 else (time.perf_counter, np.median)
     for interpreter in opened:
         interpreter.invoke()
-    least = np.full(len(opened), np.inf)
     end = time.perf_counter() + _PATIENCE * seconds
-    while not np.all(np.isfinite(least)) and time.perf_counter() < end:
-        now, before = least.copy(), _usage()
+    while time.perf_counter() < end:
+        runs, before = [], _usage()
         for _ in range(_MOST_ROUNDS):
-            for i, interpreter in enumerate(opened):
+            runs.append([])
+            for interpreter in opened:
                 start = clock()
                 interpreter.invoke()
-                now[i] = min(now[i], 1e6 * (clock() - start))
+                runs[-1].append(1e6 * (clock() - start))
             passed, others = np.subtract(_usage(), before)
             if passed >= seconds:
                 break
         if threads == 1 or passed * os.cpu_count() - others >= passed * (threads - _MOST_STOLEN):
-            least = now
-    return least.tolist()
+            return middle(runs, axis=0).tolist()
+    return [np.inf] * len(opened)
 
 
 def _usage() -> tuple[float, float]:
