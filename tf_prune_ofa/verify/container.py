@@ -9,6 +9,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import number_types
 from flatbuffers.table import Table
 
+from tf_prune_ofa.tflite.text_settings import TextSettings
 from tf_prune_ofa.verify.expected import Expected
 from tf_prune_ofa.verify.reading import TfliteFile
 
@@ -81,10 +83,12 @@ def _settings_problems(text: bytes, wanted: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(found, dict):
         yield f"its {SETTINGS} is no JSON object"
         return
-    wanted = json.loads(json.dumps(dict(wanted)))  # a tuple comes back as a list
+    # A tuple comes back as a list; what is left out has its default.
+    wanted = json.loads(json.dumps(dict(wanted)))
+    usual = json.loads(json.dumps(asdict(TextSettings())))
     for key in sorted({*found, *wanted}):
-        if found.get(key, _MISSING) != wanted.get(key, _MISSING):
-            said, right = found.get(key, _MISSING), wanted.get(key, _MISSING)
+        said, right = found.get(key, usual.get(key)), wanted.get(key, _MISSING)
+        if said != right:
             yield f"its {SETTINGS} has {key} {said!r} instead of {right!r}"
 
 
