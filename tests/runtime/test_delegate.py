@@ -1,5 +1,6 @@
 """The sparse INT8 delegate in a real runtime, on one layer; the library itself is tested in C++."""
 
+import ctypes.util
 import logging
 import platform
 import shutil
@@ -172,6 +173,15 @@ def test_a_library_that_does_not_load(tmp_path, monkeypatch, caplog):
         assert Interpreter(path, delegate="auto").sparse_count == 0
     (record,) = caplog.records
     assert "broken.so does not load" in record.message and "\n" not in record.message
+
+
+def test_a_library_of_another_version():
+    # Any library without our functions: the C library's maths.
+    old = ctypes.util.find_library("m")
+    if old is None:
+        pytest.skip("there is no other library here")
+    with pytest.raises(UserError, match="built from another version .* Install the package anew"):
+        delegate.processor(old)
 
 
 def test_another_library_has_no_report():

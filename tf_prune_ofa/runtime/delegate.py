@@ -144,8 +144,18 @@ def processor(library: Path) -> tuple[str, str, int]:
 
     Args:
         library: the package's own.
+
+    Raises:
+        UserError: it was built from another version of the package.
+        OSError: it does not load here.
     """
-    ask = ctypes.CDLL(str(library)).tf_prune_ofa_processor
+    try:
+        ask = ctypes.CDLL(str(library)).tf_prune_ofa_processor
+    except AttributeError as error:
+        raise UserError(
+            f"{library} was built from another version of this package. Install the package anew "
+            "to build it again."
+        ) from error
     ask.restype = ctypes.c_char_p
     model, kernels, tile = ask().decode().split()
     return model, kernels, int(tile)
