@@ -13,6 +13,7 @@ from small_runs import last_step, only, recipe, results, run, run_well, stage_fo
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import StageResult
+from tf_prune_ofa.jobs.preflight import check_inputs
 from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.plain_values import to_dict
@@ -584,6 +585,15 @@ def test_what_is_odd_about_the_data_is_told_once(own_inputs, tmp_path, capsys):
     run_recipe(build(data), tmp_path / "run")
     output = capsys.readouterr().out
     assert output.count("Warning: all 90 examples to learn from have the label 'good'") == 1
+
+
+@pytest.mark.parametrize(("length", "is_told"), [("1 epochs", True), (12, True), (40, False)])
+def test_a_teacher_that_sees_its_examples_too_rarely_is_told(inputs, capsys, length, is_told):
+    """90 examples, 8 at a time."""
+    data = recipe(inputs, task_teacher={"length": length})
+    check_inputs(build(data), Workspace(build(data)))
+    output = capsys.readouterr().out
+    assert ("task_teacher sees each of 90 examples 1.1 times; on a task" in output) == is_told
 
 
 def test_a_bad_run_ends_with_code_1_and_one_message(own_inputs, tmp_path):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from tf_prune_ofa.config import ExportSettings, Recipe
+from tf_prune_ofa.config import ExportSettings, Recipe, TeacherSettings
 from tf_prune_ofa.data.task_data import doubts
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.workspace import Workspace
+from tf_prune_ofa.schedules import steps_of
 from tf_prune_ofa.tasks import LABELS
+
+FEWEST_EPOCHS = 2  # that a dense model of a task is usually trained for, 3 as in BERT's paper
 
 
 def check_inputs(recipe: Recipe, workspace: Workspace) -> None:
@@ -41,5 +44,20 @@ def _check_task(recipe: Recipe, workspace: Workspace, lengths: dict[str, int]) -
     _ = workspace.kind.metrics
     for doubt in doubts(workspace.task):
         print(f"  Warning: {doubt}. Check the task's data.", flush=True)
+    for name, stage in recipe.stages.items():
+        if isinstance(stage, TeacherSettings) and stage.objective == LABELS:
+            _hint_at_length(name, stage, len(workspace.task.train))
     for where, length in {"task.max_length": recipe.task.max_length, **lengths}.items():
         workspace.kind.check_length(length, where)
+
+
+def _hint_at_length(name: str, stage: TeacherSettings, examples: int) -> None:
+    """Say where a dense teacher, which later stages learn from, sees its examples too rarely."""
+    steps = steps_of(stage.length, steps_per_epoch=-(-examples // stage.batch_size))
+    epochs = steps * stage.batch_size / examples
+    if epochs < FEWEST_EPOCHS:
+        print(
+            f"  {name} sees each of {examples:,} examples {epochs:.1f} times; on a task that "
+            f"nobody tuned this for, train longer first: --set={name}.length='3 epochs'",
+            flush=True,
+        )
