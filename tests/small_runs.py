@@ -93,7 +93,7 @@ def recipe(inputs, **changes):
                 "loss": DISTILLATION,
                 "sparsity": {"rules": {"encoder_.*": 0.85}, "frequency": 2},
             },
-            "task_teacher": {**TRAINING, "kind": "teacher"},
+            "task_teacher": {**TRAINING, "kind": "finetune"},
             "transfer": {
                 **TRAINING,
                 "start": "prune",
@@ -131,7 +131,7 @@ def only(*names):
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    [f"tf_prune_ofa.stages.{name}" for name in ("runner", "teacher", "prune", "quantize")]
+    [f"tf_prune_ofa.stages.{name}" for name in ("runner", "finetune", "prune", "quantize")]
 )
 
 

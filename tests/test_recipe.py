@@ -75,7 +75,7 @@ def test_values_and_defaults(recipe_file):
     recipe = load_recipe(recipe_file())
     assert (recipe.name, recipe.seed, recipe.about.title) == ("recipe", 3, "A recipe")
     assert list(recipe.stages) == ["teacher", "prune", "second"]
-    assert [stage.kind for stage in recipe.stages.values()] == ["teacher", "prune", "transfer"]
+    assert [stage.kind for stage in recipe.stages.values()] == ["finetune", "prune", "transfer"]
     assert recipe.stages["prune"].sparsity.rules == {"encoder_.*": 0.9}
     assert recipe.stages["prune"].sparsity.ramp_end == "50%"
     assert recipe.task.labels == ("0", "1")
@@ -262,8 +262,8 @@ def test_sizes_of_a_random_encoder(data, message):
 )  # fmt: skip
 def test_names_that_would_be_paths_or_sections_are_no_stages(name):
     with pytest.raises(UserError, match="no name of a stage|which is a section of the recipe"):
-        build(changed(stages={name: {"kind": "teacher"}}))
-    build(changed(stages={"Lehrer für_2.b-c": {"kind": "teacher"}}))
+        build(changed(stages={name: {"kind": "finetune"}}))
+    build(changed(stages={"Lehrer für_2.b-c": {"kind": "finetune"}}))
 
 
 def test_keys_and_texts_that_are_none():
@@ -388,8 +388,8 @@ def test_tasks_that_are_none(recipe_file, tmp_path, name, text, message):
 
 def chain(**stages):
     base = {
-        "words": {"kind": "teacher", "objective": "mlm"},
-        "learn": {"kind": "teacher"},
+        "words": {"kind": "finetune", "objective": "mlm"},
+        "learn": {"kind": "finetune"},
         "q": {"kind": "quantize", "start": "learn"},
     }
     return changed(stages={**base, "export": {"start": "q"}, **stages})
@@ -460,7 +460,7 @@ def test_there_must_be_a_model_to_export(recipe_file):
     with pytest.raises(UserError, match="ends without a model of the task to export"):
         load_recipe(recipe_file(text), export=True)
     # Of a model that was pruned in one shot, its own teacher is what it was.
-    text = "stages: {a: {kind: teacher}, b: {kind: reconstruct, start: a}}"
+    text = "stages: {a: {kind: finetune}, b: {kind: reconstruct, start: a}}"
     assert load_recipe(recipe_file(text), export=True).stages["quantize"].teacher == "a"
 
 
@@ -664,3 +664,10 @@ def test_to_dict_gives_back_the_recipe():
         {key: value for key, value in to_dict(recipe).items() if key != "name"}, name="test"
     )
     assert isinstance(again, Recipe) and again == recipe
+
+
+def test_a_kind_that_was_renamed_is_taken_with_a_note(capsys):
+    recipe = build(changed(stages={"x": {"kind": "teacher"}, "teacher": {}}))
+    assert [stage.kind for stage in recipe.stages.values()] == ["finetune", "finetune"]
+    # A stage may be called so; only who writes the kind is told.
+    assert capsys.readouterr().err == "x.kind: 'teacher' is now called 'finetune'\n"

@@ -29,10 +29,9 @@ from tf_prune_ofa.limits import (
     required,
 )
 from tf_prune_ofa.schedules import Duration
+from tf_prune_ofa.variants import USUAL_VARIANTS
 
 # What an export writes where the recipe does not say; the last of all pays only for large blocks.
-DEFAULT_VARIANTS = ("float32", "dynamic_int8", "dense_int8", "sparse_int8")
-VARIANTS = (*DEFAULT_VARIANTS, "block_sparse_int8")
 
 
 # Settings
@@ -361,7 +360,7 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
-class TeacherSettings(TrainSettings):
+class FinetuneSettings(TrainSettings):
     """Dense training: MLM on the corpus, or a task."""
 
 
@@ -455,7 +454,7 @@ class ExportSettings:
 
     kind: str = ""
     start: str = "quantize"
-    variants: tuple[str, ...] = DEFAULT_VARIANTS
+    variants: tuple[str, ...] = USUAL_VARIANTS
     sequence_length: int = limited(64, TOKENS)
     mediapipe: Literal["warn", "same"] = "warn"
 
@@ -489,7 +488,7 @@ class ReportSettings:
 
 
 StageSettings = (
-    TeacherSettings
+    FinetuneSettings
     | PruneSettings
     | ReconstructSettings
     | TransferSettings
@@ -501,7 +500,7 @@ StageSettings = (
 )
 
 STAGE_KINDS: dict[str, type] = {
-    "teacher": TeacherSettings,
+    "finetune": FinetuneSettings,
     "prune": PruneSettings,
     "reconstruct": ReconstructSettings,
     "transfer": TransferSettings,
@@ -511,6 +510,8 @@ STAGE_KINDS: dict[str, type] = {
     "benchmark": BenchmarkSettings,
     "report": ReportSettings,
 }
+# What a kind was called before; recipes and runs may still say so.
+OLD_KINDS = {"teacher": "finetune"}
 
 
 @dataclass(frozen=True)

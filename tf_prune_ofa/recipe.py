@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.resources
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 from tf_prune_ofa.config import (
+    OLD_KINDS,
     STAGE_KINDS,
     About,
     CorpusSettings,
@@ -232,6 +234,10 @@ def build_stage(name: Any, data: Any) -> StageSettings:
     if not isinstance(data, dict):
         raise UserError(f"stage '{name}' must be a mapping of settings, got {shown(data)}")
     kind = data.get("kind", name)
+    if isinstance(kind, str) and kind in OLD_KINDS:
+        if "kind" in data:
+            print(f"{name}.kind: '{kind}' is now called '{OLD_KINDS[kind]}'", file=sys.stderr)
+        kind = OLD_KINDS[kind]
     if not isinstance(kind, str) or kind not in STAGE_KINDS:
         raise UserError(
             f"stage '{name}' has the unknown kind {shown(kind)}"

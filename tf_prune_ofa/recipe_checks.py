@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 from tf_prune_ofa.config import (
-    VARIANTS,
     BenchmarkSettings,
     ExportSettings,
     QuantizeSettings,
@@ -22,9 +21,9 @@ from tf_prune_ofa.config import (
 from tf_prune_ofa.encoders import encoder_names
 from tf_prune_ofa.errors import UserError, did_you_mean
 from tf_prune_ofa.plain_values import shown
+from tf_prune_ofa.variants import STATIC_VARIANTS, VARIANTS
 
 SECTIONS = ("about", "seed", "model", "task", "corpus", "stages")
-FLOAT_RANGES = ("float32", "dynamic_int8")  # variants that need no ranges of activations
 _NAME_LENGTH = 60  # of a stage, of whose folder it is a part
 _STAGE_NAME = re.compile(rf"\w[\w .-]{{0,{_NAME_LENGTH - 1}}}")
 
@@ -128,7 +127,7 @@ def _check_source(name: str, stage: StageSettings, recipe: Recipe) -> None:
                 f"{name}.start must be a stage with a model of the task (objective 'task'), got "
                 f"{start!r}"
             )
-        static = [one for one in stage.variants if one not in FLOAT_RANGES]
+        static = [one for one in stage.variants if one in STATIC_VARIANTS]
         if static and not isinstance(source, QuantizeSettings):
             raise UserError(
                 f"{name}.variants has {', '.join(static)}, which need the ranges of a 'quantize' "

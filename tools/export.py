@@ -18,6 +18,7 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import read_lines
 from tf_prune_ofa.text_table import megabytes, text_table
 from tf_prune_ofa.tools._main import run
+from tf_prune_ofa.variants import USUAL_VARIANTS
 
 _MODEL = flags.DEFINE_string("model", None, "Hugging Face folder of the task model", required=True)
 _OUT = flags.DEFINE_string("out", None, "folder for the files", required=True)
@@ -35,7 +36,7 @@ _MASKS = flags.DEFINE_string(
 _LENGTH = flags.DEFINE_integer("sequence_length", 64, "fixed number of tokens of every file")
 _VARIANTS = flags.DEFINE_list(
     "variants",
-    ["float32", "dynamic_int8", "dense_int8", "sparse_int8"],
+    [*USUAL_VARIANTS],
     "which files to write; block_sparse_int8 is another, for weights with large blocks of zeros",
 )
 _MEDIAPIPE = flags.DEFINE_enum(

@@ -38,7 +38,7 @@ def workspace(inputs):
 
 
 def job_of(inputs, teacher, folder, **settings):
-    stage = {"kind": "teacher", "length": "2 epochs", "teacher": str(teacher),
+    stage = {"kind": "finetune", "length": "2 epochs", "teacher": str(teacher),
              "loss": {"hard": 0.0, "soft": 1.0}, **settings}  # fmt: skip
     data = recipe(inputs, **only()) | {"stages": {"student": stage}}
     settings = recipe_from_dict(data, name="small")

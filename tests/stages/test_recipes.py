@@ -151,7 +151,7 @@ def distilbert(folder):
         task_teacher=SHORT,
     ) | {
         "stages": {
-            "task_teacher": {**SHORT, "kind": "teacher"},
+            "task_teacher": {**SHORT, "kind": "finetune"},
             "prune": {
                 **SHORT,
                 **TAUGHT,

@@ -58,7 +58,7 @@ def span_recipe(inputs):
         "stride": 4,
     }
     stages = {
-        "task_teacher": {**SHORT, "kind": "teacher"},
+        "task_teacher": {**SHORT, "kind": "finetune"},
         "prune": {
             **SHORT,
             **TAUGHT,

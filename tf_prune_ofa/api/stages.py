@@ -49,7 +49,7 @@ def finetune(
     """
     chain, name = _begin(start, task, run_dir, seed)
     settings = {"length": f"{epochs} epochs", "learning_rate": 1e-4, **settings}
-    return _trained(chain, "teacher", name, settings)
+    return _trained(chain, "finetune", name, settings)
 
 
 def reconstruct(
@@ -157,7 +157,7 @@ def export(
         start: from `quantize` for static INT8 files; any model of a task for the others.
         out_dir: where they go; files of the same names are replaced.
         sequence_length: tokens that every file takes.
-        variants: of `config.VARIANTS`; None for all that the model has what is needed for.
+        variants: of `variants.VARIANTS`; None for all that the model has what is needed for.
 
     Raises:
         UserError: a variant that the model lacks the ranges for, a broken pattern, or a folder that

@@ -21,17 +21,13 @@ from tf_prune_ofa.conversion import convert, quantize
 from tf_prune_ofa.conversion.quantize import Ranges
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
+from tf_prune_ofa.paths import MANIFEST
 from tf_prune_ofa.tflite import flatbuffer, metadata, sparse
 from tf_prune_ofa.tflite.dense_layers import layer_of_kernel
 from tf_prune_ofa.tflite.graph import Graph
 from tf_prune_ofa.tflite.text_settings import TextSettings
+from tf_prune_ofa.variants import STATIC_VARIANTS, USUAL_VARIANTS, VARIANTS
 
-# What is written where nothing is asked for; block_sparse_int8 pays only for large blocks of zeros.
-DEFAULT_VARIANTS = ("float32", "dense_int8", "dynamic_int8", "sparse_int8")
-VARIANTS = (*DEFAULT_VARIANTS, "block_sparse_int8")
-# Those that compute INT8 x INT8 -> INT8 with fixed ranges.
-STATIC_VARIANTS = ("dense_int8", "sparse_int8", "block_sparse_int8")
-MANIFEST = "manifest.json"
 # Level 6 of 9: a tenth of the time of 9 on INT8 weights, for half a percent of the size.
 _GZIP_LEVEL = 6
 _FILE_NAME = re.compile(r"[a-z0-9_]+_s[0-9]+\.tflite")
@@ -41,7 +37,7 @@ def write_variants(
     model: keras.Model,
     ranges: Ranges | None,
     out_dir: str | os.PathLike[str],
-    variants: Sequence[str] = DEFAULT_VARIANTS,
+    variants: Sequence[str] = USUAL_VARIANTS,
     *,
     vocab: Sequence[str],
     labels: Sequence[str] | None = None,

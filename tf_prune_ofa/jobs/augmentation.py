@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from tf_prune_ofa import paths
 from tf_prune_ofa.config import AugmentSettings, LossSettings
 from tf_prune_ofa.data.augment import Propose, Vocabulary, augment
 from tf_prune_ofa.data.batches import BatchPlan, model_inputs, pad
@@ -48,7 +49,7 @@ def augmented_split(settings: AugmentSettings, context: Context) -> EncodedSplit
     stage = context.results.get(settings.model)
     origin = stage.digest if stage else workspace.model_digest(settings.model)
     key = digest([to_dict(settings), workspace.digest, origin])
-    path = context.folder.parent / f"augmented-{key[:16]}.npz"
+    path = context.folder.parent / paths.AUGMENTED.format(digest=key[:16])
     if not path.exists():
         model = _masked_language_model(settings.model, context)
         words = int(Vocabulary.of(workspace.wordpiece).is_word.sum())

@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa import paths
 from tf_prune_ofa.config import Recipe
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.pruning.lock import load_masks
 
-MODEL_FOLDER = "model"
-MASKS_FILE = "masks.npz"
-RESULT_FILE = "result.json"
 _NEAR, _BY_CHANCE = 1e-9, 0.01  # of a layer's weights
 
 
@@ -39,7 +37,7 @@ class StageResult:
     @property
     def model_folder(self) -> Path:
         """Hugging Face folder of the trained model."""
-        return self.folder / MODEL_FOLDER
+        return self.folder / paths.MODEL
 
 
 @dataclass(frozen=True)
@@ -64,18 +62,18 @@ class Context:
         pruned = ""
         while start in self.results:
             stage = self.results[start]
-            path = stage.folder / MASKS_FILE
+            path = stage.folder / paths.MASKS
             if path.exists():
                 _check_masks(path, stage)
                 return path
-            if MASKS_FILE in stage.files or stage.figures.get("sparsity", 0) > 0:
+            if paths.MASKS in stage.files or stage.figures.get("sparsity", 0) > 0:
                 pruned = start
             start = stage.start
         if pruned:
             stage = self.results[pruned]
             raise UserError(
                 f"stage '{pruned}' found {stage.figures.get('sparsity', 0):.1%} of the weights of "
-                f"its pruned layers to be zero, but the {MASKS_FILE} that names them is gone "
+                f"its pruned layers to be zero, but the {paths.MASKS} that names them is gone "
                 f"({stage.folder}, or a stage before it). Without it they would be trained as if "
                 "nothing was pruned. Put the file back, or delete the folder of the stage that "
                 "pruned, to run it again."

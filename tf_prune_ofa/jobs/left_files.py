@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from tf_prune_ofa import paths
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import sha256_of
-from tf_prune_ofa.jobs.context import RESULT_FILE
-from tf_prune_ofa.train.fit import CHECKPOINT_FOLDER
 
 # What no later stage depends on, and whoever needs the space may delete.
-_SPARE = (CHECKPOINT_FOLDER, "tensorboard", "metrics.jsonl", "teacher_logits.npz", RESULT_FILE)
+_SPARE = (
+    paths.CHECKPOINT, paths.TENSORBOARD, paths.METRICS, paths.TEACHER_LOGITS, paths.RESULT
+)  # fmt: skip
 
 
 def digests(folder: Path) -> dict[str, str]:

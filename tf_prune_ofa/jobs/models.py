@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_prune_ofa import paths
 from tf_prune_ofa.config import TrainSettings
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.jobs.context import MODEL_FOLDER, Context
+from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.other_models import load_other_model, open_encoder
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
@@ -122,7 +123,7 @@ class Models:
 
     def save(self, model: keras.Model, head: bert.Head | None) -> Path:
         """Write a model as a Hugging Face folder."""
-        folder, workspace = self.context.folder / MODEL_FOLDER, self.context.workspace
+        folder, workspace = self.context.folder / paths.MODEL, self.context.workspace
         huggingface.write_folder(
             folder,
             model,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa import paths
 from tf_prune_ofa.config import TrainSettings
 from tf_prune_ofa.data.batches import BatchPlan, to_dataset
 from tf_prune_ofa.distill.distiller import HIDDEN_PREFIX, Distiller
@@ -155,7 +156,7 @@ class TrainingJob:
             return self.objective.predict_train(self.load_teacher())
 
         count = len(self.objective.lengths)
-        return cached_logits(self.context.folder / "teacher_logits.npz", count, compute)
+        return cached_logits(self.context.folder / paths.TEACHER_LOGITS, count, compute)
 
     def schedule(self, sparsity: SparsitySchedule | None = None) -> LearningRateSchedule:
         """Return the learning rate of the run, rewound while sparsity ramps up, if given."""

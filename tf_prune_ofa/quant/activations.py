@@ -14,15 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa import paths
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
 
 Ranges = dict[str, tuple[float, float]]
 Factors = dict[str, np.ndarray]
 
-RANGES_FILE = "ranges.json"
-# Where older runs have the factors, beside their ranges.
-FACTORS_FILE = "channel_factors.json"
 _VERSION = 2
 _MOST_CHANNELS = 1 << 20
 
@@ -83,12 +81,12 @@ def load_activations(path: str | Path, factors: str | Path | None = None) -> Act
             raise UserError(f"{path} has factors of its own; leave {factors} out.")
         return Activations(_ranges(data.get("ranges"), path), _factors(data.get("factors"), path))
     ranges = _ranges(data, path)
-    beside = path.with_name(FACTORS_FILE) if factors is None else Path(factors)
+    beside = path.with_name(paths.OLD_FACTORS) if factors is None else Path(factors)
     if not beside.is_file():
         raise UserError(
             f"{path} holds ranges of an older run, which mean nothing without the channel factors "
-            f"of that run: there is no {beside}. Put that stage's {FACTORS_FILE} there, or run the "
-            "quantize stage again."
+            f"of that run: there is no {beside}. Put that stage's {paths.OLD_FACTORS} there, or "
+            "run the quantize stage again."
         )
     return Activations(ranges, _factors(_read(beside), beside))
 
@@ -145,5 +143,5 @@ def _is_number(value: Any) -> bool:
 
 def of_folder(folder: Path) -> Activations | None:
     """Return what a quantize stage left in its folder; None of other stages."""
-    path = folder / RANGES_FILE
+    path = folder / paths.RANGES
     return load_activations(path) if path.exists() else None

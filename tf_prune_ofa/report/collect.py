@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tf_prune_ofa import paths
+from tf_prune_ofa.config import OLD_KINDS
 from tf_prune_ofa.errors import UserError
 
 # run_dir/<nn>_<stage>-<digest8>
 _FOLDER = re.compile(r"(?P<number>\d+)_(?P<name>.+)-(?P<digest>[0-9a-f]{8})")
 
 # What a stage leaves beside result.json for the report, by the file's name.
-_DETAILS = {"manifest": "manifest.json", "bench": "bench.json", "verify": "verify.json"}
+_DETAILS = {"manifest": paths.MANIFEST, "bench": paths.BENCHMARK, "verify": paths.VERIFICATION}
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Stage:
 
     Attributes:
         name: as in the recipe.
-        kind: which of the stages it is (`teacher`, `prune`, ...).
+        kind: which of the stages it is (`finetune`, `prune`, ...).
         result: content of result.json; empty while the stage has not finished.
         metrics: lines of metrics.jsonl with rising `step`.
         details: `manifest`, `bench` and `verify`, where the stage wrote them.
@@ -129,16 +131,17 @@ def _stage_folders(run_dir: Path) -> dict[str, Path]:
 
 
 def _age(folder: Path) -> tuple[bool, float]:
-    result = folder / "result.json"
+    result = folder / paths.RESULT
     return (True, result.stat().st_mtime) if result.is_file() else (False, folder.stat().st_mtime)
 
 
 def _read_stage(name: str, folder: Path) -> Stage:
-    result_file, metrics_file = folder / "result.json", folder / "metrics.jsonl"
+    result_file, metrics_file = folder / paths.RESULT, folder / paths.METRICS
     result = _read_json(result_file) if result_file.is_file() else {}
+    kind = result.get("kind") or name
     return Stage(
         name=name,
-        kind=result.get("kind") or name,
+        kind=OLD_KINDS.get(kind, kind),
         result=result,
         metrics=_read_metrics(metrics_file) if metrics_file.is_file() else [],
         details={

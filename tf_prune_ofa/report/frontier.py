@@ -73,7 +73,7 @@ def teacher_score(run: Run) -> float:
         UserError: it has none.
     """
     name = score_name(run)
-    found = [s.figures[name] for s in run.of_kind("teacher") if name in s.figures]
+    found = [s.figures[name] for s in run.of_kind("finetune") if name in s.figures]
     if not found:
         raise UserError(
             f"run '{run.name}' has no dense teacher with a score; its stages are "

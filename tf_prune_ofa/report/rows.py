@@ -7,14 +7,7 @@ from typing import Any
 from tf_prune_ofa.report.collect import Run
 from tf_prune_ofa.tasks.scores import SCORES
 from tf_prune_ofa.text_table import megabytes
-
-VARIANT_LABELS = {
-    "float32": "float32 file",
-    "dynamic_int8": "dynamic-range INT8 file",
-    "dense_int8": "dense INT8 file",
-    "sparse_int8": "sparse INT8 file",
-    "block_sparse_int8": "block-sparse INT8 file",
-}
+from tf_prune_ofa.variants import VARIANTS
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,7 @@ def model_rows(run: Run) -> list[ModelRow]:
     """One row for the dense teacher and for the sparse float model, then one for each file."""
     score, rows = score_name(run), []
     for label, kinds in (
-        ("dense teacher (Keras)", ("teacher",)),
+        ("dense teacher (Keras)", ("finetune",)),
         ("sparse model, float (Keras)", ("prune", "reconstruct", "transfer")),
     ):
         judged = [stage.figures for stage in run.of_kind(*kinds) if score in stage.figures]
@@ -80,7 +73,7 @@ def model_rows(run: Run) -> list[ModelRow]:
         variant = entry["variant"]
         rows.append(
             ModelRow(
-                model=VARIANT_LABELS.get(variant, variant),
+                model=VARIANTS[variant].label if variant in VARIANTS else variant,
                 variant=variant,
                 sparsity=_counted(entry, verified.get(name, {})),
                 score=verified.get(name, {}).get(score),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from tf_prune_ofa.config import DEFAULT_VARIANTS, ExportSettings
+from tf_prune_ofa.config import ExportSettings
 from tf_prune_ofa.conversion import calibrate
 from tf_prune_ofa.conversion.convert import to_float32
 from tf_prune_ofa.conversion.variants import write_variants
@@ -25,6 +25,7 @@ from tf_prune_ofa.tasks import KINDS, find_kind
 from tf_prune_ofa.text.mediapipe import other_tokens
 from tf_prune_ofa.text.wordpiece import WordPiece, tokenizer_settings
 from tf_prune_ofa.tflite.text_settings import TextSettings
+from tf_prune_ofa.variants import USUAL_VARIANTS
 
 
 def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def export_folder(
     out_dir: Path,
     *,
     sequence_length: int,
-    variants: Sequence[str] = DEFAULT_VARIANTS,
+    variants: Sequence[str] = USUAL_VARIANTS,
     activations: Activations | None = None,
     calibration_texts: Sequence[str] = (),
     int8_attention: bool = True,

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa import paths
 from tf_prune_ofa.config import PruneSettings, SparsitySettings
 from tf_prune_ofa.distill.distiller import Distiller
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.jobs.context import MASKS_FILE, Context
+from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models.bert import dense_kernels, parameters
@@ -64,7 +65,7 @@ def run(settings: PruneSettings, context: Context) -> dict[str, Any]:
         before_save=assert_pattern,
     )
     final_masks = {name: mask.numpy() > 0 for name, mask in masks.items()}
-    save_masks(context.folder / MASKS_FILE, final_masks)
+    save_masks(context.folder / paths.MASKS, final_masks)
     job.save(student)
     return job.figures(student) | sparsity_figures(student, final_masks)
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from tf_prune_ofa import paths
 from tf_prune_ofa.config import QuantizeSettings
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.lock import PatternLock, assert_zeros, load_masks
 from tf_prune_ofa.quant import ranges, scheme
-from tf_prune_ofa.quant.activations import RANGES_FILE, Activations
+from tf_prune_ofa.quant.activations import Activations
 from tf_prune_ofa.stages.prune import sparsity_figures
 from tf_prune_ofa.text_table import text_table
 from tf_prune_ofa.train.callbacks import AtStep
@@ -65,7 +66,7 @@ def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
         before_save=lambda where: assert_zeros(kernels, masks, where=where),
     )
     activations = Activations(ranges.trained_ranges(student), factors)
-    activations.save(context.folder / RANGES_FILE)
+    activations.save(context.folder / paths.RANGES)
     job.save(student)
     figures = job.figures(student)
     return figures | (sparsity_figures(student, masks) if masks else {})

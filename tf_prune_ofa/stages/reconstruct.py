@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from tf_prune_ofa import paths
 from tf_prune_ofa.config import ReconstructSettings, SparsitySettings, TrainSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import read_arrays, require_writable_dir, write_arrays
-from tf_prune_ofa.jobs.context import MASKS_FILE, Context
+from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert
@@ -35,7 +36,6 @@ from tf_prune_ofa.pruning.scores import FisherDiagonal
 from tf_prune_ofa.schedules import SparsitySchedule
 from tf_prune_ofa.stages.prune import sparsity_figures
 from tf_prune_ofa.tasks import reads_corpus
-from tf_prune_ofa.train.fit import CHECKPOINT_FOLDER
 
 # In an encoder layer, in the order of computing: where inputs are read, and the layers they go to.
 POINTS = (
@@ -48,7 +48,6 @@ EMBEDDINGS = "embeddings/norm"  # whose output goes into the first layer
 PARTS = ("kernel", "bias")
 # Words that are masked as for training would not be seen as they are later on.
 UNMASKED = 1e-6
-SPARSITIES_FILE = "sparsities.npz"  # of each layer, from a ranking; in the checkpoint
 
 
 class _Job(TrainingJob):
@@ -81,13 +80,13 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     load_plugins(settings.plugins)
     dense = job.load(settings.start, is_trained=False)
     sparse = job.load(settings.start, is_trained=False)
-    checkpoint = require_writable_dir(context.folder / CHECKPOINT_FOLDER)
+    checkpoint = require_writable_dir(context.folder / paths.CHECKPOINT)
     pools: dict[str, Pool] = {}
     given: Masks = {}
     if settings.pattern_of:
         given = _masks_of(settings, context)
     else:
-        pools = _pools(settings, dense, job, checkpoint / SPARSITIES_FILE)
+        pools = _pools(settings, dense, job, checkpoint / paths.SPARSITIES)
     wanted = [*given, *pools]
 
     def reconstructed(name: str, moments: Moments) -> Reconstruction:
@@ -126,7 +125,7 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
             inputs.ascend(f"{layer}/ffn/norm")
     masks = {name: one.mask for name, one in found.items()}
     assert_zeros(bert.dense_kernels(sparse), masks, where="the reconstructed model")
-    save_masks(context.folder / MASKS_FILE, masks)
+    save_masks(context.folder / paths.MASKS, masks)
     job.save(sparse)
     figures = job.figures(sparse) if job.has_task_head else {}
     figures.pop("steps", None)  # nothing was trained

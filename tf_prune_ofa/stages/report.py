@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tf_prune_ofa import paths
 from tf_prune_ofa.config import ReportSettings
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.plain_values import to_dict
@@ -17,6 +18,6 @@ def run(settings: ReportSettings, context: Context) -> dict[str, Any]:
     folders = {name: result.folder for name, result in context.results.items()}
     recipe = context.recipe
     collected = collect_run(folders, name=recipe.name, about=to_dict(recipe.about))
-    page = context.folder / "report.html"
+    page = context.folder / paths.REPORT
     build_report(collected, page)
     return {"report": page.name, "table": console_table(collected)}

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tf_prune_ofa.config import Recipe, StageSettings, plugins_of, references
+from tf_prune_ofa import paths
+from tf_prune_ofa.config import OLD_KINDS, Recipe, StageSettings, plugins_of, references
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import (
     read_json,
@@ -25,7 +26,7 @@ from tf_prune_ofa.files import (
     sha256_of,
     write_json,
 )
-from tf_prune_ofa.jobs.context import RESULT_FILE, Context, StageResult
+from tf_prune_ofa.jobs.context import Context, StageResult
 from tf_prune_ofa.jobs.left_files import digests, require_unchanged
 from tf_prune_ofa.jobs.preflight import check_inputs
 from tf_prune_ofa.jobs.workspace import Workspace
@@ -148,7 +149,7 @@ def load_result(folder: Path, stage_digest: str, *, may_change: bool = False) ->
     Raises:
         UserError: the result is damaged, or files are not those that the stage left.
     """
-    path = folder / RESULT_FILE
+    path = folder / paths.RESULT
     if not path.exists():
         return None
     remedy = "delete it to run the stage again"
@@ -160,7 +161,7 @@ def load_result(folder: Path, stage_digest: str, *, may_change: bool = False) ->
             raise UserError(f"{path} is damaged ('{key}' is {shown(data.get(key))}); {remedy}")
     result = StageResult(
         name=data["stage"],
-        kind=data["kind"],
+        kind=OLD_KINDS.get(data["kind"], data["kind"]),
         folder=folder,
         digest=data["digest"],
         figures=data["figures"],
@@ -193,7 +194,7 @@ def _run_stage(settings: StageSettings, context: Context, stage_digest: str) -> 
     start = getattr(settings, "start", "")
     left = digests(context.folder)
     write_json(
-        context.folder / RESULT_FILE,
+        context.folder / paths.RESULT,
         {
             "stage": context.name,
             "kind": settings.kind,
@@ -274,7 +275,7 @@ def git_commit() -> str:
 @contextlib.contextmanager
 def only_process(run_dir: Path) -> Iterator[None]:
     """Hold the folder's lock; the system drops it when the process ends, however it ends."""
-    path = run_dir / ".lock"
+    path = run_dir / paths.LOCK
     try:
         # Never emptied, and never what a link points to: it may be any file of the user's.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)

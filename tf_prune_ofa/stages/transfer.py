@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa import paths
 from tf_prune_ofa.config import TransferSettings
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.jobs.context import MASKS_FILE, Context
+from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import dense_kernels
@@ -53,7 +54,7 @@ def locked_masks(settings: TransferSettings, context: Context, student: keras.Mo
     path = context.masks_file(settings.start)
     if path is not None:
         return load_masks(path)
-    own = context.folder / MASKS_FILE
+    own = context.folder / paths.MASKS
     if not own.exists():
         kernels = {name: kernel.numpy() for name, kernel in dense_kernels(student).items()}
         names = sparse_layers(settings.locked, kernels)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa import paths
 from tf_prune_ofa.config import VerifySettings
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.errors import UserError
@@ -45,7 +46,7 @@ def run(settings: VerifySettings, context: Context) -> dict[str, Any]:
     checked = verify(
         context, settings.start, examples_limit=settings.examples, threads=settings.threads
     )
-    path = context.folder / "verify.json"
+    path = context.folder / paths.VERIFICATION
     write_json(path, checked)
     require_pass(checked, where=f"; {path} has all of it")
     return {entry["variant"]: entry for entry in checked["files"]}

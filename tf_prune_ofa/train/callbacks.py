@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from tf_prune_ofa import paths
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_text
 from tf_prune_ofa.keras_compat import keras, tf
@@ -40,7 +41,7 @@ class MetricsLog(keras.callbacks.Callback):
         extra: Callable[[int], dict[str, float]] = lambda step: {},
     ) -> None:
         super().__init__()
-        self.path = folder / "metrics.jsonl"
+        self.path = folder / paths.METRICS
         self.learning_rate = learning_rate
         self.step = start_step
         self.total_steps = total_steps
@@ -49,7 +50,7 @@ class MetricsLog(keras.callbacks.Callback):
         self.extra = extra
         self._sums: dict[str, float] = {}
         self._count = 0
-        self._writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
+        self._writer = tf.summary.create_file_writer(str(folder / paths.TENSORBOARD))
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Drop lines of steps that will be run again."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tf_prune_ofa import paths
 from tf_prune_ofa.distill.distiller import Distiller
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import remove_leftovers, require_writable_dir
@@ -22,8 +23,6 @@ from tf_prune_ofa.train.callbacks import MetricsLog, Progress, SaveCheckpoints
 from tf_prune_ofa.train.optimizer import adamw
 
 METRICS_PER_RUN = 100  # lines of metrics.jsonl that a long run writes
-
-CHECKPOINT_FOLDER = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def fit(
     distiller.compile(optimizer=optimizer)
     checkpoint = tf.train.Checkpoint(student=distiller.student, optimizer=optimizer)
     manager = tf.train.CheckpointManager(
-        checkpoint, str(run.folder / CHECKPOINT_FOLDER), max_to_keep=2
+        checkpoint, str(run.folder / paths.CHECKPOINT), max_to_keep=2
     )
     start = restore(checkpoint, manager)
     if start < run.total_steps:
@@ -103,7 +102,7 @@ def fit(
             raise UserError(
                 f"training of '{run.title}' stopped at step {int(optimizer.iterations)} of "
                 f"{run.total_steps}: the loss is no longer a finite number. Lower the learning "
-                f"rate and delete {run.folder / CHECKPOINT_FOLDER}"
+                f"rate and delete {run.folder / paths.CHECKPOINT}"
             )
         if int(optimizer.iterations) < run.total_steps:
             raise RuntimeError(f"the batches of '{run.title}' ended before the run")
@@ -133,4 +132,4 @@ def restore(checkpoint: tf.train.Checkpoint, manager: tf.train.CheckpointManager
 
 def remove_checkpoints(folder: Path) -> None:
     """Delete a finished run's checkpoints; its result holds the weights."""
-    shutil.rmtree(folder / CHECKPOINT_FOLDER, ignore_errors=True)
+    shutil.rmtree(folder / paths.CHECKPOINT, ignore_errors=True)

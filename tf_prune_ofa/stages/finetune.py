@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.config import TeacherSettings
+from tf_prune_ofa.config import FinetuneSettings
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import dense_kernels
 
 
-def run(settings: TeacherSettings, context: Context) -> dict[str, Any]:
+def run(settings: FinetuneSettings, context: Context) -> dict[str, Any]:
     """Train the dense model; return its figures."""
     job = TrainingJob(settings, context)
     model = job.load(settings.start)
