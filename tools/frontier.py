@@ -1,9 +1,10 @@
 """Score against latency and file size of several runs of one task: a table, JSON and two plots.
 
-    frontier.py --dense=RUN_DIR [--delegate] [--threads=N] [--out=DIR] RUN_DIR...
+    frontier.py --dense=RUN_DIR [--delegate] [--threads=N] [--device=JSON] [--out=DIR] RUN_DIR...
 
 Each RUN_DIR is a recipe's run with its export and verify stages done; the run named by --dense is
-one without pruning, whose dense INT8 file is the reference. All files are measured in turns.
+one without pruning, whose dense INT8 file is the reference. All files are measured in turns, here
+or by benchmark_device.py: --device names the JSON that it wrote.
 """
 
 from pathlib import Path
@@ -23,6 +24,7 @@ _VARIANTS = flags.DEFINE_list(
     "variants", ["sparse_int8", "block_sparse_int8"], "exported files of the pruned runs"
 )
 _DELEGATE = flags.DEFINE_boolean("delegate", False, "also run sparse files with our delegate")
+_DEVICE = flags.DEFINE_string("device", None, "take times from this result of a device")
 _THREADS = flags.DEFINE_integer("threads", 1, "threads of the runtime")
 _RUNS = flags.DEFINE_integer("runs", 200, "counted runs of each file")
 _SECONDS = flags.DEFINE_float("seconds", 120.0, "stop taking turns after so long")
@@ -35,7 +37,8 @@ def main(argv: list[str]) -> None:
         raise UserError("name at least one run folder beside --dense")
     folders = [Path(_DENSE.value), *map(Path, argv[1:])]
     settings = BenchSettings(threads=_THREADS.value, runs=_RUNS.value, seconds=_SECONDS.value)
-    result = measure(folders, _VARIANTS.value, settings, delegate=_DELEGATE.value)
+    device = Path(_DEVICE.value) if _DEVICE.value else None
+    result = measure(folders, _VARIANTS.value, settings, delegate=_DELEGATE.value, device=device)
     print(table(result))
     from tf_prune_ofa.report.frontier import best_within, file_stem
     from tf_prune_ofa.report.frontier_plot import plots
@@ -58,13 +61,19 @@ def main(argv: list[str]) -> None:
 
 
 def measure(
-    folders: list[Path], variants: list[str], settings: BenchSettings, *, delegate: bool
+    folders: list[Path],
+    variants: list[str],
+    settings: BenchSettings,
+    *,
+    delegate: bool,
+    device: Path | None = None,
 ) -> dict[str, Any]:
     """Return the frontier as plain JSON values; the first folder is the dense run."""
     from tf_prune_ofa.bench.host import benchmark_rows
     from tf_prune_ofa.bench.rows import Row
     from tf_prune_ofa.report import frontier
     from tf_prune_ofa.report.collect import collect_run
+    from tf_prune_ofa.report.device_times import read_times
     from tf_prune_ofa.report.rows import score_name
 
     runs = [collect_run(folder) for folder in folders]
@@ -77,7 +86,10 @@ def measure(
         Row(one.path, options=one.options, label=f"{place} {one.series} {one.variant}")
         for place, one in enumerate(chosen)
     ]
-    measured = benchmark_rows(rows, settings, reference=0)
+    if device is None:
+        measured = benchmark_rows(rows, settings, reference=0)
+    else:
+        measured = read_times(device, chosen)
     task = runs[0].stages[0].config.get("task") or {}
     return {
         "task": task.get("source", "task"),

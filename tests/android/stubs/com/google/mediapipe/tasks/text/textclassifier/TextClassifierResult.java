@@ -1,0 +1,6 @@
+package com.google.mediapipe.tasks.text.textclassifier;
+
+public abstract class TextClassifierResult {
+    public abstract com.google.mediapipe.tasks.components.containers.ClassificationResult
+            classificationResult();
+}

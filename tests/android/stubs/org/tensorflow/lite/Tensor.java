@@ -1,0 +1,9 @@
+package org.tensorflow.lite;
+
+public interface Tensor {
+    int[] shape();
+
+    int numBytes();
+
+    String name();
+}
