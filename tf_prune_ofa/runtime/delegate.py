@@ -128,7 +128,11 @@ def report(delegate: Any) -> DelegateReport:
             "the delegate is not this package's library: it has no report. Leave the path out."
         ) from error
     ask.argtypes, ask.restype = [ctypes.c_void_p], ctypes.c_char_p
-    text = ask(delegate._get_native_delegate_pointer()).decode(errors="replace")
+    return read_report(ask(delegate._get_native_delegate_pointer()).decode(errors="replace"))
+
+
+def read_report(text: str) -> DelegateReport:
+    """Return what the library's report says."""
     first, *rest = text.splitlines()
     kernels, threads, costs = first.split(", ", 2)
     return DelegateReport(
