@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tf_prune_ofa.config import ExportSettings, Recipe, TeacherSettings
+from tf_prune_ofa.config import ExportSettings, FinetuneSettings, Recipe
 from tf_prune_ofa.data.task_data import doubts
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.workspace import Workspace
@@ -45,13 +45,13 @@ def _check_task(recipe: Recipe, workspace: Workspace, lengths: dict[str, int]) -
     for doubt in doubts(workspace.task):
         print(f"  Warning: {doubt}. Check the task's data.", flush=True)
     for name, stage in recipe.stages.items():
-        if isinstance(stage, TeacherSettings) and stage.objective == LABELS:
+        if isinstance(stage, FinetuneSettings) and stage.objective == LABELS:
             _hint_at_length(name, stage, len(workspace.task.train))
     for where, length in {"task.max_length": recipe.task.max_length, **lengths}.items():
         workspace.kind.check_length(length, where)
 
 
-def _hint_at_length(name: str, stage: TeacherSettings, examples: int) -> None:
+def _hint_at_length(name: str, stage: FinetuneSettings, examples: int) -> None:
     """Say where a dense teacher, which later stages learn from, sees its examples too rarely."""
     steps = steps_of(stage.length, steps_per_epoch=-(-examples // stage.batch_size))
     epochs = steps * stage.batch_size / examples
