@@ -236,3 +236,9 @@ def test_tools_start_from_the_wheel(wheel, tmp_path):
     assert mistyped.stderr == ("Error: There is no tool 'run-recipie'. Did you mean run_recipe?\n")
     # A tool's own complaint shows that it was started, and from where.
     assert "Name one .tflite file" in start("inspect_tflite").stderr
+
+
+def test_every_test_file_has_a_name_of_its_own():
+    # pytest imports them by their names alone; two of one name are an error before any test runs.
+    names = [path.name for path in REPOSITORY.glob("tests/**/test_*.py")]
+    assert sorted(names) == sorted(set(names))

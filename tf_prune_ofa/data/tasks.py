@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tf_prune_ofa.config import TaskSettings
-from tf_prune_ofa.data import glue, reviews, squad, tables, tfds_task
+from tf_prune_ofa.data import conll, glue, reviews, squad, tables, tfds_task
 from tf_prune_ofa.data.task_data import Split, TaskData
 from tf_prune_ofa.errors import UserError
 
@@ -43,6 +43,10 @@ def load_task(settings: TaskSettings, **options: Any) -> TaskData:
         _refuse(settings, *_COLUMNS)
         _require_files(settings)
         task = squad.squad_task(settings.train, settings.dev)
+    elif source == "conll":
+        _refuse(settings, *(name for name in _COLUMNS if name != "labels"))
+        _require_files(settings)
+        task = conll.conll_task(settings.train, settings.dev, settings.labels)
     elif source == "made_up_questions":
         texts = reviews.reviews_task(**options)
         task = squad.made_up_task(texts.train.text_a, texts.dev.text_a)
@@ -64,8 +68,8 @@ def load_task(settings: TaskSettings, **options: Any) -> TaskData:
         task = tfds_task.tfds_task(source.removeprefix(_TFDS), **columns, **options)
     else:
         raise UserError(
-            f"No task source {source!r}: it is 'reviews', 'files', 'squad', a task of GLUE such as "
-            "'glue/sst2', or 'tfds:NAME'."
+            f"No task source {source!r}: it is 'reviews', 'files', 'squad', 'conll', a task of "
+            "GLUE such as 'glue/sst2', or 'tfds:NAME'."
         )
     return dataclasses.replace(task, metrics=settings.metrics or task.metrics)
 
@@ -76,6 +80,8 @@ def kind_of_source(source: str) -> str:
     A regression is told from a classification by its data only.
     """
     name = source.removeprefix(_TFDS)
+    if name == "conll":
+        return "tokens"
     return "spans" if name.startswith(("squad", "made_up_questions")) else "classification"
 
 

@@ -21,6 +21,7 @@ from tf_prune_ofa.models.head_kinds import (  # noqa: F401, for whoever builds m
     Head,
     MaskedLM,
     SpanQA,
+    TokenClassification,
 )
 from tf_prune_ofa.models.sizes import check_sizes
 

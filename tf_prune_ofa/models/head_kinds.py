@@ -41,6 +41,11 @@ class Head(ABC):
         """Return how many outputs have a label each; 0 where they have none."""
         return 0
 
+    @property
+    def problem_type(self) -> str:
+        """Return what config.json calls the problem; "" where it says nothing."""
+        return ""
+
     def check(self, architecture: str) -> None:  # noqa: B027
         """Raise a `UserError` if there is no such head on encoders of this architecture."""
 
@@ -108,9 +113,33 @@ class Classification(Head):
         """Return the number of labels."""
         return self.num_labels
 
+    @property
+    def problem_type(self) -> str:
+        """Return a regression for one output."""
+        return "regression" if self.num_labels == 1 else "single_label_classification"
+
     def outputs(self, graph: Graph, x: tf.Tensor, inputs: Tensors) -> Tensors:
         """Build a classifier on the first token."""
         return {"logits": graph.classifier(x, self.num_labels)}
+
+
+@dataclass(frozen=True)
+class TokenClassification(Head):
+    """`tag_logits` [B, S, num_labels], a tag for each token."""
+
+    num_labels: int
+    class_suffix = "ForTokenClassification"
+    doubtful_layer = "token_classifier"
+
+    @property
+    def named_outputs(self) -> int:
+        """Return the number of tags."""
+        return self.num_labels
+
+    def outputs(self, graph: Graph, x: tf.Tensor, inputs: Tensors) -> Tensors:
+        """Build a classifier on every token."""
+        x = graph.point("token_classifier/input")(graph.dropout(x, "token_classifier/dropout"))
+        return {"tag_logits": graph.dense(self.num_labels, "token_classifier")(x)}
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def for_head(
         return dict(weights)
     require_class(folder, name)
     if head is not None and head.named_outputs:
-        return in_label_order(weights, read_labels(folder), labels, source=folder)
+        return in_label_order(weights, read_labels(folder), labels, source=folder, head=name)
     return dict(weights)
 
 

@@ -50,6 +50,7 @@ _ACTIVATION_KEY = {"bert": "hidden_act", "distilbert": "activation"}
 # End of a class's name in transformers -> its head.
 HEADS_OF_CLASSES = {
     "ForSequenceClassification": "classifier",
+    "ForTokenClassification": "token_classifier",
     "ForQuestionAnswering": "span",
     "ForMaskedLM": "mlm",
     "ForPreTraining": "mlm",
@@ -229,6 +230,8 @@ def describe(
         }
     if head is not None and head.named_outputs:
         description |= _describe_labels(head.named_outputs, labels)
+        if head.problem_type:
+            description["problem_type"] = head.problem_type
     elif labels is not None:
         raise UserError("labels were given for a model that has no classification head")
     return description
@@ -246,11 +249,9 @@ def _describe_labels(num_labels: int, labels: Sequence[str] | None) -> dict[str,
             f"the model has {num_labels} labels, received {list(labels)}; "
             f"give {num_labels} different names"
         )
-    is_regression = num_labels == 1
     return {
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
-        "problem_type": "regression" if is_regression else "single_label_classification",
     }
 
 

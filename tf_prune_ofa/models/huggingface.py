@@ -22,12 +22,14 @@ from tf_prune_ofa.models.hf_config import (
     TOKENIZER_CONFIG,
     describe,
     describe_tokenizer,
+    read_class,
     read_config,
     read_labels,
 )
 from tf_prune_ofa.models.tensor_names import (
     DECODER_MATRIX,
     POSITION_IDS,
+    TOKEN_CLASSIFIER,
     bare_name,
     head_of,
     tensor_names,
@@ -63,6 +65,7 @@ def read_weights(folder: str | Path) -> dict[str, np.ndarray]:
     """
     names = {tensor: name for name, tensor in tensor_names(read_config(folder)).items()}
     order = {name: index for index, name in enumerate(names.values())}
+    is_tagger = (read_class(folder) or "").endswith("ForTokenClassification")
     found: dict[str, np.ndarray] = {}
     decoder = None
     for tensor, value in read_tensors(Path(folder), lambda n: bare_name(n) == POSITION_IDS):
@@ -71,6 +74,8 @@ def read_weights(folder: str | Path) -> dict[str, np.ndarray]:
             decoder = value
             continue
         name = names.get(bare, tensor)
+        if is_tagger and name in ("classifier/kernel", "classifier/bias"):
+            name = name.replace("classifier", TOKEN_CLASSIFIER)
         # Both names of the decoder's bias may be there, with the same numbers.
         if name in found and not np.array_equal(found[name], value):
             raise UserError(f"{folder} holds {bare} twice, with different numbers")

@@ -25,6 +25,7 @@ def in_label_order(
     wanted: Sequence[str],
     *,
     source: str | Path,
+    head: str = "classifier",
 ) -> dict[str, np.ndarray]:
     """Return a checkpoint's weights with the outputs of its classifier in the task's order.
 
@@ -36,11 +37,12 @@ def in_label_order(
         own: the labels that the checkpoint names, in the order of its outputs.
         wanted: the task's labels in their order; none of a regression.
         source: where the weights come from, for messages.
+        head: name of the classifier's layer.
 
     Raises:
         UserError: the names are others than the task's.
     """
-    if "classifier/bias" not in weights or len(weights["classifier/bias"]) != len(wanted):
+    if f"{head}/bias" not in weights or len(weights[f"{head}/bias"]) != len(wanted):
         return dict(weights)
     if own is None or all(map(_NO_NAME.fullmatch, own)):
         return dict(weights)
@@ -53,8 +55,8 @@ def in_label_order(
             "config.json; if they do not, set the stage's head to new for a classifier that "
             "starts from scratch"
         )
-    heads = ("classifier/kernel", "classifier/bias")
-    return {name: value[..., order] if name in heads else value for name, value in weights.items()}
+    parts = (f"{head}/kernel", f"{head}/bias")
+    return {name: value[..., order] if name in parts else value for name, value in weights.items()}
 
 
 def _order(own: Sequence[str], wanted: Sequence[str]) -> list[int] | None:

@@ -13,7 +13,9 @@ from tf_prune_ofa.models.bert import EncoderConfig
 
 # A weight belongs to a head if the first part of its name is one of these; the rest is the encoder.
 # The pooler counts as one: models without a use for it come without it.
-HEADS = ("pooler", "mlm", "nsp", "classifier", "span")
+HEADS = ("pooler", "mlm", "nsp", "classifier", "token_classifier", "span")
+# Its tensors are called as those of `classifier`; the class in config.json tells them apart.
+TOKEN_CLASSIFIER = "token_classifier"
 
 # Weights of a kind of layer, ours -> the file's.
 _DENSE = {"kernel": "weight", "bias": "bias"}
@@ -32,6 +34,7 @@ _NAMES = {
         ("mlm/norm", "cls.predictions.transform.LayerNorm", _NORM),
         ("mlm/decoder", "cls.predictions", _BIAS),
         ("nsp", "cls.seq_relationship", _DENSE),
+        (TOKEN_CLASSIFIER, "classifier", _DENSE),
         ("classifier", "classifier", _DENSE),
         ("span", "qa_outputs", _DENSE),
     ],
@@ -42,6 +45,7 @@ _NAMES = {
         ("mlm/transform", "vocab_transform", _DENSE),
         ("mlm/norm", "vocab_layer_norm", _NORM),
         ("mlm/decoder", "vocab_projector", _BIAS),
+        (TOKEN_CLASSIFIER, "classifier", _DENSE),
         ("classifier/pre", "pre_classifier", _DENSE),
         ("classifier", "classifier", _DENSE),
         ("span", "qa_outputs", _DENSE),

@@ -47,7 +47,11 @@ class TextClassifier(TextModel):
         runtime: Runtime = "auto",
     ) -> None:
         super().__init__(path, threads=threads, delegate=delegate, runtime=runtime)
-        self._require_outputs({"logits"}, "classifier", "Use QuestionAnswerer for answers.")
+        self._require_outputs(
+            {"logits"},
+            "classifier",
+            "Use QuestionAnswerer for answers, TokenClassifier for entities.",
+        )
 
     def __call__(
         self, text: str | Sequence[str], pair: str | Sequence[str] | None = None

@@ -20,6 +20,7 @@ KINDS = {
     "classification": ("classification", "Classification"),
     "regression": ("classification", "Regression"),
     "spans": ("spans", "Spans"),
+    "tokens": ("tokens", "Tokens"),
 }
 # What a stage may learn, as recipes call it (`objective`): masked words of the corpus, or the
 # task's labels.

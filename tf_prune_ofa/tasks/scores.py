@@ -58,7 +58,7 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
 def _of_answers(logits: np.ndarray, labels: np.ndarray) -> float:
-    raise TypeError("the scores of answers need their texts; see `train.squad_metrics`")
+    raise TypeError("answers and entities are scored by their task; see `tasks.kind.Kind.score`")
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,9 @@ SCORES = {
     "spearman": Score(
         "Spearman rank correlation of the outputs with the labels, on held-out examples", spearman
     ),
+    "entity_f1": Score("F1 of the entities in held-out sentences, type and borders right"),
+    "entity_precision": Score("share of the found entities that are right"),
+    "entity_recall": Score("share of the right entities that are found"),
     "exact_match": Score("share of held-out questions with exactly a right answer"),
 }
 # Which of them a kind of task may be judged by.
@@ -98,6 +101,7 @@ OF_CLASSES = ("accuracy", "f1_macro")
 OF_TWO_CLASSES = (*OF_CLASSES, "f1", "matthews")
 OF_REGRESSION = ("pearson", "spearman")
 OF_ANSWERS = ("f1", "exact_match")
+OF_ENTITIES = ("entity_f1", "entity_precision", "entity_recall")
 
 
 def checked(asked: Sequence[str], allowed: Iterable[str], what: str) -> tuple[str, ...]:

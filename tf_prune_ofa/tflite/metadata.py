@@ -121,7 +121,9 @@ def _describe(graph: Graph, labels: Sequence[str] | None, has_settings: bool) ->
     tokenizer = {0: _BERT_TOKENIZER, 1: {0: [vocab_file]}}
     input_tensors = [{0: _INPUT_ROLES.get(name, name), 3: content} for name in inputs]
     output_tensors = [{0: name, 3: content} for name in outputs]
-    if labels:
+    # Of a tagger they are for our own classes: others would take its first token's numbers.
+    is_classifier = bool(labels) and len(graph.shape(next(iter(outputs.values())))) == 2
+    if is_classifier:
         output_tensors[0][6] = [{0: LABELS_FILE, 1: "Class names.", 2: _AXIS_LABELS}]
     subgraph = {2: input_tensors, 3: output_tensors, 5: [tokenizer]}
     model = {
