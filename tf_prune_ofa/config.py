@@ -471,13 +471,19 @@ class VerifySettings:
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """Interleaved latency of the exported files."""
+    """Interleaved latency of the exported files.
+
+    Attributes:
+        delegate: "auto" also measures sparse_int8 with the sparse INT8 delegate where that is
+            built; "none" does not.
+    """
 
     kind: str = ""
     start: str = "export"
     threads: int = limited(1, FEW)
     runs: int = limited(100, COUNT)
     reference: str = "dense_int8"
+    delegate: Literal["auto", "none"] = "auto"
 
 
 @dataclass(frozen=True)

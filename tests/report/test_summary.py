@@ -2,6 +2,7 @@ import pytest
 import synthetic
 
 from tf_prune_ofa.report.collect import Run, Stage, collect_run
+from tf_prune_ofa.report.rows import model_rows
 from tf_prune_ofa.report.summary import (
     cards,
     duration,
@@ -41,6 +42,23 @@ def test_headline_compares_the_sparse_with_the_dense_file(run, median, accuracy,
         "The sparse INT8 file, with 85.0 % zeros in the pruned layers, is 1.48"
     )
     assert ends in sentence
+
+
+def test_headline_says_what_the_delegate_brings(run):
+    entries = run.detail("bench")["files"]
+    sparse = next(entry for entry in entries if entry["file"].startswith("sparse"))
+    timing = {**sparse["latency_ms"], "median": 2.6}
+    entries.append({**sparse, "file": sparse["file"] + ", delegate", "latency_ms": timing})
+    with_sparse_figures(run, median=5.2, accuracy=0.854)
+    timing["median"] = 2.6
+    assert headline(run).endswith(
+        "with -0.003 in accuracy; with the delegate it is 2.00 times faster."
+    )
+    rows = model_rows(run)
+    place = [row.variant for row in rows].index("sparse_int8")
+    assert rows[place + 1].model == "the same, with the delegate"
+    assert rows[place + 1].latency_ms["median"] == 2.6
+    assert rows[place + 1].size_bytes == rows[place].size_bytes
 
 
 def test_cards_show_what_was_measured(run):

@@ -25,7 +25,7 @@ from tf_prune_ofa.bench.inputs import make_inputs, open_inputs
 from tf_prune_ofa.bench.machine import busy_warning, machine_facts
 from tf_prune_ofa.bench.process import WorkerProcess
 from tf_prune_ofa.bench.rounds import interleave
-from tf_prune_ofa.bench.rows import Row, row_labels
+from tf_prune_ofa.bench.rows import Row, row_labels, with_delegate
 from tf_prune_ofa.bench.stats import latency_summary, ratio_to_reference
 from tf_prune_ofa.bench.worker import decoded, encoded
 from tf_prune_ofa.errors import UserError
@@ -105,10 +105,7 @@ def benchmark(
     if delegate:
         library = str(sparse_delegate.require())
         same_as = {len(rows) + i: i for i in range(len(rows))}
-        rows += [
-            replace(row, options={"delegate": library}, label=f"{row.path.name}, delegate")
-            for row in rows
-        ]
+        rows += [with_delegate(row, library) for row in rows]
     place = None if reference is None else paths.index(Path(reference).resolve())
     return benchmark_rows(rows, settings, reference=place, same_as=same_as)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+# Behind the name of a file, where it ran with the delegate.
+DELEGATE_SUFFIX = ", delegate"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,12 @@ class Row:
     options: Mapping[str, Any] = field(default_factory=dict)
     python: Path | None = None
     label: str = ""
+
+
+def with_delegate(row: Row, library: str | os.PathLike[str]) -> Row:
+    """Return a row that runs the same file with the sparse INT8 delegate."""
+    options = {**row.options, "delegate": os.fspath(library)}
+    return replace(row, options=options, label=f"{row.path.name}{DELEGATE_SUFFIX}")
 
 
 def row_labels(rows: list[Row]) -> list[str]:

@@ -1,9 +1,10 @@
 """The rows and columns of the final table, for the console and for the page."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from tf_prune_ofa.bench.rows import DELEGATE_SUFFIX
 from tf_prune_ofa.report.collect import Run
 from tf_prune_ofa.tasks.scores import SCORES
 from tf_prune_ofa.text_table import megabytes
@@ -83,6 +84,16 @@ def model_rows(run: Run) -> list[ModelRow]:
                 ratio=timing.get("ratio"),
             )
         )
+        if with_delegate := measured.get(name + DELEGATE_SUFFIX):
+            # The same file, with results that are equal bit for bit.
+            row = replace(
+                rows[-1],
+                model="the same, with the delegate",
+                variant=variant + DELEGATE_SUFFIX,
+                latency_ms=with_delegate["latency_ms"],
+                ratio=with_delegate["ratio"],
+            )
+            rows.append(row)
     return rows
 
 

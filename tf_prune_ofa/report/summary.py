@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from tf_prune_ofa.bench.rows import DELEGATE_SUFFIX
 from tf_prune_ofa.report.collect import Run, Stage
 from tf_prune_ofa.report.rows import ModelRow, milliseconds, model_rows, model_sparsity, score_name
 
@@ -30,6 +31,7 @@ class StageRow:
 def headline(run: Run) -> str:
     """One sentence: how sparse, how good, how small and how fast the sparse INT8 file is."""
     sparse, dense = _file(run, "sparse_int8"), _file(run, "dense_int8")
+    delegated = _file(run, "sparse_int8" + DELEGATE_SUFFIX)
     sparsity = model_sparsity(run)
     subject = "The sparse INT8 file"
     if sparsity is not None:
@@ -47,6 +49,9 @@ def headline(run: Run) -> str:
         difference = sparse.score - dense.score
         amount = "the same" if abs(difference) < 5e-4 else f"{difference:+.3f} in"
         sentence += f", with {amount} {score_name(run)}"
+    if delegated.latency_ms and dense.latency_ms:
+        times = dense.latency_ms["median"] / delegated.latency_ms["median"]
+        sentence += f"; with the delegate it is {_compared(times, 'faster', 'slower')}"
     return sentence + "."
 
 

@@ -6,12 +6,17 @@ import json
 from typing import Any
 
 from tf_prune_ofa import paths
-from tf_prune_ofa.bench.host import BenchSettings, benchmark
+from tf_prune_ofa.bench.host import BenchSettings, benchmark_rows
+from tf_prune_ofa.bench.rows import DELEGATE_SUFFIX, Row, with_delegate
 from tf_prune_ofa.bench.show import describe
 from tf_prune_ofa.config import BenchmarkSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
 from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.runtime import delegate
+
+# The zeros of this file lie anywhere, which only the delegate computes faster.
+DELEGATED = "sparse_int8"
 
 
 def run(settings: BenchmarkSettings, context: Context) -> dict[str, Any]:
@@ -24,18 +29,22 @@ def run(settings: BenchmarkSettings, context: Context) -> dict[str, Any]:
             f"{context.name}.reference is '{settings.reference}', which '{settings.start}' did not "
             f"export; it exported {', '.join(files)}"
         )
-    result = benchmark(
-        list(files.values()),
+    names, rows = list(files), [Row(path) for path in files.values()]
+    same_as = {}
+    if settings.delegate == "auto" and DELEGATED in files and delegate.LIBRARY.is_file():
+        place = names.index(DELEGATED)
+        same_as[len(rows)] = place
+        names.append(DELEGATED + DELEGATE_SUFFIX)
+        rows.append(with_delegate(rows[place], delegate.LIBRARY))
+    result = benchmark_rows(
+        rows,
         BenchSettings(threads=settings.threads, runs=settings.runs),
-        reference=files[settings.reference],
+        reference=names.index(settings.reference),
+        same_as=same_as,
     )
     write_json(context.folder / paths.BENCHMARK, result)
     print(describe(result))
-    variants = {path.name: variant for variant, path in files.items()}
     return {
-        variants[entry["file"]]: {
-            "latency_ms": entry["latency_ms"]["median"],
-            "ratio": entry["ratio"]["ratio"],
-        }
-        for entry in result["files"]
+        name: {"latency_ms": entry["latency_ms"]["median"], "ratio": entry["ratio"]["ratio"]}
+        for name, entry in zip(names, result["files"], strict=True)
     }
