@@ -14,7 +14,7 @@ import verified_models
 from tampering import CHANGES
 
 from tf_prune_ofa.text_table import text_table
-from tf_prune_ofa.verify import files
+from tf_prune_ofa.verification import files
 
 
 def main(folder):

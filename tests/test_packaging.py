@@ -21,7 +21,7 @@ SETTINGS = ("paths", "variants", "yaml_files", "limits", "schedules", "config", 
 BASE = ("errors", "files", "text_table", "encoders", *SETTINGS, "text", "keras_compat")
 TRAINING = ("data", "models", "pruning", "quant", "distill", "train")
 DEPLOYMENT = ("tflite", "runtime", "bench", "blocks", "conversion", "device")
-RECIPES = ("verify", "tasks", "tiny", "recipe_checks", "file_stages", "recipe")
+RECIPES = ("verification", "tasks", "tiny", "recipe_checks", "file_stages", "recipe")
 ORDER = (
     *(*BASE, *TRAINING, *DEPLOYMENT, *RECIPES),
     *("report", "jobs", "stages", "api", "experiments", "tools"),
@@ -69,7 +69,7 @@ def test_the_checker_does_not_share_the_code_it_checks():
     """Else a fault in what writes the files would be one in what checks them, too."""
     exporters = ("conversion", "blocks", "tflite.graph", "tflite.sparse", "tflite.dense_layers")
     for path, part in source_files():
-        if part == "verify":
+        if part == "verification":
             names = list(imported_names(ast.parse(path.read_text(encoding="utf-8"))))
             assert not [n for n in names if n.removeprefix("tf_prune_ofa.").startswith(exporters)]
 

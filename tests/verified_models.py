@@ -13,7 +13,7 @@ from tf_prune_ofa.models.bert import Classification, EncoderConfig, SpanQA, dens
 from tf_prune_ofa.quant.activations import Activations
 from tf_prune_ofa.quant.ranges import outlying_factors
 from tf_prune_ofa.tflite.text_settings import TextSettings
-from tf_prune_ofa.verify.expected import Expected, expect
+from tf_prune_ofa.verification.expected import Expected, expect
 
 LENGTH, VOCABULARY_SIZE = 16, 40
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

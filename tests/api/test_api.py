@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,3 +197,12 @@ def test_importing_the_package_loads_no_tensorflow():
     assert "finetune" in dir(ofa)
     with pytest.raises(AttributeError, match="no attribute 'finetun'"):
         ofa.finetun  # noqa: B018
+
+
+def test_no_module_hides_a_function():
+    """Once `tf_prune_ofa.verify` were imported as a module, `ofa.verify` would be that module."""
+    folder = Path(ofa.__file__).parent
+    modules = {path.stem for path in folder.glob("*.py")} | {
+        path.name for path in folder.iterdir() if path.is_dir()
+    }
+    assert not modules & set(ofa.__all__)

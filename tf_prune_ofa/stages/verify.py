@@ -29,9 +29,9 @@ from tf_prune_ofa.stages.export import pattern, task_model
 from tf_prune_ofa.tasks.kind import Examples, Kind
 from tf_prune_ofa.text.wordpiece import WordPiece
 from tf_prune_ofa.train.evaluate import NOWHERE
-from tf_prune_ofa.verify import behaviour, files, layers, running
-from tf_prune_ofa.verify.expected import Expected, expect
-from tf_prune_ofa.verify.manifest import find_folder_problems, read_manifest
+from tf_prune_ofa.verification import behaviour, files, layers, running
+from tf_prune_ofa.verification.expected import Expected, expect
+from tf_prune_ofa.verification.manifest import find_folder_problems, read_manifest
 
 KERAS_BATCH = 32
 Inputs = dict[str, np.ndarray]

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tf_prune_ofa.verify.arithmetic import Grid
-from tf_prune_ofa.verify.dense import grid_of, layer_of
-from tf_prune_ofa.verify.expected import Expected
-from tf_prune_ofa.verify.reading import MOVERS, Operator, TfliteFile
+from tf_prune_ofa.verification.arithmetic import Grid
+from tf_prune_ofa.verification.dense import grid_of, layer_of
+from tf_prune_ofa.verification.expected import Expected
+from tf_prune_ofa.verification.reading import MOVERS, Operator, TfliteFile
 
 _FLOAT = (
     "ADD", "BATCH_MATMUL", "CAST", "CONCATENATION", "DIV", "FULLY_CONNECTED", "GATHER", "GELU",

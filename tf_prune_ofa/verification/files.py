@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.verify import constants, container, dense, graph
-from tf_prune_ofa.verify.expected import Expected
-from tf_prune_ofa.verify.reading import TfliteFile
+from tf_prune_ofa.verification import constants, container, dense, graph
+from tf_prune_ofa.verification.expected import Expected
+from tf_prune_ofa.verification.reading import TfliteFile
 
 # How each variant computes; what else sets it apart is in `_form_problems`.
 FORMS = {

@@ -15,9 +15,9 @@ import numpy as np
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import base_layer
 from tf_prune_ofa.runtime.interpreter import Interpreter
-from tf_prune_ofa.verify.dense import grid_of, layer_of
-from tf_prune_ofa.verify.expected import Expected
-from tf_prune_ofa.verify.reading import TfliteFile
+from tf_prune_ofa.verification.dense import grid_of, layer_of
+from tf_prune_ofa.verification.expected import Expected
+from tf_prune_ofa.verification.reading import TfliteFile
 
 EXAMPLES = 8  # more would change little and cost seconds
 

@@ -18,8 +18,8 @@ from flatbuffers import number_types
 from flatbuffers.table import Table
 
 from tf_prune_ofa.tflite.text_settings import TextSettings
-from tf_prune_ofa.verify.expected import Expected
-from tf_prune_ofa.verify.reading import TfliteFile
+from tf_prune_ofa.verification.expected import Expected
+from tf_prune_ofa.verification.reading import TfliteFile
 
 VOCABULARY, LABELS, SETTINGS = "vocab.txt", "labels.txt", "text_settings.json"
 DESCRIPTION = "TFLITE_METADATA"

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tf_prune_ofa.verify import arithmetic
-from tf_prune_ofa.verify.arithmetic import Grid
-from tf_prune_ofa.verify.expected import Dense, Expected
-from tf_prune_ofa.verify.reading import Operator, TfliteFile
+from tf_prune_ofa.verification import arithmetic
+from tf_prune_ofa.verification.arithmetic import Grid
+from tf_prune_ofa.verification.expected import Dense, Expected
+from tf_prune_ofa.verification.reading import Operator, TfliteFile
 
 _KERNEL, _PIECE = "/kernel", "/kernel/rows_"
 _ROUNDED_TWICE = 2.0**-22

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.verify.manifest import find_folder_problems, read_manifest
+from tf_prune_ofa.verification.manifest import find_folder_problems, read_manifest
 
 ENTRY = {"variant": "float32", "file": "float32_s8.tflite", "sha256": "ab", "size_bytes": 3}
 GOOD = {"sequence_length": 8, "files": [ENTRY]}

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tf_prune_ofa.verify import arithmetic
-from tf_prune_ofa.verify.expected import Expected
-from tf_prune_ofa.verify.reading import Operator, TfliteFile
+from tf_prune_ofa.verification import arithmetic
+from tf_prune_ofa.verification.expected import Expected
+from tf_prune_ofa.verification.reading import Operator, TfliteFile
 
 _TABLE, _SCALES, _FACTORS = "/embeddings", "/embeddings/scales", "/factors"
 _DENSE = ("FULLY_CONNECTED", "CONV_2D", "DENSIFY")

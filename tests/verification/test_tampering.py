@@ -12,7 +12,7 @@ import verified_models
 from tampering import CHANGES
 from verified_models import VARIANTS
 
-from tf_prune_ofa.verify import files
+from tf_prune_ofa.verification import files
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tf_prune_ofa.verify import behaviour
+from tf_prune_ofa.verification import behaviour
 
 RNG = np.random.default_rng(0)
 REFERENCE = RNG.normal(3.0, 1.0, [200, 1])

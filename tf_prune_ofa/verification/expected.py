@@ -16,7 +16,7 @@ import numpy as np
 
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.layers import PADDING_SCORE, AttentionScores, Gelu, PositionEmbedding
-from tf_prune_ofa.verify.arithmetic import Grid
+from tf_prune_ofa.verification.arithmetic import Grid
 
 Ranges = Mapping[str, tuple[float, float]]
 # Of GELU where a converter writes it out, and of masks; nothing else is a number of its own.
