@@ -22,6 +22,7 @@ from tf_prune_ofa.config import (
     VerifySettings,
 )
 from tf_prune_ofa.data.tasks import kind_of_source
+from tf_prune_ofa.encoders import encoder_names
 from tf_prune_ofa.schedules import parse_duration
 from tf_prune_ofa.tasks import find_kind
 
@@ -51,6 +52,8 @@ def shrink(recipe: Recipe) -> Recipe:
     }
     stages: dict[str, StageSettings] = {}
     for name, stage in recipe.stages.items():
+        if getattr(stage, "start", "") in encoder_names():
+            stage = replace(stage, start="model")
         if isinstance(stage, TransferSettings) and stage.start == "model":
             # A sparse encoder from elsewhere: new weights have no zeros to take over.
             stages["sparse_encoder"] = _SPARSE_ENCODER

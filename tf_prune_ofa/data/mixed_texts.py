@@ -20,8 +20,8 @@ Text = tuple[np.ndarray, int]  # ids, and where the second segment begins
 
 
 def with_special_tokens(
-    first: Sequence[int],
-    second: Sequence[int] | None,
+    first: Sequence[int] | np.ndarray,
+    second: Sequence[int] | np.ndarray | None,
     *,
     cls_id: int,
     sep_id: int,

@@ -39,7 +39,7 @@ class Texts:
         count = min(len(members), max(1, tokens // LENGTHS[place]))
         return self.batch(rng.choice(members, count, replace=False), LENGTHS[place])
 
-    def batch(self, indices: Sequence[int], length: int) -> Batch:
+    def batch(self, indices: Sequence[int] | np.ndarray, length: int) -> Batch:
         """Return these texts, each filled up to `length`."""
         ids = np.zeros((len(indices), length), np.int64)
         types, mask = np.zeros_like(ids), np.zeros(ids.shape, np.float32)
