@@ -59,7 +59,8 @@ class SizeSettings:
     max_positions: int = limited(512, TOKENS)
     vocab_size: int = limited(30_522, between(1, 10_000_000))
     type_vocab_size: int = limited(2, between(1, 1_024))
-    architecture: Literal["bert", "distilbert"] = "bert"
+    embedding_size: int = limited(0, between(0, 65_536))
+    architecture: str = "bert"
     activation: Literal["gelu_erf", "gelu_tanh"] = "gelu_erf"
     layer_norm_epsilon: float = limited(1e-12, SHARE)
     dropout: float = limited(0.1, SHARE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from tf_prune_ofa.architectures import FAMILIES
 from tf_prune_ofa.config import (
     BenchmarkSettings,
     ExportSettings,
@@ -40,8 +41,11 @@ _SPARSE_ENCODER = PruneSettings(
 def shrink(recipe: Recipe) -> Recipe:
     """Return the recipe with a two-layer random encoder, little data and a few steps a stage."""
     architecture = recipe.model.sizes.get("architecture", "bert")
-    if "distilbert" in recipe.model.weights.lower():
-        architecture = "distilbert"
+    # The longest name first: "distilbert" has "bert" in it.
+    for name in sorted(FAMILIES, key=len, reverse=True):
+        if name in recipe.model.weights.lower():
+            architecture = name
+            break
     sizes = {
         "architecture": architecture,
         "hidden_size": 32,

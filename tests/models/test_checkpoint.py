@@ -159,7 +159,7 @@ def test_labels_of_another_number_are_refused(folder):
         ({"layer_norm_epsilon": float("nan")}, "layer_norm_epsilon of the encoder is nan"),
         ({"hidden_size": 16_384, "num_layers": 256}, "weights; this package takes up to"),
         ({"activation": "relu"}, "activation is 'relu'"),
-        ({"architecture": "gpt"}, "architecture is 'gpt'"),
+        ({"architecture": "gpt"}, "'gpt' is no architecture of this package; it has 'bert'"),
         ({"num_heads": 3}, "hidden_size 8 is not a multiple of num_heads 3"),
     ],
 )

@@ -102,7 +102,7 @@ def _ways(job: TrainingJob) -> dict[str, Batches]:
             pairs = None if split.text_b is None else [split.text_b[i] for i in indices]
             texts = [split.text_a[i] for i in indices]
             tokens = job.workspace.wordpiece.encode(texts, pairs, max_length=length)
-            type_ids = tokens.type_ids if job.workspace.encoder.architecture == "bert" else None
+            type_ids = tokens.type_ids if job.workspace.encoder.family.token_types else None
             inputs = model_inputs(tokens.ids, type_ids, max_length=length)
             yield inputs, {"labels": split.label[indices]}
 

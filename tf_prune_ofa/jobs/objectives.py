@@ -50,4 +50,4 @@ def _token_types(settings: TrainSettings, context: Context) -> bool:
     teacher = settings.teacher
     if teacher not in context.results and is_model_name(teacher):
         configs.append(presets.open_pretrained(teacher).config)
-    return any(config.architecture == "bert" for config in configs)
+    return any(config.family.token_types for config in configs)

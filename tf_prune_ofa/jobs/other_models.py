@@ -17,7 +17,7 @@ from tf_prune_ofa.models import bert, presets
 from tf_prune_ofa.models.assign import assign_weights
 from tf_prune_ofa.models.bert import EncoderConfig
 from tf_prune_ofa.models.heads import for_head
-from tf_prune_ofa.text.wordpiece import WordPiece
+from tf_prune_ofa.text.opening import open_tokenizer
 
 
 def load_other_model(
@@ -36,7 +36,7 @@ def load_other_model(
             the task's.
     """
     source = presets.open_pretrained(name)
-    wordpiece = WordPiece(source.vocab_path, **source.tokenizer)
+    wordpiece = open_tokenizer(source.vocab_path, source.tokenizer)
     if wordpiece.pieces != workspace.wordpiece.pieces:
         raise UserError(
             f"{name} has another vocabulary than the recipe's encoder ({wordpiece.vocab_size} and "
@@ -67,7 +67,7 @@ def open_encoder(name: str, workspace: Workspace) -> presets.Pretrained:
     source = presets.open_pretrained(name)
     dropout = workspace.encoder.dropout
     config = replace(source.config, dropout=dropout, attention_dropout=dropout)
-    pieces = WordPiece(source.vocab_path, **source.tokenizer).pieces
+    pieces = open_tokenizer(source.vocab_path, source.tokenizer).pieces
     if config != workspace.encoder or pieces != workspace.wordpiece.pieces:
         raise UserError(
             f"a stage starts from {name}, which has other sizes or another vocabulary than the "

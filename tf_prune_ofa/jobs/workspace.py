@@ -25,8 +25,9 @@ from tf_prune_ofa.models.bert import EncoderConfig
 from tf_prune_ofa.plain_values import digest, to_dict
 from tf_prune_ofa.tasks import kind_of
 from tf_prune_ofa.tasks.kind import Examples, Kind
+from tf_prune_ofa.text.opening import open_tokenizer
+from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.text.tokenizer_files import tokenizer_files
-from tf_prune_ofa.text.wordpiece import WordPiece
 
 
 class Workspace:
@@ -66,14 +67,21 @@ class Workspace:
         return replace(config, dropout=settings.dropout, attention_dropout=settings.dropout)
 
     @cached_property
-    def wordpiece(self) -> WordPiece:
+    def wordpiece(self) -> TextTokenizer:
         """The tokenizer of the encoder's vocabulary."""
-        return WordPiece(self.source.vocab_path, **self.tokenizer_settings)
+        return open_tokenizer(self.source.vocab_path, self.tokenizer_settings)
 
     @property
     def tokenizer_settings(self) -> dict[str, Any]:
         """The encoder's tokenizer settings, with the recipe's choice of accents and clean-up."""
         model, settings = self.recipe.model, dict(self.source.tokenizer)
+        if not settings:
+            if (model.strip_accents, model.clean_up) != ("checkpoint", "checkpoint"):
+                raise UserError(
+                    "model.strip_accents and model.clean_up are of WordPiece tokenizers; this "
+                    "encoder's tokenizer.json says all of its own: leave them out"
+                )
+            return settings
         if model.strip_accents != "checkpoint":
             settings["strip_accents"] = model.strip_accents == "always"
         if model.clean_up != "checkpoint":

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from tf_prune_ofa.architectures import find_family
+from tf_prune_ofa.architectures.family import Family
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.limits import PROBABILITY, SHARE, between, limited, required
@@ -39,11 +41,12 @@ PARAMETER_NAMES = ("kernel", "bias", "gamma", "beta", "embeddings")
 class EncoderConfig:
     """Sizes and forms of an encoder.
 
-    `architecture` "bert" has token types and may have a pooler; "distilbert" has neither.
+    `architecture` is one of `architectures.FAMILIES`. `embedding_size` is the width of the
+    embeddings where a projection to the hidden size follows (ELECTRA), 0 where they are as wide.
     `activation` is the GELU's form: "gelu_erf" (Hugging Face's "gelu") or "gelu_tanh" ("gelu_new").
     """
 
-    architecture: Literal["bert", "distilbert"]
+    architecture: str
     vocab_size: int = required(between(1, 1_000_000))
     hidden_size: int = required(between(1, 16_384))
     num_layers: int = required(between(1, 256))
@@ -55,11 +58,21 @@ class EncoderConfig:
     layer_norm_epsilon: float = limited(1e-12, PROBABILITY)
     dropout: float = limited(0.1, SHARE)
     attention_dropout: float = limited(0.1, SHARE)
+    embedding_size: int = limited(0, between(0, 65_536))
 
     def __post_init__(self) -> None:
-        if self.architecture not in ("bert", "distilbert"):
-            raise UserError(f"architecture is {self.architecture!r}; choose 'bert' or 'distilbert'")
+        find_family(self.architecture)
         check_sizes(self)
+
+    @property
+    def family(self) -> Family:
+        """All that is particular to the architecture."""
+        return find_family(self.architecture)
+
+    @property
+    def word_size(self) -> int:
+        """Width of the embeddings."""
+        return self.embedding_size or self.hidden_size
 
     def without_dropout(self) -> EncoderConfig:
         """Return the same encoder with both dropout rates 0."""
@@ -100,7 +113,8 @@ def build_model(
 
     Returns:
         Model from {input name: int32 tensor} to {output name: float tensor}. Inputs:
-        `input_word_ids`, `input_mask` (1 token, 0 padding), for BERT `input_type_ids`, each [B, S];
+        `input_word_ids`, `input_mask` (1 token, 0 padding) and, where there are token types,
+        `input_type_ids`, each [B, S];
         and what the head adds. Outputs are the head's; see `models.head_kinds`.
 
     Raises:
@@ -112,10 +126,10 @@ def build_model(
             f"{config.max_positions} positions; choose at most {config.max_positions}"
         )
     if head is not None:
-        head.check(config.architecture)
+        head.check(config.family)
     graph = Graph(config, wrap or (lambda layer: layer), seed)
     names = ["input_word_ids", "input_mask"]
-    if config.architecture == "bert":
+    if config.family.token_types:
         names.append("input_type_ids")
     inputs = {
         name: keras.Input([sequence_length], batch_size=batch_size, dtype=tf.int32, name=name)
@@ -136,7 +150,7 @@ def build_model(
         outputs |= head.outputs(graph, x, inputs)
     else:
         outputs["sequence_output"] = x
-        if config.architecture == "bert":
+        if config.family.has_pooler:
             outputs["pooled_output"] = graph.pooled(x)
     return keras.Model(inputs, outputs, name=config.architecture)
 
@@ -168,7 +182,7 @@ class Graph:
     def embedding(self, rows: int, name: str) -> keras.layers.Layer:
         """Return an embedding table with new weights."""
         layer = keras.layers.Embedding(
-            rows, self.config.hidden_size, name=name, embeddings_initializer=self._initializer()
+            rows, self.config.word_size, name=name, embeddings_initializer=self._initializer()
         )
         return self.wrap(layer)
 
@@ -202,16 +216,21 @@ class Graph:
         self.word_embedding = self.embedding(config.vocab_size, "embeddings/word")
         position = layers.PositionEmbedding(
             config.max_positions,
-            config.hidden_size,
+            config.word_size,
             name="embeddings/position",
             embeddings_initializer=self._initializer(),
         )
         x = [self.word_embedding(ids), self.wrap(position)(ids)]
-        if config.architecture == "bert":
+        if config.family.token_types:
             types = self.embedding(config.type_vocab_size, "embeddings/type")
             x.append(types(inputs["input_type_ids"]))
         x = keras.layers.Add(name="embeddings/sum")(x)
-        return self.dropout(self.norm("embeddings/norm")(x), "embeddings/dropout")
+        x = self.dropout(self.norm("embeddings/norm")(x), "embeddings/dropout")
+        if config.word_size == config.hidden_size:
+            return x
+        return self.dense(config.hidden_size, "embeddings/project")(
+            self.point("embeddings/project/input")(x)
+        )
 
     def encoder_layer(
         self, x: tf.Tensor, mask: tf.Tensor, name: str
@@ -253,19 +272,26 @@ class Graph:
 
     def classifier(self, x: tf.Tensor, num_labels: int) -> tf.Tensor:
         """Build a classifier on the first token: [B, S, H] to [B, labels]."""
-        if self.config.architecture == "bert":
+        kind = self.config.family.first_token
+        if kind == "pooler":
             x = self.pooled(x)
         else:
             first = self.point("classifier/pre/input")(layers.FirstToken(name="first_token")(x))
             x = self.dense(self.config.hidden_size, "classifier/pre")(first)
-            x = keras.layers.Activation("relu", name="classifier/relu")(x)
+            # GELU has two forms; it is the exact one in every head of transformers.
+            x = (
+                layers.Gelu(False, name="classifier/gelu")(x)
+                if kind == "gelu"
+                else keras.layers.Activation(kind, name=f"classifier/{kind}")(x)
+            )
         x = self.dropout(x, "classifier/dropout")
         return self.dense(num_labels, "classifier")(self.point("classifier/input")(x))
 
     def mlm(self, x: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
         """Build the words at positions: [B, S, H] to [B, P, V]."""
         x = layers.GatherPositions(name="mlm/positions")([x, positions])  # [B, P, H]
-        x = self.dense(self.config.hidden_size, "mlm/transform")(x)
+        words = getattr(self.config, self.config.family.mlm_size) or self.config.hidden_size
+        x = self.dense(words, "mlm/transform")(x)
         x = self.norm("mlm/norm")(self.gelu("mlm/gelu")(x))
         return layers.TiedDecoder(base_layer(self.word_embedding), name="mlm/decoder")(x)
 

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from tf_prune_ofa.architectures.family import Family
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import layers
@@ -46,8 +47,8 @@ class Head(ABC):
         """Return what config.json calls the problem; "" where it says nothing."""
         return ""
 
-    def check(self, architecture: str) -> None:  # noqa: B027
-        """Raise a `UserError` if there is no such head on encoders of this architecture."""
+    def check(self, family: Family) -> None:  # noqa: B027
+        """Raise a `UserError` if there is no such head on encoders of this family."""
 
     def inputs(self, batch_size: int | None) -> Tensors:
         """Return what the head reads besides the encoder's inputs, by name."""
@@ -79,11 +80,11 @@ class MaskedLM(Head):
         """Return the class with both heads where there are two."""
         return "ForPreTraining" if self.nsp else self.class_suffix
 
-    def check(self, architecture: str) -> None:
+    def check(self, family: Family) -> None:
         """Raise a `UserError` if the next sentence is asked for without token types."""
-        if architecture == "distilbert" and self.nsp:
+        if self.nsp and not (family.has_pooler and family.token_types):
             raise UserError(
-                "DistilBERT has no pooler and no token types, so it cannot predict the next "
+                f"{family.title} has no pooler and no token types, so it cannot predict the next "
                 "sentence; set nsp to false"
             )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tf_prune_ofa.architectures import FAMILIES, find_family
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import read_json_object
 from tf_prune_ofa.models.bert import EncoderConfig, Head
@@ -18,35 +19,6 @@ _ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
 }
-# EncoderConfig's field -> config.json's key.
-_SIZE_KEYS = {
-    "bert": {
-        "vocab_size": "vocab_size",
-        "hidden_size": "hidden_size",
-        "num_layers": "num_hidden_layers",
-        "num_heads": "num_attention_heads",
-        "intermediate_size": "intermediate_size",
-        "max_positions": "max_position_embeddings",
-        "type_vocab_size": "type_vocab_size",
-    },
-    "distilbert": {
-        "vocab_size": "vocab_size",
-        "hidden_size": "dim",
-        "num_layers": "n_layers",
-        "num_heads": "n_heads",
-        "intermediate_size": "hidden_dim",
-        "max_positions": "max_position_embeddings",
-    },
-}
-_NUMBER_KEYS = {
-    "bert": {
-        "layer_norm_epsilon": "layer_norm_eps",
-        "dropout": "hidden_dropout_prob",
-        "attention_dropout": "attention_probs_dropout_prob",
-    },
-    "distilbert": {"dropout": "dropout", "attention_dropout": "attention_dropout"},
-}
-_ACTIVATION_KEY = {"bert": "hidden_act", "distilbert": "activation"}
 # End of a class's name in transformers -> its head.
 HEADS_OF_CLASSES = {
     "ForSequenceClassification": "classifier",
@@ -76,37 +48,44 @@ def read_config(folder: str | Path) -> EncoderConfig:
 
     Raises:
         UserError: the file is missing or broken, lacks a size, or describes an encoder that is
-            neither BERT nor DistilBERT as this package computes them.
+            none of this package's, or not as it computes them.
     """
     path = Path(folder) / CONFIG
     values = read_json_object(path)
     architecture = values.get("model_type")
-    if architecture not in _SIZE_KEYS:
+    if architecture not in FAMILIES:
+        known = [repr(name) for name in FAMILIES]
         raise UserError(
-            f"{path}: model_type is {architecture!r}; this package reads 'bert' and 'distilbert'. "
-            "If it is one of these and the file does not say so, add model_type to it"
+            f"{path}: model_type is {architecture!r}; this package reads {', '.join(known[:-1])} "
+            f"and {known[-1]}. If it is one of these and the file does not say so, add model_type "
+            "to it"
         )
-    for key, wanted in _REQUIRED_VALUES.items():
+    family = find_family(architecture)
+    for key, wanted in {**_REQUIRED_VALUES, **family.required_config}.items():
         if values.get(key) not in (None, wanted):
             raise UserError(
                 f"{path}: {key} is {values[key]!r}, only {wanted!r} is supported; "
                 "choose another checkpoint"
             )
-    activation = values.get(_ACTIVATION_KEY[architecture], "gelu")
+    activation = values.get(family.activation, "gelu")
     if activation not in _ACTIVATIONS:
         raise UserError(
-            f"{path}: {_ACTIVATION_KEY[architecture]} is {activation!r}, supported are "
+            f"{path}: {family.activation} is {activation!r}, supported are "
             f"{', '.join(_ACTIVATIONS)}; choose another checkpoint"
         )
     found: dict[str, Any] = {}
     optional = EncoderConfig.__dataclass_fields__
-    for field, key in _SIZE_KEYS[architecture].items():
+    for field, key in family.sizes.items():
         if key in values:
             found[field] = _checked(path, key, values[key], int)
-        elif field not in ("max_positions", "type_vocab_size"):
+        elif field not in family.optional_sizes:
             raise UserError(f"{path} has no {key}; without it the encoder's shape is unknown")
-    for field, key in _NUMBER_KEYS[architecture].items():
+    for field, key in family.numbers.items():
         found[field] = _checked(path, key, values.get(key, optional[field].default), float)
+    if found.get("embedding_size") == found["hidden_size"]:
+        found["embedding_size"] = 0  # as where there is no such setting
+    if "max_positions" in found:
+        found["max_positions"] -= family.position_offset
     return EncoderConfig(architecture, activation=_ACTIVATIONS[activation], **found)
 
 
@@ -176,7 +155,10 @@ def head_of_class(folder: str | Path) -> str | None:
     name = read_class(folder)
     if name is None:
         return None
-    for suffix, head in HEADS_OF_CLASSES.items():
+    path = Path(folder) / CONFIG
+    model_type = read_json_object(path).get("model_type")
+    own = find_family(model_type).head_classes if model_type in FAMILIES else {}
+    for suffix, head in {**own, **HEADS_OF_CLASSES}.items():
         if name.endswith(suffix):
             return head
     raise UserError(
@@ -197,37 +179,27 @@ def describe(
     Raises:
         UserError: the labels do not fit the head, or the format has no place for a setting.
     """
-    kind = config.architecture
+    family = config.family
     epsilon = EncoderConfig.__dataclass_fields__["layer_norm_epsilon"].default
-    if kind == "distilbert" and config.layer_norm_epsilon != epsilon:
+    if "layer_norm_epsilon" not in family.numbers and config.layer_norm_epsilon != epsilon:
         raise UserError(
-            f"layer_norm_epsilon is {config.layer_norm_epsilon}; DistilBERT's config.json has no "
-            f"place for it, every reader takes {epsilon}: train with that"
+            f"layer_norm_epsilon is {config.layer_norm_epsilon}; {family.title}'s config.json has "
+            f"no place for it, every reader takes {epsilon}: train with that"
         )
     activation = {"gelu_erf": "gelu", "gelu_tanh": "gelu_new"}[config.activation]
-    keys = _SIZE_KEYS[kind] | _NUMBER_KEYS[kind]
+    keys = {**family.sizes, **family.numbers}
     description: dict[str, Any] = {
         "architectures": [_model_class(config, head)],
-        "model_type": kind,
+        "model_type": family.model_type,
         "initializer_range": 0.02,
         "torch_dtype": "float32",
-        _ACTIVATION_KEY[kind]: activation,
+        family.activation: activation,
         **{key: getattr(config, field) for field, key in keys.items()},
+        **family.more_config,
     }
-    if kind == "bert":
-        description |= {
-            "classifier_dropout": None,
-            "position_embedding_type": "absolute",
-            "use_cache": True,
-        }
-    else:
-        # The two dropouts are transformers' own defaults; this encoder has no such settings.
-        description |= {
-            "qa_dropout": 0.1,
-            "seq_classif_dropout": 0.2,
-            "sinusoidal_pos_embds": False,
-            "tie_weights_": True,
-        }
+    if "embedding_size" in family.sizes:
+        description[family.sizes["embedding_size"]] = config.word_size
+    description[family.sizes["max_positions"]] += family.position_offset
     if head is not None and head.named_outputs:
         description |= _describe_labels(head.named_outputs, labels)
         if head.problem_type:
@@ -239,7 +211,7 @@ def describe(
 
 def _model_class(config: EncoderConfig, head: Head | None) -> str:
     task = "Model" if head is None else head.transformers_class
-    return {"bert": "Bert", "distilbert": "DistilBert"}[config.architecture] + task
+    return config.family.class_prefix + task
 
 
 def _describe_labels(num_labels: int, labels: Sequence[str] | None) -> dict[str, Any]:
@@ -259,6 +231,18 @@ def describe_tokenizer(
     config: EncoderConfig, settings: Mapping[str, Any], pieces: Sequence[str]
 ) -> dict[str, Any]:
     """Return tokenizer_config.json of a `WordPiece` with these settings and pieces."""
+    if not settings:
+        return {
+            "cls_token": "<s>",
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "sep_token": "</s>",
+            "mask_token": "<mask>",
+            "pad_token": "<pad>",
+            "unk_token": "<unk>",
+            "model_max_length": config.max_positions,
+            "tokenizer_class": config.family.tokenizer_class,
+        }
     # Where nothing else is said, ids are the class's; what more there is stands behind.
     more: dict[str, Any] = {}
     if settings.get("clean_up", "bert") != "bert":
@@ -274,9 +258,7 @@ def describe_tokenizer(
         "sep_token": "[SEP]",
         "strip_accents": settings["strip_accents"],
         "tokenize_chinese_chars": settings["split_chinese"],
-        "tokenizer_class": {"bert": "BertTokenizer", "distilbert": "DistilBertTokenizer"}[
-            config.architecture
-        ],
+        "tokenizer_class": config.family.tokenizer_class,
         "unk_token": "[UNK]",
     }
 

@@ -27,15 +27,15 @@ from tf_prune_ofa.models.hf_config import (
     read_labels,
 )
 from tf_prune_ofa.models.tensor_names import (
-    DECODER_MATRIX,
-    POSITION_IDS,
     TOKEN_CLASSIFIER,
     bare_name,
     head_of,
     tensor_names,
 )
-from tf_prune_ofa.text.vocabulary import read_pieces
-from tf_prune_ofa.text.wordpiece import WordPiece
+from tf_prune_ofa.text.json_tokenizer import JsonTokenizer
+from tf_prune_ofa.text.opening import open_tokenizer
+from tf_prune_ofa.text.tokenizer import TextTokenizer
+from tf_prune_ofa.text.vocabulary import TOKENIZER_JSON, read_pieces
 
 VOCAB = "vocab.txt"
 
@@ -63,14 +63,18 @@ def read_weights(folder: str | Path) -> dict[str, np.ndarray]:
         UserError: the weights are missing, in another format, cut short, not of a float type, not
             finite, or hold a decoder that is not tied to the word embedding.
     """
-    names = {tensor: name for name, tensor in tensor_names(read_config(folder)).items()}
+    config = read_config(folder)
+    family = config.family
+    names = {tensor: name for name, tensor in tensor_names(config).items()}
     order = {name: index for index, name in enumerate(names.values())}
     is_tagger = (read_class(folder) or "").endswith("ForTokenClassification")
     found: dict[str, np.ndarray] = {}
     decoder = None
-    for tensor, value in read_tensors(Path(folder), lambda n: bare_name(n) == POSITION_IDS):
-        bare = bare_name(tensor)
-        if bare in DECODER_MATRIX:
+    for tensor, value in read_tensors(
+        Path(folder), lambda name: bare_name(name, family).startswith(family.no_weights)
+    ):
+        bare = bare_name(tensor, family)
+        if bare in family.decoder_matrix:
             decoder = value
             continue
         name = names.get(bare, tensor)
@@ -86,6 +90,7 @@ def read_weights(folder: str | Path) -> dict[str, np.ndarray]:
             f"{folder}: the MLM decoder's matrix is not the word embedding's, as it is in this "
             "package; choose a checkpoint with tied embeddings"
         )
+    found = family.after_reading(found)
     # Not in the file's order, which differs from writer to writer; unknown tensors last.
     return {name: found[name] for name in sorted(found, key=lambda n: order.get(n, len(order)))}
 
@@ -148,7 +153,7 @@ def write_folder(
     word_piece = check_vocab(vocab_path, tokenizer, config)
     description = describe(config, head, labels) | {"pad_token_id": word_piece.pad_id}
     # Replacing is deleting: only a folder of our own making may go.
-    ours = {CONFIG, VOCAB, WEIGHTS, TOKENIZER_CONFIG}
+    ours = {CONFIG, VOCAB, WEIGHTS, TOKENIZER_CONFIG, TOKENIZER_JSON}
     others = {path.name for path in folder.iterdir()} - ours if folder.is_dir() else set()
     if others:
         raise UserError(
@@ -160,7 +165,9 @@ def write_folder(
         files.write_json(
             temporary / TOKENIZER_CONFIG, describe_tokenizer(config, tokenizer, word_piece.pieces)
         )
-        if Path(vocab_path).suffix == ".json":
+        if isinstance(word_piece, JsonTokenizer):
+            shutil.copyfile(vocab_path, temporary / TOKENIZER_JSON)
+        elif Path(vocab_path).suffix == ".json":
             lines = read_pieces(vocab_path)
             files.write_text(temporary / VOCAB, "".join(f"{piece}\n" for piece in lines))
         else:
@@ -172,13 +179,19 @@ def write_folder(
 
 def check_vocab(
     vocab_path: str | Path, tokenizer: Mapping[str, Any], config: EncoderConfig
-) -> WordPiece:
+) -> TextTokenizer:
     """Return the tokenizer of a vocabulary that fits an encoder.
 
     Raises:
         UserError: it has more word pieces than the embedding has rows, or is no vocabulary of BERT.
     """
-    word_piece = WordPiece(vocab_path, **tokenizer)
+    word_piece = open_tokenizer(vocab_path, tokenizer)
+    if word_piece.kind not in config.family.tokenizers:
+        raise UserError(
+            f"{vocab_path} describes a tokenizer of the kind {word_piece.kind}; "
+            f"{config.family.title} has {' or '.join(config.family.tokenizers)}. Give the "
+            "vocabulary that belongs to the model"
+        )
     # Fewer are fine: tables are often padded to a round number of rows.
     if word_piece.vocab_size > config.vocab_size:
         raise UserError(
@@ -194,12 +207,13 @@ def _to_tensors(
     """Return float32 arrays by the file's names."""
     names = tensor_names(config)
     tensors = {}
-    for name, weight in {**extra, **bert.parameters(model)}.items():
+    weights = {name: np.asarray(w, np.float32) for name, w in bert.parameters(model).items()}
+    for name, value in config.family.before_writing({**extra, **weights}).items():
         tensor = names[name]
         # The base class has no prefix; other classes hold the base under its name.
         if head is not None and head_of(name) in (None, "pooler"):
-            tensor = f"{config.architecture}.{tensor}"
-        value = np.asarray(weight, np.float32)
+            tensor = f"{config.family.tensor_prefix}.{tensor}"
+        value = np.asarray(value, np.float32)
         require_finite("the model to be written", name, value)
         value = value.T if name.endswith("/kernel") else value
         # safetensors writes the memory as it lies, ignoring that a transposed view is one.

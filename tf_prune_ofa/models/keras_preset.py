@@ -11,18 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_prune_ofa.architectures import families
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import read_json_object
 from tf_prune_ofa.models import hf_config
 from tf_prune_ofa.models.bert import EncoderConfig
 from tf_prune_ofa.models.checkpoint import require_finite
 
-# Class of backbone -> our architecture, and the GELU that the class computes, whatever the weights
-# were trained with.
-_KERAS_CLASSES = {
-    "BertBackbone": ("bert", "gelu_tanh"),
-    "DistilBertBackbone": ("distilbert", "gelu_erf"),
-}
 # EncoderConfig's field -> the class's argument.
 _KERAS_SIZES = {
     "vocab_size": "vocabulary_size",
@@ -76,11 +71,13 @@ def read_keras_config(folder: Path) -> EncoderConfig:
     name, sizes = settings.get("class_name"), settings.get("config", {})
     if not isinstance(sizes, dict):
         raise UserError(f"{path}: config is {sizes!r}, not a table of sizes; get the preset again")
-    if name not in _KERAS_CLASSES:
-        raise UserError(
-            f"{path} describes a {name}; this package reads {' and '.join(_KERAS_CLASSES)}"
-        )
-    architecture, activation = _KERAS_CLASSES[name]
+    # A class computes one form of GELU, whatever the weights were trained with.
+    known = {
+        f.keras_class[0]: (f.model_type, f.keras_class[1]) for f in families() if f.keras_class
+    }
+    if name not in known:
+        raise UserError(f"{path} describes a {name}; this package reads {' and '.join(known)}")
+    architecture, activation = known[name]
     fields = {field: sizes[key] for field, key in _KERAS_SIZES.items() if key in sizes}
     try:
         return EncoderConfig(architecture, activation=activation, **fields)

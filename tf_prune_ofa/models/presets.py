@@ -74,7 +74,7 @@ class Pretrained:
     @property
     def lower_case(self) -> bool:
         """Whether text is lower-cased first."""
-        return self.tokenizer["lower_case"]
+        return bool(self.tokenizer.get("lower_case"))
 
     def read_weights(self) -> dict[str, np.ndarray]:
         """Return all weights by stable name, kernels as [in, out]."""

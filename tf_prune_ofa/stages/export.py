@@ -23,7 +23,8 @@ from tf_prune_ofa.quant.activations import Activations, of_folder
 from tf_prune_ofa.quant.ranges import outlying_factors
 from tf_prune_ofa.tasks import KINDS, find_kind
 from tf_prune_ofa.text.mediapipe import other_tokens
-from tf_prune_ofa.text.wordpiece import WordPiece, tokenizer_settings
+from tf_prune_ofa.text.opening import tokenizer_of
+from tf_prune_ofa.text.wordpiece import tokenizer_settings
 from tf_prune_ofa.tflite.text_settings import TextSettings
 from tf_prune_ofa.variants import USUAL_VARIANTS
 
@@ -82,7 +83,7 @@ def export_folder(
     _compare_with_mediapipe(text_settings, folder, must_be_same=mediapipe == "same", say=labels)
     model = task_model(folder, sequence_length=sequence_length)
     assert_zeros(dense_kernels(model), masks or {}, where=f"the model in {folder}")
-    wordpiece = WordPiece.from_folder(folder)
+    wordpiece = tokenizer_of(folder)
     if activations is None and calibration_texts:
         tokens = wordpiece.encode(calibration_texts, max_length=sequence_length)
         has_types = "input_type_ids" in model.input_names

@@ -255,7 +255,7 @@ def examples(context: Context, length: int, limit: int) -> tuple[Inputs, Example
     workspace = context.workspace
     dev = workspace.task.dev.take(limit) if limit else workspace.task.dev
     split = workspace.encode(dev, length)
-    has_types = workspace.encoder.architecture == "bert"
+    has_types = workspace.encoder.family.token_types
     inputs = model_inputs(
         split.tokens.ids,
         split.tokens.type_ids if has_types else None,

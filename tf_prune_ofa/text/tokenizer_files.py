@@ -14,6 +14,7 @@ from typing import Any
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import read_json_object
 from tf_prune_ofa.text.added_tokens import SPECIAL_TOKENS, read_added_tokens
+from tf_prune_ofa.text.json_tokenizer import KINDS, kind_of
 from tf_prune_ofa.text.vocabulary import (
     TOKENIZER_JSON,
     find_vocab,
@@ -54,13 +55,17 @@ def tokenizer_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
     Returns:
         lower_case, strip_accents and split_chinese; clean_up and added_tokens if there are any.
+        None of a tokenizer.json of another kind, which says everything itself.
 
     Raises:
         UserError: no vocabulary in the folder, a file that is not JSON, or a tokenizer that is not
             BERT's.
     """
     folder = Path(folder)
-    pieces = read_pieces(find_vocab(folder))
+    vocab = find_vocab(folder)
+    if vocab.suffix == ".json" and kind_of(read_json_object(vocab)) in KINDS:
+        return _settings_of_json(folder)
+    pieces = read_pieces(vocab)
     config, state, legacy, special_map = (
         read_json_object(folder / name, missing={})
         for name in (TOKENIZER_CONFIG, TOKENIZER_JSON, _ADDED, _SPECIAL_MAP)
@@ -105,6 +110,22 @@ def tokenizer_settings(folder: str | os.PathLike[str]) -> dict[str, Any]:
         pieces, where=folder, config=config, state=state, legacy=legacy, special_map=special_map
     )
     return settings | ({"added_tokens": added} if added else {})
+
+
+def _settings_of_json(folder: Path) -> dict[str, Any]:
+    """Check what stands beside a tokenizer.json of another kind; it says everything itself."""
+    config = read_json_object(folder / TOKENIZER_CONFIG, missing={})
+    state = read_json_object(folder / TOKENIZER_JSON)
+    _require(folder / TOKENIZER_CONFIG, "auto_map", config.get("auto_map") or {}, {})
+    known = {token.get("content") for token in _section_list(state, "added_tokens")}
+    for token in (config.get("added_tokens_decoder") or {}).values():
+        content = token.get("content") if isinstance(token, dict) else token
+        if content not in known:
+            raise UserError(
+                f"{folder / TOKENIZER_CONFIG}: the added token {content!r} is not in "
+                f"{TOKENIZER_JSON}, which says what this tokenizer does; save the tokenizer again"
+            )
+    return {}
 
 
 # Refusing
@@ -190,6 +211,10 @@ def _template(parts: Any) -> str:
 
 
 # Reading
+
+
+def _section_list(state: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    return [one for one in state.get(key) or () if isinstance(one, dict)]
 
 
 def _section(state: Mapping[str, Any], key: str, folder: Path) -> Mapping[str, Any]:

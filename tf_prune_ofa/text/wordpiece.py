@@ -8,7 +8,6 @@ in 0.3 %, where keras-nlp folds compatibility characters ("…" becomes "...") a
 Given texts that BERT's clean-up has gone over, both have the same ids (tests/data, 5,000 texts).
 """
 
-import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from tokenizers import AddedToken, Tokenizer, models
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.text.added_tokens import SPECIAL_TOKENS
 from tf_prune_ofa.text.clean_up import CLEAN_UPS, bert_clean_up, mediapipe_clean_up
+from tf_prune_ofa.text.tokenizer import Encoded, TextTokenizer, truncate_pair
 from tf_prune_ofa.text.tokenizer_files import tokenizer_settings
 from tf_prune_ofa.text.vocabulary import find_vocab, is_uncased, read_pieces, vocab_lines
 
@@ -34,28 +34,9 @@ __all__ = [
 ]
 
 _UNUSED_TOKEN = re.compile(r"\[unused\d+\]")
-_TEXTS_PER_CALL = 4096
 
 
-@dataclasses.dataclass(frozen=True)
-class Encoded:
-    """Encoded texts, one pair of arrays for each.
-
-    Attributes:
-        ids: int32 arrays, [CLS] first, [SEP] last (and between the texts of a pair).
-        type_ids: int32 arrays of the same lengths; 1 for the second text of a pair and its [SEP].
-    """
-
-    ids: list[np.ndarray]
-    type_ids: list[np.ndarray]
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Number of tokens of each text, [CLS] and [SEP] included."""
-        return np.array([len(ids) for ids in self.ids], np.int64)
-
-
-class WordPiece:
+class WordPiece(TextTokenizer):
     """WordPiece tokenizer of one vocabulary.
 
     Special tokens written out in a text, such as "[SEP]", are ordinary text: they become their
@@ -83,6 +64,8 @@ class WordPiece:
     Raises:
         UserError: the vocabulary is missing, unreadable or lacks a special token.
     """
+
+    kind = "WordPiece"
 
     def __init__(
         self,
@@ -159,92 +142,5 @@ class WordPiece:
         """
         return cls(find_vocab(folder), **tokenizer_settings(folder))
 
-    def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Ids of each text as an int32 array, without [CLS] and [SEP], at full length."""
-        if isinstance(texts, str):
-            raise TypeError("tokenize takes a list of texts, not one text.")
-        ids = []
-        for start in range(0, len(texts), _TEXTS_PER_CALL):
-            chunk = [
-                self._clean_up.prepare(text) for text in texts[start : start + _TEXTS_PER_CALL]
-            ]
-            for encoding in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
-                ids.append(np.array(encoding.ids, np.int32))
-        return ids
-
-    def tokenize_with_offsets(
-        self, texts: Sequence[str]
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """As `tokenize`, and where each token stands in its text.
-
-        Returns:
-            ids, int32 [T] for each text; first and last (exclusive) character of each token in the
-            text as it was given, int32 [T, 2].
-        """
-        ids, offsets = [], []
-        for start in range(0, len(texts), _TEXTS_PER_CALL):
-            chunk = [
-                self._clean_up.prepare(text) for text in texts[start : start + _TEXTS_PER_CALL]
-            ]
-            for encoding in self._tokenizer.encode_batch(chunk, add_special_tokens=False):
-                ids.append(np.array(encoding.ids, np.int32))
-                offsets.append(np.array(encoding.offsets, np.int32).reshape(-1, 2))
-        return ids, offsets
-
-    def encode(
-        self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int
-    ) -> Encoded:
-        """Encodes texts, or pairs of texts, for the model.
-
-        Args:
-            texts: first texts.
-            pairs: second texts, or None.
-            max_length: longest sequence to return, special tokens included. Longer texts lose
-                their end; of a pair, the longer text loses first (`truncate_pair`).
-
-        Raises:
-            UserError: `max_length` leaves no room for a token of each text.
-        """
-        if pairs is not None and len(pairs) != len(texts):
-            raise ValueError(f"{len(texts)} texts but {len(pairs)} second texts.")
-        special = 2 if pairs is None else 3
-        room = max_length - special
-        if room < special - 1:
-            raise UserError(
-                f"A sequence length of {max_length} leaves no room for text: "
-                f"use at least {2 * special - 1}."
-            )
-        cls, sep = np.array([self.cls_id], np.int32), np.array([self.sep_id], np.int32)
-        if pairs is None:
-            ids = [np.concatenate([cls, a[:room], sep]) for a in self.tokenize(texts)]
-            return Encoded(ids, [np.zeros(len(one), np.int32) for one in ids])
-        ids, type_ids = [], []
-        for first, second in zip(self.tokenize(texts), self.tokenize(pairs), strict=True):
-            first, second = truncate_pair(first, second, room)
-            ids.append(np.concatenate([cls, first, sep, second, sep]))
-            type_ids.append(
-                np.repeat(np.array([0, 1], np.int32), [len(first) + 2, len(second) + 1])
-            )
-        return Encoded(ids, type_ids)
-
-    def tokens(self, ids: Sequence[int]) -> list[str]:
-        """The vocabulary's spelling of each id."""
-        return [self.pieces[index] for index in ids]
-
-
-def truncate_pair(
-    first: np.ndarray, second: np.ndarray, room: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts the ends of two texts until both together have at most `room` tokens.
-
-    The same result as BERT's loop, which drops one token at a time from the longer text, and from
-    the second where both are equally long.
-    """
-    if len(first) + len(second) <= room:
-        return first, second
-    half = room // 2
-    if len(second) <= half:
-        return first[: room - len(second)], second
-    if len(first) <= room - half:
-        return first, second[: room - len(first)]
-    return first[: room - half], second[:half]
+    def _prepare(self, text: str) -> str:
+        return self._clean_up.prepare(text)
