@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: quickstart test check bench clean help
+.PHONY: quickstart paper test check bench clean help
 
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -24,8 +24,11 @@ NATIVE := $(wildcard native/*.txt native/*.map native/include/*/*.h native/src/*
 FILES ?= $(wildcard $(shell ls -dt runs/quickstart/*_export-*/ 2>/dev/null | head -n 1)*.tflite)
 THREADS ?= 1
 
-quickstart: $(STAMP)  ## Run the whole recipe on a small real encoder and real text, with a report
+quickstart: $(STAMP)  ## From a dense encoder to a fast sparse INT8 file on real text, with a report
 	$(PYTHON) tools/run_recipe.py --recipe=configs/quickstart.yaml
+
+paper: $(STAMP)  ## The same with the paper's own way of pruning, from the start
+	$(PYTHON) tools/run_recipe.py --recipe=configs/paper.yaml
 
 test: $(STAMP)  ## Run all tests, except those marked slow, network or device
 	$(PYTHON) -m pytest -q --durations=10

@@ -52,7 +52,7 @@ def test_every_reader_of_yaml_refuses_it(file, tmp_path):
     with pytest.raises(UserError, match="'seed' is there twice"):
         load_recipe("quickstart", [f"task={twice}"])
     with pytest.raises(UserError, match=r"--set.*'a' is there twice"):
-        load_recipe("quickstart", ["prune.sparsity.rules={a: 0.5, a: 0.6}"])
+        load_recipe("paper", ["prune.sparsity.rules={a: 0.5, a: 0.6}"])
 
 
 @pytest.mark.parametrize(

@@ -218,11 +218,11 @@ def tiny_config(path):
     return data
 
 
-def quickstart(folder):
-    return tiny_config(CONFIGS / "quickstart.yaml")
+def paper(folder):
+    return tiny_config(CONFIGS / "paper.yaml")
 
 
-PATHS = (distilbert, next_sentence, regression, foreign, inner_layers, quickstart)
+PATHS = (distilbert, next_sentence, regression, foreign, inner_layers, paper)
 
 
 @pytest.fixture(scope="module")
@@ -306,8 +306,8 @@ def test_losses_of_inner_layers(runs):
             assert line["loss"] == pytest.approx(terms, rel=1e-5) and "loss_hard" not in line
 
 
-def test_the_quickstart_s_training_stages_on_real_text(runs):
-    run_dir, found, output = finish(runs, quickstart)
+def test_the_paper_s_training_stages_on_real_text(runs):
+    run_dir, found, output = finish(runs, paper)
     assert list(found) == ["teacher", "prune", "task_teacher", "transfer", "quantize"]
     assert found["quantize"]["figures"]["sparsity"] == pytest.approx(0.85, abs=1e-3)
     text = json.dumps(found)

@@ -64,7 +64,7 @@ def test_a_mistake_is_one_line(arguments, says):
 
 
 def test_only_training_stages_are_measured():
-    arguments = ["--recipe=quickstart", "--stage=export", "--out=never.json"]
+    arguments = ["--recipe=paper", "--stage=export", "--out=never.json"]
     done = start(*arguments, tool="measure_sensitivity")
     assert (done.returncode, done.stdout) == (1, "")
     assert "--stage=export is no training stage of this recipe; it has teacher" in done.stderr

@@ -165,10 +165,10 @@ def test_export_measures_ranges_on_texts(run, tmp_path):
     ("arguments", "message"),
     [
         (["--recipe=quickstrat"], "Did you mean 'quickstart.yaml'?"),
-        (["--recipe=quickstart", "--set=prune.learnig_rate=1"], "Did you mean 'learning_rate'?"),
-        (["--recipe=quickstart", "--set=prun.length=1"], "Did you mean 'prune'?"),
+        (["--recipe=paper", "--set=prune.learnig_rate=1"], "Did you mean 'learning_rate'?"),
+        (["--recipe=paper", "--set=prun.length=1"], "Did you mean 'prune'?"),
         (["--recipe=quickstart", "--until=exprot"], "Did you mean 'export'?"),
-        (["--recipe=quickstart", "--set=prune.length=2 weeks"], "'2 weeks' is not a duration"),
+        (["--recipe=paper", "--set=prune.length=2 weeks"], "'2 weeks' is not a duration"),
         (["--recipe=quickstart", "prune"], "unexpected arguments"),
         (["--recipe=quickstart", "--rundir=x"], "Unknown command line flag 'rundir'"),
     ],
