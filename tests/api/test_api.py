@@ -46,7 +46,7 @@ def run_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def teacher(inputs, task, run_dir):
     return ofa.finetune(
-        inputs / "encoder", task, run_dir=run_dir, length=60, learning_rate=3e-3, **SMALL
+        inputs / "encoder", task, run_dir=run_dir, length=150, learning_rate=5e-3, **SMALL
     )
 
 
@@ -76,7 +76,7 @@ def test_a_dense_model_is_trained_and_judged(teacher):
 
 def test_the_same_call_finds_its_result_again(inputs, task, run_dir, teacher, capsys):
     again = ofa.finetune(
-        inputs / "encoder", task, run_dir=run_dir, length=60, learning_rate=3e-3, **SMALL
+        inputs / "encoder", task, run_dir=run_dir, length=150, learning_rate=5e-3, **SMALL
     )
     assert again.folder == teacher.folder
     assert "done before" in capsys.readouterr().out
