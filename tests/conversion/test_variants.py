@@ -38,7 +38,7 @@ def written(model, ranges, tmp_path_factory):
 
 def test_files_and_manifest(written):
     folder, manifest = written
-    names = [f"{v}_s8.tflite" for v in ("float32", "dense_int8", "dynamic_int8", "sparse_int8")]
+    names = [f"{v}_s8.tflite" for v in ("float32", "dynamic_int8", "dense_int8", "sparse_int8")]
     assert [entry["file"] for entry in manifest["files"]] == names
     assert sorted(path.name for path in folder.iterdir()) == sorted([*names, "manifest.json"])
     assert json.loads((folder / "manifest.json").read_text()) == manifest
@@ -109,7 +109,7 @@ def test_layers_that_stay_float_are_reported(model, ranges, tmp_path, converted)
 
 
 def test_an_unknown_variant(model, ranges, tmp_path):
-    with pytest.raises(UserError, match="int4 is no variant; choose from float32, dense_int8"):
+    with pytest.raises(UserError, match="int4 is no variant; choose from float32, dynamic_int8"):
         variants.write_variants(model, ranges, tmp_path, ["int4"], vocab=VOCAB)
     assert list(tmp_path.iterdir()) == []
 

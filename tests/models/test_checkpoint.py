@@ -107,11 +107,13 @@ WEIGHTS = {"classifier/bias": np.arange(2.0), "classifier/kernel": np.zeros((3, 
 )
 def test_a_head_of_another_class_is_refused_by_the_class(folder, name):
     describe(folder, name)
-    for check in (
+    checks = [
         lambda: for_head(WEIGHTS, folder, Classification(2), LABELS),
         lambda: require_head(folder, Classification(2)),
-        lambda: head_of_class(folder),
-    ):
+    ]
+    if name != "BertForTokenClassification":  # the only one of them that there is a head for
+        checks.append(lambda: head_of_class(folder))
+    for check in checks:
         with pytest.raises(UserError, match=f"is a {name} by its config.json.*head to new"):
             check()
 

@@ -25,7 +25,7 @@ def test_reads_all_stages_in_order(run_dir):
         "verify",
         "benchmark",
     ]
-    assert [stage.name for stage in run.of_kind("teacher")] == ["teacher_mlm", "teacher_task"]
+    assert [stage.name for stage in run.of_kind("finetune")] == ["teacher_mlm", "teacher_task"]
     assert run.name == "quickstart" and run.about == synthetic.ABOUT
     assert len(run.exported) == 4
     assert run.detail("bench")["reference"] == "dense_int8_s64.tflite"

@@ -30,7 +30,7 @@ ratio       latency divided by that of dense_int8_s64.tflite: 0.50 is twice as f
 
 def test_a_regression_task_is_judged_by_correlation():
     stages = (
-        Stage("teacher", "teacher", {"figures": {"pearson": 0.87, "zeros_in_kernels": 0.0}}),
+        Stage("teacher", "finetune", {"figures": {"pearson": 0.87, "zeros_in_kernels": 0.0}}),
         Stage("transfer", "transfer", {"figures": {"pearson": 0.86, "sparsity": 0.9}}),
     )
     lines = console_table(Run("stsb", {}, stages)).splitlines()
