@@ -16,6 +16,7 @@ from tf_prune_ofa.errors import UserError
 FAMILIES = {
     "bert": ("bert", "BERT"),
     "distilbert": ("distilbert", "DISTILBERT"),
+    "electra": ("electra", "ELECTRA"),
 }
 
 
