@@ -65,10 +65,16 @@ def open_encoder(name: str, workspace: Workspace) -> presets.Pretrained:
             differ.
     """
     source = presets.open_pretrained(name)
-    dropout = workspace.encoder.dropout
-    config = replace(source.config, dropout=dropout, attention_dropout=dropout)
+    own = workspace.encoder
+    # What a recipe may choose of an encoder, whatever its weights.
+    config = replace(
+        source.config,
+        dropout=own.dropout,
+        attention_dropout=own.attention_dropout,
+        activation=own.activation,
+    )
     pieces = open_tokenizer(source.vocab_path, source.tokenizer).pieces
-    if config != workspace.encoder or pieces != workspace.wordpiece.pieces:
+    if config != own or pieces != workspace.wordpiece.pieces:
         raise UserError(
             f"a stage starts from {name}, which has other sizes or another vocabulary than the "
             "recipe's encoder; name an encoder that was made from it, or set model.weights"
