@@ -20,9 +20,14 @@ void ReadLine(const std::string& key, std::istream& values, Job* job) {
     Row row;
     if (!(values >> row.model >> word >> row.threads >> row.inputs) || row.threads < 1 ||
         (word != "sparse" && word != "stock")) {
-      throw std::runtime_error("row MODEL stock|sparse THREADS INPUTS");
+      throw std::runtime_error("row MODEL stock|sparse THREADS INPUTS [KEY=VALUE]...");
     }
     row.is_sparse = word == "sparse";
+    while (values >> word) {
+      const size_t place = word.find('=');
+      if (place == std::string::npos) throw std::runtime_error("an option without a value");
+      row.options.emplace_back(word.substr(0, place), word.substr(place + 1));
+    }
     job->rows.push_back(row);
   } else if (key == "option") {
     std::pair<std::string, std::string> option;
@@ -50,7 +55,7 @@ void ReadLine(const std::string& key, std::istream& values, Job* job) {
                                       : nullptr;
     if (number == nullptr) throw std::runtime_error("unknown");
     *number = std::stoi(word);
-    if (*number < (key == "warmup" ? 0 : 1)) throw std::runtime_error("too small");
+    if (*number < (key == "warmup" || key == "rounds" ? 0 : 1)) throw std::runtime_error("too small");
   }
 }
 

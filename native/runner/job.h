@@ -8,22 +8,26 @@
 
 namespace tf_prune_ofa::runner {
 
+using Options = std::vector<std::pair<std::string, std::string>>;
+
 // One row of the table.
 struct Row {
-  std::string model;   // .tflite file
-  bool is_sparse;      // with the sparse INT8 delegate
+  std::string model;  // .tflite file
+  bool is_sparse;     // with the sparse INT8 delegate
   int threads;
-  std::string inputs;  // all inputs of one example in the file's order, then the next example's
+  // File of all inputs of one example in the model's order, then the next example's.
+  std::string inputs;
+  Options options;  // of the delegate, for this row; before the job's
 };
 
 struct Job {
   std::string runtime = "libtensorflowlite_c.so";
   std::string delegate;
-  std::vector<std::pair<std::string, std::string>> options;  // of the delegate
+  Options options;  // of the delegate
   std::vector<int> cores;  // to run on; empty: the system's choice
   std::string sys = "/sys";
   int warmup = 5;
-  int rounds = 100;
+  int rounds = 100;  // 0: only open the rows
   int burst = 2;
   int loads = 3;
   int examples = 1;      // in each inputs file

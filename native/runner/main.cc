@@ -176,7 +176,9 @@ void Compare(Model* model, int place) {
                   Field("pieces", List(std::vector<int>{model->after_sparse().pieces,
                                                         model->after_all().pieces})) +
                   "," +
-                  Field("report", Quoted(model->Report())));
+                  Field("report", Quoted(model->Report())) + "," +
+                  Field("unmeasured", Quoted(model->Unmeasured())) + "," +
+                  Field("processor", Quoted(model->Processor())));
 }
 
 void Run(const Job& job) {
@@ -205,7 +207,8 @@ void Run(const Job& job) {
     for (int i = 0; i < job.warmup; ++i) models.back()->Invoke();
   }
   const double start = Now();
-  for (int round = 0; round < std::max(job.rounds, kFewestRounds) && !models.empty(); ++round) {
+  const int rounds = job.rounds == 0 ? 0 : std::max(job.rounds, kFewestRounds);
+  for (int round = 0; round < rounds && !models.empty(); ++round) {
     if (round >= kFewestRounds && Now() - start > 1e3 * job.seconds) break;
     std::vector<Turn> turns(models.size());
     for (size_t i = 0; i < models.size(); ++i) {

@@ -66,9 +66,11 @@ Model::Model(const TfLiteC& api, const DelegateLibrary* delegate, const Job& job
   api_.OptionsSetErrorReporter(options_, KeepError, &errors_);
   if (library_ != nullptr) {
     std::vector<const char*> keys, values;
-    for (const auto& option : job.options) {
-      keys.push_back(option.first.c_str());
-      values.push_back(option.second.c_str());
+    for (const Options* options : {&row.options, &job.options}) {
+      for (const auto& option : *options) {
+        keys.push_back(option.first.c_str());
+        values.push_back(option.second.c_str());
+      }
     }
     delegate_error = &errors_;
     sparse_ = library_->Create(keys.data(), values.data(), keys.size(), KeepDelegateError);
@@ -159,9 +161,15 @@ std::string Model::OutputsJson() const {
 }
 
 std::string Model::Report() const {
-  if (sparse_ == nullptr || library_->Report == nullptr) return "";
-  const char* report = library_->Report(sparse_);
-  return report == nullptr ? "" : report;
+  return sparse_ == nullptr || library_->Report == nullptr ? "" : library_->Report(sparse_);
+}
+
+std::string Model::Unmeasured() const {
+  return sparse_ == nullptr || library_->Unmeasured == nullptr ? "" : library_->Unmeasured(sparse_);
+}
+
+std::string Model::Processor() const {
+  return sparse_ == nullptr || library_->Processor == nullptr ? "" : library_->Processor();
 }
 
 }  // namespace tf_prune_ofa::runner

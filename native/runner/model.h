@@ -33,6 +33,9 @@ class Model {
   std::string OutputsJson() const;
   // What the sparse delegate says of each layer; empty without it.
   std::string Report() const;
+  // Which layers it was never measured with, and on what it runs; see native/src/delegate.cc.
+  std::string Unmeasured() const;
+  std::string Processor() const;
   int examples() const { return examples_; }
   // After the sparse delegate's turn, and after XNNPACK's.
   const Counts& after_sparse() const { return counts_[0]; }

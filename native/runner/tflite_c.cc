@@ -56,6 +56,8 @@ DelegateLibrary LoadDelegate(const std::string& path) {
   Find(library, path, "tflite_plugin_create_delegate", true, &functions.Create);
   Find(library, path, "tflite_plugin_destroy_delegate", true, &functions.Destroy);
   Find(library, path, "tf_prune_ofa_report", false, &functions.Report);
+  Find(library, path, "tf_prune_ofa_unmeasured", false, &functions.Unmeasured);
+  Find(library, path, "tf_prune_ofa_processor", false, &functions.Processor);
   return functions;
 }
 

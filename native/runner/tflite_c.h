@@ -60,7 +60,10 @@ struct DelegateLibrary {
   TfLiteDelegate* (*Create)(const char* const* keys, const char* const* values, size_t count,
                             void (*report_error)(const char*));
   void (*Destroy)(TfLiteDelegate* delegate);
-  const char* (*Report)(const TfLiteDelegate* delegate);  // null in other libraries than ours
+  // Null in other libraries than ours.
+  const char* (*Report)(const TfLiteDelegate* delegate);
+  const char* (*Unmeasured)(const TfLiteDelegate* delegate);
+  const char* (*Processor)();
 };
 
 DelegateLibrary LoadDelegate(const std::string& path);

@@ -40,14 +40,14 @@ def runtime():
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory):
-    """The runner, compiled in a hurry; the delegate of the package; no cost benchmark."""
+    """The runner, compiled in a hurry; the delegate of the package."""
     needs("g++")
     if not delegate.LIBRARY.is_file():
         pytest.skip("the delegate's library is not built here")
     folder = tmp_path_factory.mktemp("programs")
     runner = folder / build.RUNNER
     compile_with("g++", runner, *sorted((NATIVE / "runner").glob("*.cc")))
-    return Programs(runner, delegate.LIBRARY, delegate.LIBRARY)
+    return Programs(runner, delegate.LIBRARY)
 
 
 def compile_with(compiler, program, *sources):

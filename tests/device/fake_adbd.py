@@ -131,10 +131,12 @@ class FakePhone:
     def run(self, command: str) -> subprocess.Popen:
         """Starts a command in the phone's shell."""
         inside = f"{self.folder}/"
-        command = re.sub(r"/(data/local/tmp|sys|proc)\b", inside + r"\1", command)
+        command = re.sub(
+            r"/(data/local/tmp|sys|proc/cpuinfo|proc/loadavg)\b", inside + r"\1", command
+        )
         if self.is_executable:
             start = " ".join(self.emulator)
-            command = re.sub(r"(?<![\w./])\./(runner|cost_bench)\b", rf"{start} ./\1", command)
+            command = re.sub(r"(?<![\w./])\./(runner)\b", rf"{start} ./\1", command)
         else:
             command = re.sub(r"\bchmod 755\b", "chmod 644", command)
         program = subprocess.Popen(

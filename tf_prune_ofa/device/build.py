@@ -1,4 +1,4 @@
-"""The programs that go to a device: runner, delegate and cost benchmark, compiled for it."""
+"""The programs that go to a device: runner and delegate, compiled for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from tf_prune_ofa.errors import UserError
 
 RUNNER = "tf_prune_ofa_runner"
 DELEGATE = "libtf_prune_ofa_delegate.so"
-COST_BENCH = "cost_bench"
 _CROSS_COMPILER = "aarch64-linux-gnu-g++"
 
 
@@ -24,7 +23,6 @@ class Programs:
 
     runner: Path
     delegate: Path
-    cost_bench: Path
 
 
 def native_folder() -> Path:
@@ -48,12 +46,12 @@ def programs_in(folder: Path) -> Programs:
     Raises:
         UserError: something is missing there.
     """
-    programs = Programs(folder / RUNNER, folder / DELEGATE, folder / COST_BENCH)
+    programs = Programs(folder / RUNNER, folder / DELEGATE)
     missing = [path.name for path in vars(programs).values() if not path.is_file()]
     if missing:
         raise UserError(
             f"{folder} has no {', '.join(missing)}. Build them there: cmake --build {folder} "
-            f"--target {RUNNER} tf_prune_ofa_delegate {COST_BENCH}."
+            f"--target {RUNNER} tf_prune_ofa_delegate."
         )
     return programs
 
@@ -72,7 +70,7 @@ def build(architecture: str, *, is_android: bool, cache: Path) -> Programs:
     native = native_folder()
     if not shutil.which("cmake"):
         raise UserError("cmake is missing. Install it (Debian, Ubuntu: apt install cmake g++).")
-    options = ["-DTESTS=ON", "-DCMAKE_BUILD_TYPE=Release"]
+    options = ["-DCMAKE_BUILD_TYPE=Release"]
     if is_android:
         options += _android(architecture)
     elif architecture != platform.machine():
@@ -80,7 +78,7 @@ def build(architecture: str, *, is_android: bool, cache: Path) -> Programs:
     folder = cache / "build" / f"{architecture}-{'android' if is_android else 'linux'}"
     folder.mkdir(parents=True, exist_ok=True)
     _run(["cmake", "-S", str(native), "-B", str(folder), *options])
-    targets = [RUNNER, "tf_prune_ofa_delegate", COST_BENCH]
+    targets = [RUNNER, "tf_prune_ofa_delegate"]
     _run(["cmake", "--build", str(folder), "-j", str(os.cpu_count() or 1), "--target", *targets])
     return programs_in(folder)
 

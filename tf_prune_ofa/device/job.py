@@ -18,6 +18,7 @@ class JobRow:
     is_sparse: bool
     threads: int
     inputs: str
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class Job:
         lines += [f"option {key} {value}" for key, value in self.options.items()]
         for row in self.rows:
             kind = "sparse" if row.is_sparse else "stock"
-            lines.append(f"row {row.model} {kind} {row.threads} {row.inputs}")
+            options = [f"{key}={value}" for key, value in row.options.items()]
+            words = ["row", row.model, kind, str(row.threads), row.inputs, *options]
+            lines.append(" ".join(words))
         return "\n".join(lines) + "\n"
 
 

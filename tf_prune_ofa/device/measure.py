@@ -14,15 +14,15 @@ from tf_prune_ofa.device import calibrate, cores, elf, machine
 from tf_prune_ofa.device.build import Programs
 from tf_prune_ofa.device.job import Job, JobRow, Said
 from tf_prune_ofa.device.machine import Machine
-from tf_prune_ofa.device.session import COST_BENCH, DELEGATE, RUNNER, RUNTIME, Session
+from tf_prune_ofa.device.session import DELEGATE, RUNNER, RUNTIME, Session
 from tf_prune_ofa.device.target import Target, workspace
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.tflite import flatbuffer
 
 # On how many inputs the results of two rows are compared.
 EXAMPLES = 4
-# What a device needs beside our files: outputs, a log, a little room.
-_SPARE_BYTES = 32 * 2**20
+# What a device needs beside our files: outputs, files of single layers, a little room.
+_SPARE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def measure(
         target: the device.
         files: `.tflite` files.
         settings: how to measure.
-        programs_for: returns runner, delegate and cost benchmark for a machine.
+        programs_for: returns runner and delegate for a machine.
         runtime_for: returns TFLite's C library for it.
         say: called with what is being done, for the console.
 
@@ -155,8 +155,6 @@ def measure(
     there = {RUNNER: programs.runner, RUNTIME: runtime}
     if settings.delegate:
         there |= {DELEGATE: programs.delegate}
-        if settings.calibrate:
-            there |= {COST_BENCH: programs.cost_bench}
     for path in there.values():
         elf.require(path, found.architecture, found.name or target.name)
     models = {f"model{index}.tflite": path for index, path in enumerate(files)}
@@ -166,20 +164,22 @@ def measure(
         for name, path in there.items():
             session.push(path, name)
         session.require_programs_run()
-        table = None
-        if settings.delegate and settings.calibrate:
-            table = session.calibrate(chosen, found.processor)
-        rows = rows_of(files, settings)
         for index, (name, path) in enumerate(models.items()):
             say(f"  sending {path.name}")
             session.push(path, name)
             session.push_bytes(_inputs(path, settings.seed), f"inputs{index}.bin")
+        rows = rows_of(files, settings)
+        places = {path: index for index, path in enumerate(files)}
+        job_rows = [
+            JobRow(f"model{i}.tflite", row.is_sparse, row.threads, f"inputs{i}.bin")
+            for row in rows
+            for i in [places[row.path]]
+        ]
+        table = None
+        if settings.delegate and settings.calibrate:
+            table = session.calibrate(job_rows, chosen, settings.sys)
         job = Job(
-            rows=[
-                JobRow(f"model{i}.tflite", row.is_sparse, row.threads, f"inputs{i}.bin")
-                for row in rows
-                for i in [list(files).index(row.path)]
-            ],
+            rows=job_rows,
             runtime=f"./{RUNTIME}",
             delegate=f"./{DELEGATE}" if settings.delegate else "",
             options={"cost_table": calibrate.TABLE} if table else {},

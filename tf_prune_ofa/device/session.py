@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tf_prune_ofa.device import calibrate
 from tf_prune_ofa.device.job import Job, JobRow, Said
-from tf_prune_ofa.device.target import Finished, Target, last_line
+from tf_prune_ofa.device.target import Finished, Target, TimedOut, last_line
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.runtime.calibrate import LayerRace
+from tf_prune_ofa.runtime.costs import LayerTimes
+from tf_prune_ofa.runtime.layer_chain import LayerShape
 
 # Names of what is sent there.
-RUNNER, RUNTIME, DELEGATE, COST_BENCH = "runner", "runtime.so", "delegate.so", "cost_bench"
+RUNNER, RUNTIME, DELEGATE = "runner", "runtime.so", "delegate.so"
 
 # How much later than the runner itself we give up: it may have been stopped, or the cable is out.
 GRACE_SECONDS = 30.0
@@ -85,29 +86,52 @@ class Session:
             "the device, and name the folder: --build=FOLDER."
         )
 
-    def calibrate(self, chosen: list[int], processor: str) -> str | None:
-        """Measure the delegate's costs; return the table, which is then there as well."""
-        self._say("  measuring the delegate's costs on its processor")
-        self.push_bytes(calibrate.dense_layer(), "dense.tflite")
-        shape = [1, calibrate.TOKENS, calibrate.SIZE]
-        inputs = np.random.default_rng(0).integers(-127, 128, shape, np.int8)
-        self.push_bytes(inputs.tobytes(), "dense.bin")
-        row = JobRow("dense.tflite", False, 1, "dense.bin")
-        job = Job([row], f"./{RUNTIME}", cores=chosen, rounds=50, loads=1, seconds=10, limit=120)
-        said = self.run(job)
-        if 0 in said.refused or not said.rounds:
+    def calibrate(self, rows: Sequence[JobRow], chosen: list[int], sys: str) -> str | None:
+        """Measure those layers of files that the delegate has no times of.
+
+        Args:
+            rows: of the files, which are there; those without the delegate do not matter.
+            chosen: cores to run on.
+            sys: where sysfs is mounted.
+
+        Returns:
+            The cost table, which is then there as well; None if there was nothing to measure.
+        """
+        common = {"runtime": f"./{RUNTIME}", "delegate": f"./{DELEGATE}", "cores": chosen}
+        common |= {"sys": sys, "limit": self._limit, "loads": 1, "warmup": 0}
+        opened = self.run(Job([row for row in rows if row.is_sparse], rounds=0, **common))
+        shapes, about = calibrate.unmeasured(opened), calibrate.processor(opened)
+        if not shapes or about is None:
             return None
-        fastest = np.quantile([one.samples_ms[0] for one in said.rounds], 0.25)
-        speed = calibrate.products_per_nanosecond(float(fastest))
-        pinned = f"taskset {sum(1 << core for core in chosen):x} " if chosen else ""
-        command = f"./{COST_BENCH} {speed:.3f}"
-        done = self.sh(
-            f"chmod 755 {COST_BENCH}; {pinned}{command} || {command}", timeout=self._limit
-        )
-        table = calibrate.table_of(done.out, processor, speed)
-        if table is None:
-            self._say(f"  the costs could not be measured ({last_line(done.error + done.out)})")
+        name, kernels, tile = about
+        times: list[LayerTimes] = []
+        done: set[LayerShape] = set()
+        for shape in shapes:
+            if shape in done:
+                continue
+            done |= {shape, shape.turned()}
+            self._say(
+                f"  measuring layers of {shape.rows} x {shape.columns}, {shape.threads} threads"
+            )
+            race = LayerRace(shape, tile)
+            self.push_bytes(calibrate.an_input(shape), "chain.bin")
+            chains = []
+            for index, (file, options) in enumerate(race.files()):
+                self.push_bytes(file, f"chain{index}.tflite")
+                is_sparse = options is not None
+                chains.append(
+                    JobRow(
+                        f"chain{index}.tflite", is_sparse, shape.threads, "chain.bin", options or {}
+                    )
+                )
+            seconds, rounds = calibrate.SECONDS, calibrate.ROUNDS
+            said = self.run(Job(chains, rounds=rounds, burst=1, seconds=seconds, **common))
+            self.sh("rm -f chain* out*.bin")
+            us = calibrate.microseconds(said, len(chains), shape.threads)
+            times += race.times(us, kernels)
+        if not times:
             return None
+        table = calibrate.table(name, f"tflite_c {opened.runtime}", times)
         self.push_bytes(table.encode(), calibrate.TABLE)
         return table
 
@@ -125,7 +149,7 @@ class Session:
                 timeout=job.limit + GRACE_SECONDS,
                 on_line=said.add,
             )
-        except TimeoutError:
+        except TimedOut:
             raise UserError(
                 f"{self._target.name}: no end after {job.limit + GRACE_SECONDS:.0f} s, "
                 f"{said.doing}. {_ASK_LESS}"

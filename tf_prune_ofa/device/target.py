@@ -20,6 +20,10 @@ PREFIX = "tf_prune_ofa-"
 _EXIT = "tf_prune_ofa_exit="
 
 
+class TimedOut(UserError):
+    """A command on a device that did not come to its end in time."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """A command that ended: its exit code and what it wrote."""
@@ -73,7 +77,7 @@ class Target(ABC):
         """What to tell the user if the connection, not the command, failed; else None."""
 
     def sh(
-        self, command: str, timeout: float = 60, on_line: Callable[[str], None] | None = None
+        self, command: str, timeout: float = 120, on_line: Callable[[str], None] | None = None
     ) -> Finished:
         """Run a command in the machine's shell.
 
@@ -84,11 +88,17 @@ class Target(ABC):
 
         Raises:
             UserError: the connection failed.
-            TimeoutError: it took longer.
+            TimedOut: it took longer.
         """
         # The exit code comes in the output: adb tells none from Android 6 and older.
         sent = self.client(f"{{ {command}\n}}; echo {_EXIT}$?")
-        code, out, error = _run(sent, timeout, on_line)
+        try:
+            code, out, error = _run(sent, timeout, on_line)
+        except TimeoutError:
+            raise TimedOut(
+                f"{self.name} did not answer within {timeout:.0f} s. Check that it is awake and "
+                "not busy, then start again."
+            ) from None
         head, mark, tail = out.rpartition(_EXIT)
         if not mark:
             finished = Finished(code, out, error)
@@ -111,7 +121,7 @@ def workspace(target: Target) -> Iterator[str]:
     base = shlex.quote(target.base)
     target.sh(
         f"for d in {base}/{PREFIX}*; do [ -d $d ] || continue; "
-        "if [ -f $d/pid ] && kill -0 $(cat $d/pid) 2>/dev/null; then continue; fi; rm -rf $d; done"
+        f"if {_runs('$d')}; then continue; fi; rm -rf $d; done"
     )
     folder = f"{target.base}/{PREFIX}{secrets.token_hex(4)}"
     made = target.sh(f"mkdir -p {shlex.quote(folder)}")
@@ -125,12 +135,18 @@ def workspace(target: Target) -> Iterator[str]:
         yield folder
     finally:
         # Where the machine has gone away there is nothing to be done; the next run cleans up.
-        with contextlib.suppress(UserError, TimeoutError):
+        with contextlib.suppress(UserError):
             name = shlex.quote(folder)
             target.sh(
-                f"[ -f {name}/pid ] && kill -9 $(cat {name}/pid) 2>/dev/null; rm -rf {name}",
-                timeout=20,
+                f"if {_runs(name)}; then kill -9 $(cat {name}/pid); fi; rm -rf {name}", timeout=60
             )
+
+
+def _runs(folder: str) -> str:
+    """A condition of the shell: the program whose number is in a folder's file still runs."""
+    # Not kill -0: the number may be another's by now, or of one that ended and is not cleared away.
+    number = f"$(cat {folder}/pid 2>/dev/null)"
+    return f'grep -q runner "/proc/{number}/cmdline" 2>/dev/null'
 
 
 def _run(

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -68,7 +68,9 @@ def measure(
         if shape in done:
             continue
         done |= {shape, shape.turned()}
-        measured = _Race(module, library, shape, default_tile).times(kernels, seconds)
+        race = LayerRace(shape, default_tile)
+        opened = [_open(module, library, shape.threads, *file) for file in race.files()]
+        measured = race.times(_race(opened, shape.threads, seconds), kernels)
         if not measured:
             _LOGGER.warning(
                 "The machine is too busy to measure layers with %d threads; the sparse delegate "
@@ -79,13 +81,16 @@ def measure(
     return times
 
 
-class _Race:
-    """Files of one pair of shapes that run in turns."""
+class LayerRace:
+    """Files of one pair of shapes that run in turns, and what their times say of its layers.
 
-    def __init__(
-        self, module: ModuleType, library: Path, shape: LayerShape, default_tile: int
-    ) -> None:
-        self.module, self.library, self.shape = module, library, shape
+    Args:
+        shape: a layer's, which is measured with the one that leads back.
+        default_tile: the delegate's largest tile of columns.
+    """
+
+    def __init__(self, shape: LayerShape, default_tile: int) -> None:
+        self.shape = shape
         weights = 2 * shape.rows * shape.columns
         self.pairs = max(1, min(_MOST_PAIRS, round(_PAIR_BYTES / weights)))
         self.tiles = [default_tile]
@@ -93,27 +98,40 @@ class _Race:
             if self._tiles(tile) not in map(self._tiles, self.tiles):
                 self.tiles.append(tile)
         rng = np.random.default_rng(0)
-        self.kernels = {
+        self._kernels = {
             (layout, zeros): random_kernels(rng, shape, self.pairs, zeros, block)
             for layout, block in BLOCKS.items()
             for zeros in (FEW_ZEROS, MANY_ZEROS)
         }
-        self.dense = self._open(random_kernels(rng, shape, self.pairs, 0, 1))
+        self._dense = random_kernels(rng, shape, self.pairs, 0, 1)
         # (layout, share of zeros, largest tile)
-        self.sparse = {
-            (layout, zeros, tile): self._open(kernels, layout=layout, tile_columns=str(tile))
-            for (layout, zeros), kernels in self.kernels.items()
+        self._forms = [
+            (layout, zeros, tile)
+            for layout, zeros in self._kernels
             for tile in self.tiles
             if tile == default_tile or zeros == MANY_ZEROS
-        }
+        ]
 
-    def times(self, kernels: str, seconds: float) -> list[LayerTimes]:
-        """Run and return both shapes' times, or nothing if no run was undisturbed."""
-        dense, *sparse = _race([self.dense, *self.sparse.values()], self.shape.threads, seconds)
+    def files(self) -> Iterator[tuple[bytes, dict[str, str] | None]]:
+        """Yield each file, and the options that the delegate runs it with; None for without."""
+        yield chain(self.shape, self._dense), None
+        for layout, zeros, tile in self._forms:
+            options = {"force": "all", "num_threads": str(self.shape.threads)}
+            options |= {"layout": layout, "tile_columns": str(tile)}
+            yield chain(self.shape, self._kernels[layout, zeros]), options
+
+    def times(self, microseconds: Sequence[float], kernels: str) -> list[LayerTimes]:
+        """Return what both shapes' layers take, or nothing if no run was undisturbed.
+
+        Args:
+            microseconds: of one run of each of `files`; infinite where all were disturbed.
+            kernels: the instruction set that the delegate took.
+        """
+        dense, *sparse = microseconds
         if not np.isfinite(dense):
             return []
         layers = 2 * self.pairs
-        us = dict(zip(self.sparse, sparse, strict=True))
+        us = dict(zip(self._forms, sparse, strict=True))
         # By layout: what an entry costs does not depend on the tile.
         entry = {}
         for layout in BLOCKS:
@@ -141,23 +159,8 @@ class _Race:
     def _entries(self, layout: str, zeros: float, tile: int) -> int:
         return sum(
             count_entries(kernel, layout, _tile(kernel.shape[1], tile))
-            for kernel in self.kernels[layout, zeros]
+            for kernel in self._kernels[layout, zeros]
         )
-
-    def _open(self, kernels: Sequence[np.ndarray], **options: str) -> Any:
-        """Open a chain in the runtime, with the delegate if it gets any options."""
-        delegates = []
-        if options:
-            threads = str(self.shape.threads)
-            options = {"force": "all", "num_threads": threads, **options}
-            delegates = [self.module.load_delegate(str(self.library), options)]
-        opened = self.module.Interpreter(
-            model_content=chain(self.shape, list(kernels)),
-            num_threads=self.shape.threads,
-            experimental_delegates=delegates,
-        )
-        opened.allocate_tensors()
-        return opened
 
 
 def count_entries(kernel: np.ndarray, layout: str, tile: int) -> int:
@@ -173,6 +176,18 @@ def count_entries(kernel: np.ndarray, layout: str, tile: int) -> int:
         return int(live.reshape(len(live), -1, 4).any(axis=2).sum())
     starts = range(0, live.shape[1], tile)
     return int(sum((-(-live[:, k : k + tile].sum(axis=1) // 4)).sum() for k in starts))
+
+
+def _open(
+    module: ModuleType, library: Path, threads: int, file: bytes, options: dict[str, str] | None
+) -> Any:
+    """Open a file in the runtime, with the delegate if there are options for it."""
+    delegates = [] if options is None else [module.load_delegate(str(library), options)]
+    opened = module.Interpreter(
+        model_content=file, num_threads=threads, experimental_delegates=delegates
+    )
+    opened.allocate_tensors()
+    return opened
 
 
 def _tile(columns: int, largest: int) -> int:
