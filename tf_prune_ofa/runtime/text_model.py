@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import typing
@@ -12,9 +13,16 @@ import numpy as np
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime.delegate import AUTO
 from tf_prune_ofa.runtime.interpreter import Interpreter, Runtime
+from tf_prune_ofa.text.json_tokenizer import JsonTokenizer
+from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.text.wordpiece import WordPiece, vocab_lines
 from tf_prune_ofa.tflite import flatbuffer, text_settings
-from tf_prune_ofa.tflite.packed_files import LABELS_FILE, VOCAB_FILE, associated_files
+from tf_prune_ofa.tflite.packed_files import (
+    LABELS_FILE,
+    TOKENIZER_FILE,
+    VOCAB_FILE,
+    associated_files,
+)
 
 # typing.Self came with Python 3.11.
 Self = typing.TypeVar("Self", bound="TextModel")
@@ -60,12 +68,12 @@ class TextModel:
         content = flatbuffer.read_bytes(self.path)
         flatbuffer.parse_model(content, name=os.fspath(path))
         packed = associated_files(content, name=os.fspath(path))
-        if VOCAB_FILE not in packed:
+        if VOCAB_FILE not in packed and TOKENIZER_FILE not in packed:
             raise UserError(
                 f"{path} carries no vocabulary, so it cannot take text. Export it with its "
                 "vocabulary (tools/export.py), or use runtime.interpreter.Interpreter with ids."
             )
-        pieces = vocab_lines(packed[VOCAB_FILE].encode())
+        pieces = vocab_lines(packed.get(VOCAB_FILE, "").encode())
         self.labels = packed.get(LABELS_FILE, "").splitlines()
         self.interpreter = Interpreter(
             path, threads=threads, runtime=runtime, check=False, delegate=delegate
@@ -75,7 +83,10 @@ class TextModel:
         if text_settings.SETTINGS_FILE in packed:
             text = packed[text_settings.SETTINGS_FILE]
             self.settings = text_settings.parse(text, name=os.fspath(path)).for_length(length)
-        self.wordpiece = WordPiece(pieces, **self.settings.tokenizer)
+        if TOKENIZER_FILE in packed:
+            self.wordpiece: TextTokenizer = JsonTokenizer(_parsed(packed[TOKENIZER_FILE], path))
+        else:
+            self.wordpiece = WordPiece(pieces, **self.settings.tokenizer)
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -117,3 +128,14 @@ class TextModel:
                 f"{self.path} is no {what}: it gives {', '.join(sorted(found))}, not "
                 f"{', '.join(sorted(names))}. {instead}"
             )
+
+
+def _parsed(text: str, path: str | os.PathLike[str]) -> dict[str, object]:
+    """Return the content of a packed tokenizer.json."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: its {TOKENIZER_FILE} is not a JSON object. Export it again.")
+    return found

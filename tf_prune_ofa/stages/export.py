@@ -22,6 +22,7 @@ from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks
 from tf_prune_ofa.quant.activations import Activations, of_folder
 from tf_prune_ofa.quant.ranges import outlying_factors
 from tf_prune_ofa.tasks import KINDS, find_kind
+from tf_prune_ofa.text.json_tokenizer import JsonTokenizer
 from tf_prune_ofa.text.mediapipe import other_tokens
 from tf_prune_ofa.text.opening import tokenizer_of
 from tf_prune_ofa.text.wordpiece import tokenizer_settings
@@ -80,10 +81,11 @@ def export_folder(
     """
     text_settings = text_settings or TextSettings(**tokenizer_settings(folder))
     labels = huggingface.read_labels(folder)
-    _compare_with_mediapipe(text_settings, folder, must_be_same=mediapipe == "same", say=labels)
+    wordpiece = tokenizer_of(folder)
+    found = other_tokens(text_settings.tokenizer, wordpiece.kind)
+    _compare_with_mediapipe(found, folder, must_be_same=mediapipe == "same", say=labels)
     model = task_model(folder, sequence_length=sequence_length)
     assert_zeros(dense_kernels(model), masks or {}, where=f"the model in {folder}")
-    wordpiece = tokenizer_of(folder)
     if activations is None and calibration_texts:
         tokens = wordpiece.encode(calibration_texts, max_length=sequence_length)
         has_types = "input_type_ids" in model.input_names
@@ -105,7 +107,7 @@ def export_folder(
         activations.ranges if activations else None,
         out_dir,
         variants,
-        vocab=wordpiece.pieces,
+        vocab=wordpiece.state if isinstance(wordpiece, JsonTokenizer) else wordpiece.pieces,
         labels=labels,
         pruned_layers=masks or {},
         factors=activations.factors if activations else None,
@@ -115,10 +117,9 @@ def export_folder(
 
 
 def _compare_with_mediapipe(
-    settings: TextSettings, folder: Path, *, must_be_same: bool, say: object
+    found: Sequence[str], folder: Path, *, must_be_same: bool, say: object
 ) -> None:
     """Say, or refuse, that MediaPipe's tokens are others; its classifier takes no other models."""
-    found = other_tokens(settings.tokenizer)
     if found and must_be_same:
         raise UserError(
             f"MediaPipe makes other tokens than the tokenizer of {folder} of texts with "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from tf_prune_ofa.quant import ranges, scheme
 from tf_prune_ofa.quant.activations import Activations, of_folder
 from tf_prune_ofa.stages.export import pattern, task_model
 from tf_prune_ofa.tasks.kind import Examples, Kind
-from tf_prune_ofa.text.wordpiece import WordPiece
+from tf_prune_ofa.text.opening import tokenizer_of
 from tf_prune_ofa.train.evaluate import NOWHERE
 from tf_prune_ofa.verification import behaviour, files, layers, running
 from tf_prune_ofa.verification.expected import Expected, expect
@@ -129,6 +130,17 @@ def verify(context: Context, start: str, *, examples_limit: int, threads: int) -
     }
 
 
+def _word_pieces(folder: Path) -> list[str]:
+    """Return what a file's vocabulary must be."""
+    tokenizer = tokenizer_of(folder)
+    if tokenizer.kind != "WordPiece":
+        raise UserError(
+            f"{folder} has a {tokenizer.kind} tokenizer; verify compares WordPiece vocabularies "
+            "only. Leave the stage out"
+        )
+    return tokenizer.pieces
+
+
 def _expected(
     context: Context, made_from: StageResult, model: keras.Model, sequence_length: int
 ) -> Expected:
@@ -140,7 +152,7 @@ def _expected(
         activations.ranges,
         activations.factors,
         sequence_length=sequence_length,
-        vocabulary=WordPiece.from_folder(made_from.model_folder).pieces,
+        vocabulary=_word_pieces(made_from.model_folder),
         labels=huggingface.read_labels(made_from.model_folder),
         settings=json.loads(said.for_length(sequence_length).to_json()),
     )

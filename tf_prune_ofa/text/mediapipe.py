@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def other_tokens(settings: Mapping[str, Any]) -> list[str]:
+def other_tokens(settings: Mapping[str, Any], kind: str = "WordPiece") -> list[str]:
     """Return in words which texts have other tokens in MediaPipe; none with its own clean-up.
 
     Args:
         settings: of a tokenizer, as `wordpiece.tokenizer_settings` returns them.
+        kind: of the tokenizer.
     """
+    if kind != "WordPiece":
+        return [f"anything: it takes WordPiece files alone, and this model has a {kind} tokenizer"]
     if settings.get("clean_up", "bert") == "mediapipe":
         return []
     lower_case, strip_accents = settings["lower_case"], settings["strip_accents"]

@@ -9,7 +9,8 @@ written, so no further package is needed; table and field numbers are those of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flatbuffers
@@ -18,7 +19,7 @@ import numpy as np
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.tflite import guard
 from tf_prune_ofa.tflite.graph import Graph, schema
-from tf_prune_ofa.tflite.packed_files import LABELS_FILE, VOCAB_FILE
+from tf_prune_ofa.tflite.packed_files import LABELS_FILE, TOKENIZER_FILE, VOCAB_FILE
 from tf_prune_ofa.tflite.text_settings import SETTINGS_FILE, TextSettings
 
 _ENTRY_NAME = "TFLITE_METADATA"
@@ -35,7 +36,7 @@ _BERT_TOKENIZER = 4
 
 def attach(
     file: bytes,
-    vocab: Sequence[str],
+    vocab: Sequence[str] | Mapping[str, Any],
     labels: Sequence[str] | None = None,
     settings: TextSettings | None = None,
 ) -> bytes:
@@ -47,7 +48,8 @@ def attach(
 
     Args:
         file: a .tflite file of this package.
-        vocab: word pieces; the position is the id.
+        vocab: word pieces, where the position is the id; of a tokenizer of another kind, which
+            task libraries do not know, the content of its tokenizer.json.
         labels: name of each class, in the order of the logits; None for other heads.
         settings: how texts become ids and logits answers, for our own runtime classes; None
             leaves them to the vocabulary's case and BERT's ways.
@@ -56,18 +58,23 @@ def attach(
         UserError: word pieces that BERT needs are missing, or labels do not fit the outputs.
     """
     graph = Graph(file)
-    _check(graph, vocab, labels)
+    is_json = isinstance(vocab, Mapping)
+    _check(graph, None if is_json else vocab, labels)
     _add_unused_type_ids(graph)
-    files = {VOCAB_FILE: _lines(vocab)}
+    if is_json:
+        files = {TOKENIZER_FILE: json.dumps(vocab, ensure_ascii=False) + "\n"}
+    else:
+        files = {VOCAB_FILE: _lines(vocab)}
     if labels:
         files[LABELS_FILE] = _lines(labels)
     if settings:
         inputs, _ = graph.signature()
         length = graph.shape(inputs["input_word_ids"])[-1]
         files[SETTINGS_FILE] = settings.for_length(length).to_json()
-    graph.set_metadata(_ENTRY_NAME, _describe(graph, labels, settings is not None))
+    graph.set_metadata(_ENTRY_NAME, _describe(graph, labels, list(files)))
     # Those of an earlier call are replaced; whatever else the file carries stays.
-    graph.packed = graph.packed.without([VOCAB_FILE, LABELS_FILE, SETTINGS_FILE]).with_files(
+    ours = [VOCAB_FILE, LABELS_FILE, SETTINGS_FILE, TOKENIZER_FILE]
+    graph.packed = graph.packed.without(ours).with_files(
         {name: text.encode() for name, text in files.items()}
     )
     content = graph.to_bytes()
@@ -79,8 +86,10 @@ def _lines(lines: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _check(graph: Graph, vocab: Sequence[str], labels: Sequence[str] | None) -> None:
-    missing = [piece for piece in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if piece not in vocab]
+def _check(graph: Graph, vocab: Sequence[str] | None, labels: Sequence[str] | None) -> None:
+    missing = [
+        p for p in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if vocab is not None and p not in vocab
+    ]
     if missing:
         raise UserError(
             f"the vocabulary of {len(vocab)} word pieces lacks {', '.join(missing)}. Give the "
@@ -110,7 +119,7 @@ def _add_unused_type_ids(graph: Graph) -> None:
         definition.inputs.append(entry)
 
 
-def _describe(graph: Graph, labels: Sequence[str] | None, has_settings: bool) -> bytes:
+def _describe(graph: Graph, labels: Sequence[str] | None, packed: Sequence[str]) -> bytes:
     """Return the metadata flatbuffer.
 
     A table is written as {field number: value}, a vector as a list; numbers are enumerations.
@@ -125,16 +134,21 @@ def _describe(graph: Graph, labels: Sequence[str] | None, has_settings: bool) ->
     is_classifier = bool(labels) and len(graph.shape(next(iter(outputs.values())))) == 2
     if is_classifier:
         output_tensors[0][6] = [{0: LABELS_FILE, 1: "Class names.", 2: _AXIS_LABELS}]
-    subgraph = {2: input_tensors, 3: output_tensors, 5: [tokenizer]}
+    subgraph: dict[int, Any] = {2: input_tensors, 3: output_tensors}
+    if VOCAB_FILE in packed:
+        subgraph[5] = [tokenizer]
     model = {
         0: "BERT text model",
         1: "Sparse pre-trained BERT, quantized for LiteRT.",
         3: [subgraph],
         7: _MIN_PARSER_VERSION,
     }
-    if has_settings:
-        about = "Case, accents and windows, for tf_prune_ofa's own classes."
-        model[6] = [{0: SETTINGS_FILE, 1: about, 2: _DESCRIPTIONS}]
+    more = {
+        SETTINGS_FILE: "Case, accents and windows, for tf_prune_ofa's own classes.",
+        TOKENIZER_FILE: "The tokenizer, for tf_prune_ofa's own classes.",
+    }
+    if named := [{0: name, 1: more[name], 2: _DESCRIPTIONS} for name in packed if name in more]:
+        model[6] = named
     builder = flatbuffers.Builder(1024)
     builder.Finish(_write(builder, model), _IDENTIFIER)
     return bytes(builder.Output())

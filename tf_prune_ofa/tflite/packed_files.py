@@ -16,6 +16,8 @@ from tf_prune_ofa.errors import UserError
 
 VOCAB_FILE = "vocab.txt"
 LABELS_FILE = "labels.txt"
+# Instead of a vocabulary, of tokenizers of other kinds than WordPiece.
+TOKENIZER_FILE = "tokenizer.json"
 
 # A vocabulary has about a quarter of a megabyte; what is larger than this is no such file.
 MAX_BYTES = 256 * 2**20
