@@ -17,6 +17,8 @@ FAMILIES = {
     "bert": ("bert", "BERT"),
     "distilbert": ("distilbert", "DISTILBERT"),
     "electra": ("electra", "ELECTRA"),
+    "roberta": ("roberta", "ROBERTA"),
+    "xlm-roberta": ("roberta", "XLM_ROBERTA"),
 }
 
 
