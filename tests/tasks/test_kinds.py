@@ -106,11 +106,18 @@ def test_padding_of_files_and_models_is_told_apart_from_logits():
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_head_is_found_again_by_its_weights(name):
-    weights = {"classification": "classifier", "regression": "classifier", "spans": "span"}
+    weights = {
+        "classification": "classifier",
+        "regression": "classifier",
+        "spans": "span",
+        "tokens": "token_classifier",
+    }
     found = [
         kind
         for kind in KINDS
         if find_kind(kind).head_in({f"{weights[name]}/bias": np.zeros(2)}) is not None
     ]
-    assert name in found and ("spans" in found) == (name == "spans")
+    assert name in found
+    for alone in ("spans", "tokens"):
+        assert (alone in found) == (name == alone)
     assert find_kind(name).head_in({"pooler/bias": np.zeros(2)}) is None

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.paths import MANIFEST
 from tf_prune_ofa.verification.files import FORMS
 
-MANIFEST = "manifest.json"
 _ENTRY = {"variant": str, "file": str, "sha256": str, "size_bytes": int}
 
 
