@@ -386,8 +386,10 @@ class ReconstructSettings:
         rules: as `SparsitySettings.rules`, of layers inside the encoder.
         pattern: as `SparsitySettings.pattern`, of one layer by itself.
         scope: "layer" prunes each layer as its rule says; "global" all layers of a rule together,
-            each as far as a ranking of all their weights by the diagonal Fisher says; `start` must
-            be trained on the objective.
+            each as far as a ranking of all their weights by `score` says; `start` must be trained
+            on the objective.
+        score: of that ranking, as `SparsitySettings.score`; from gradients on the examples, without
+            training.
         plugins: as `SparsitySettings.plugins`.
         rounds: in which the sparsity is reached; what a weight costs is computed anew in each.
         power: of the rounds' sparsities; 3 is cubic.
@@ -404,6 +406,7 @@ class ReconstructSettings:
     rules: dict[str, float | RuleSettings] = limited({"encoder_.*": 0.9}, SHARE)
     pattern: str = "unstructured"
     scope: Literal["layer", "global"] = "layer"
+    score: str = "fisher_diagonal"
     plugins: tuple[str, ...] = ()
     rounds: int = limited(4, FEW)
     power: float = limited(3.0, POSITIVE)

@@ -24,6 +24,7 @@ from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.tensor_names import head_of
+from tf_prune_ofa.pruning import layerwise
 from tf_prune_ofa.pruning.lock import load_masks
 from tf_prune_ofa.pruning.reconstruction import Moments
 from tf_prune_ofa.recipe import load_recipe, recipe_from_dict
@@ -34,7 +35,7 @@ from tf_prune_ofa.tiny import shrink
 SETTINGS = {"kind": "reconstruct", "examples": 40, "batch_size": 8}
 LAYERS = {
     f"encoder_00/{name}"
-    for _, names in reconstruct.POINTS
+    for _, names in layerwise.POINTS
     for name in names
 }  # fmt: skip
 
@@ -158,8 +159,8 @@ def test_inputs_of_layers_are_those_inside_the_whole_model(inputs):
     for kernel in bert.dense_kernels(sparse).values():
         kernel.assign(kernel * 0.9)
     batches = job.calibration_inputs(3)
-    layered = reconstruct._Inputs(dense, sparse, batches)
-    for point, _ in reconstruct.POINTS:
+    layered = layerwise.Inputs(dense, sparse, batches)
+    for point, _ in layerwise.POINTS:
         moments = layered.moments(f"encoder_00/{point}")
         expected = Moments(len(moments.sparse) - 1)
         parts = [
