@@ -6,8 +6,9 @@
               [--variants=float32,dynamic_int8,dense_int8,sparse_int8]
 
 The static variants need activation ranges: those of a quantize stage, or ranges measured on texts,
-one a line (post-training quantization). Ranges of an older run are in two files: its
-channel_factors.json has to lie beside its ranges.json, or be named by --factors.
+one a line (post-training quantization, docs/pipeline.md): then the static file is run beside the
+float file, and nothing is written where they differ too much. Ranges of an older run are in two
+files: its channel_factors.json has to lie beside its ranges.json, or be named by --factors.
 """
 
 from pathlib import Path

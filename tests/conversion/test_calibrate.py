@@ -32,7 +32,12 @@ def test_ranges_are_those_of_the_keras_layers(model, float32_file):
         for index in range(len(examples))
     ]
     for name in names:
-        values = np.stack([result[name] for result in results])
+        # Of padding nothing is measured; behind the pooler there is one row.
+        values = [result[name].numpy() for result in results]
+        if values[0].ndim == 3:
+            masks = [example["input_mask"] > 0 for example in examples]
+            values = [value[0, mask] for value, mask in zip(values, masks, strict=True)]
+        values = np.concatenate(values)
         # Ranges are near 1; float32 sums in another order differ in the sixth digit.
         np.testing.assert_allclose(ranges[name], (values.min(), values.max()), atol=2e-5)
 
@@ -49,3 +54,35 @@ def test_no_examples_are_refused(float32_file):
 def test_examples_of_another_length_are_refused(float32_file):
     with pytest.raises(UserError, match=r"of shape \[1, 8\], given was \[5\]"):
         calibrate.measure_ranges(float32_file, make_examples(1, length=5))
+
+
+def test_padding_is_not_watched(float32_file):
+    """What stands in padding moves no range; it would, being watched."""
+    examples = [next(make_examples(1)) for _ in range(2)]
+    for example in examples:
+        example["input_mask"][5:] = 0
+    examples[1]["input_word_ids"] = np.where(
+        examples[0]["input_mask"] > 0, examples[0]["input_word_ids"], 7
+    ).astype(np.int32)
+    one, other = (calibrate.measure(float32_file, [e], scores=True) for e in examples)
+    assert one.ranges().keys() == other.ranges().keys()
+    for name, ends in one.ranges().items():
+        # Sums over keys that count nothing may round otherwise.
+        np.testing.assert_allclose(other.ranges()[name], ends, atol=1e-5, err_msg=name)
+    unmasked = [{**e, "input_mask": np.ones_like(e["input_mask"])} for e in examples]
+    wide, wider = (calibrate.measure(float32_file, [e]).ranges() for e in unmasked)
+    assert any(not np.allclose(wide[name], wider[name], atol=1e-2) for name in wide)
+
+
+def test_histograms_count_each_value_of_a_token_once(float32_file):
+    examples = list(make_examples(3))
+    extremes = calibrate.measure(float32_file, examples, scores=True)
+    factors = {"encoder_00/ffn/output": np.full(32, 2, np.float32)}
+    ranges = extremes.ranges(factors)
+    found = calibrate.histograms(float32_file, examples, ranges, factors, scores=True)
+    tokens = [int(e["input_mask"].sum()) for e in examples]
+    assert found["encoder_00/ffn/output"].counts.sum() == 32 * sum(tokens)
+    assert found["pooler"].counts.sum() == 32 * len(examples)
+    # Two heads.
+    scores = found["encoder_00/attention/scores"]
+    assert scores.counts.sum() == 2 * sum(n * n for n in tokens)

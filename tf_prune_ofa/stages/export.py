@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tf_prune_ofa.config import ExportSettings
-from tf_prune_ofa.conversion import calibrate
 from tf_prune_ofa.conversion.convert import to_float32
 from tf_prune_ofa.conversion.variants import write_variants
-from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.keras_compat import keras
@@ -20,14 +18,14 @@ from tf_prune_ofa.models.heads import require_head
 from tf_prune_ofa.models.hf_config import head_of_class
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks
 from tf_prune_ofa.quant.activations import Activations, of_folder
-from tf_prune_ofa.quant.ranges import outlying_factors
+from tf_prune_ofa.stages import post_training
 from tf_prune_ofa.tasks import KINDS, find_kind
 from tf_prune_ofa.text.json_tokenizer import JsonTokenizer
 from tf_prune_ofa.text.mediapipe import other_tokens
 from tf_prune_ofa.text.opening import tokenizer_of
 from tf_prune_ofa.text.wordpiece import tokenizer_settings
 from tf_prune_ofa.tflite.text_settings import TextSettings
-from tf_prune_ofa.variants import USUAL_VARIANTS
+from tf_prune_ofa.variants import STATIC_VARIANTS, USUAL_VARIANTS
 
 
 def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
@@ -67,7 +65,8 @@ def export_folder(
         sequence_length: fixed S of every file.
         variants: which files to write.
         activations: of a quantize stage; needed for the static variants, unless there are
-        calibration_texts: texts to measure them on (post-training quantization).
+        calibration_texts: texts to measure them on (post-training quantization, see
+            `post_training`).
         int8_attention: whether those ranges are to make the products inside attention INT8, too.
         masks: the pattern, checked before anything is written.
         text_settings: written into the files for the classes that take raw text; None means what
@@ -76,9 +75,14 @@ def export_folder(
             but the "same".
 
     Raises:
-        UserError: the pattern is broken, MediaPipe's tokens differ and must not, or see
-            `conversion.variants.write_variants`.
+        UserError: the pattern is broken, MediaPipe's tokens differ and must not, static INT8 does
+            not suit the model (`post_training`), or see `conversion.variants.write_variants`.
     """
+    if calibration_texts and not set(STATIC_VARIANTS) & set(variants):
+        raise UserError(
+            f"calibration texts are for {', '.join(STATIC_VARIANTS)}, and the variants are "
+            f"{', '.join(variants)}. Leave the texts out, or add a static variant."
+        )
     text_settings = text_settings or TextSettings(**tokenizer_settings(folder))
     labels = huggingface.read_labels(folder)
     wordpiece = tokenizer_of(folder)
@@ -87,21 +91,14 @@ def export_folder(
     model = task_model(folder, sequence_length=sequence_length)
     assert_zeros(dense_kernels(model), masks or {}, where=f"the model in {folder}")
     if activations is None and calibration_texts:
-        tokens = wordpiece.encode(calibration_texts, max_length=sequence_length)
-        has_types = "input_type_ids" in model.input_names
-        examples = (
-            model_inputs(
-                [ids],
-                [type_ids] if has_types else None,
-                max_length=sequence_length,
-                multiple=sequence_length,
-                pad_id=wordpiece.pad_id,
-            )
-            for ids, type_ids in zip(tokens.ids, tokens.type_ids, strict=True)
+        activations = post_training.activations_of(
+            to_float32(model),
+            calibration_texts,
+            wordpiece,
+            sequence_length=sequence_length,
+            has_types="input_type_ids" in model.input_names,
+            int8_attention=int8_attention,
         )
-        measured = calibrate.measure(to_float32(model), examples, scores=int8_attention)
-        factors = outlying_factors(measured.largest())
-        activations = Activations(measured.ranges(factors), factors)
     return write_variants(
         model,
         activations.ranges if activations else None,

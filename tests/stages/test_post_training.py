@@ -1,0 +1,131 @@
+"""Static INT8 without training: what suits is written, what does not is refused whole."""
+
+import numpy as np
+import pytest
+from exported_models import make_examples, make_model
+from small_runs import TOKENIZER, VOCABULARY, WORDS
+
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.models import bert, huggingface
+from tf_prune_ofa.models.bert import Classification, EncoderConfig
+from tf_prune_ofa.quant.activations import Activations
+from tf_prune_ofa.runtime.interpreter import Interpreter
+from tf_prune_ofa.stages import post_training
+from tf_prune_ofa.stages.export import export_folder
+from tf_prune_ofa.text.opening import tokenizer_of
+
+CONFIG = EncoderConfig(
+    "bert", len(VOCABULARY), hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64,
+    max_positions=16,
+).without_dropout()  # fmt: skip
+LENGTH = 12
+CHANNEL = 5
+
+
+def make_texts(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS, rng.integers(2, 9))) for _ in range(count)]
+
+
+def write(folder, outliers):
+    """Write a classifier, of which `outliers` changes the parameters; return its folder."""
+    head = Classification(2)
+    model = make_model(CONFIG, head, length=LENGTH)
+    parameters = bert.parameters(model)
+    for name, value in outliers({n: v.numpy().copy() for n, v in parameters.items()}).items():
+        parameters[name].assign(value)
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
+    huggingface.write_folder(
+        folder / "model", model, CONFIG, head, vocabulary, tokenizer=TOKENIZER,
+        labels=["bad", "good"],
+    )  # fmt: skip
+    return folder / "model"
+
+
+def residual(values):
+    """A channel of the feed-forward output that is 50 times the others; the norm brings it back.
+
+    As in BERT (Bondarenko et al. 2021). The channels' factors are made for it.
+    """
+    values["encoder_00/ffn/output/kernel"][:, CHANNEL] *= 50
+    values["encoder_00/ffn/norm/gamma"] *= 10
+    values["encoder_00/ffn/norm/gamma"][CHANNEL] = 0.5
+    return values
+
+
+def in_front_of_the_pooler(values):
+    """A channel 1,000 times the others in the last states: their INT8 steps hold nothing else."""
+    values["encoder_01/ffn/norm/gamma"][CHANNEL] = 1000
+    values["pooler/kernel"][CHANNEL] = 0
+    return values
+
+
+@pytest.fixture(scope="module")
+def suited(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("suited"), residual)
+
+
+def test_outliers_that_ranges_and_factors_bear(suited, tmp_path, capsys):
+    export_folder(
+        suited, tmp_path / "out", sequence_length=LENGTH, calibration_texts=make_texts(60),
+        variants=["float32", "dense_int8"],
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert "static INT8 on 15 texts" in said and "on 45 texts" in said
+    # On other texts, by hand.
+    float_file, static_file = (
+        Interpreter(tmp_path / "out" / f"{name}_s{LENGTH}.tflite")
+        for name in ("float32", "dense_int8")
+    )
+    ours, theirs = [], []
+    for ids in tokenizer_of(suited).encode(make_texts(40, seed=1), max_length=LENGTH).ids:
+        words = np.pad(ids, (0, LENGTH - len(ids)))
+        mask = (np.arange(LENGTH) < len(ids)).astype(np.int32)
+        arguments = words.astype(np.int32), mask, np.zeros_like(mask)
+        ours.append(static_file.run(*arguments)["logits"])
+        theirs.append(float_file.run(*arguments)["logits"])
+    assert np.std(np.subtract(ours, theirs)) < 0.25 * np.std(theirs)
+
+
+def test_a_model_that_int8_does_not_suit_is_refused_whole(tmp_path):
+    model = write(tmp_path, in_front_of_the_pooler)
+    out = tmp_path / "out"
+    with pytest.raises(UserError) as raised:
+        export_folder(
+            model, out, sequence_length=LENGTH, calibration_texts=make_texts(30),
+            variants=["float32", "dense_int8"],
+        )  # fmt: skip
+    message = str(raised.value)
+    for part in ("on 30 texts", "of their spread", "allowed is", " became [", "Give more texts",
+                 "quantize stage", "dynamic_int8", "Nothing was written"):  # fmt: skip
+        assert part in message
+    assert not out.exists()
+    # What the message advises.
+    export_folder(model, out, sequence_length=LENGTH, variants=["dynamic_int8"])
+    assert (out / f"dynamic_int8_s{LENGTH}.tflite").exists()
+
+
+def test_the_nearest_ranges_win(float32_file, capsys):
+    """Ranges that clip nearly everything are among those tried, and are not taken."""
+    examples = list(make_examples(12))
+    inputs = {name: np.stack([e[name] for e in examples]) for name in examples[0]}
+    tried = post_training._candidates(float32_file, examples, scores=True)
+    assert list(tried) == ["extremes", "percentiles", "least squares"]
+    narrow = {name: (low / 50, high / 50) for name, (low, high) in tried["extremes"].ranges.items()}
+    both = {"narrow": Activations(narrow, {}), "wide": tried["extremes"]}
+    texts = ["text"] * len(examples)
+    assert post_training._nearest(float32_file, both, inputs, texts, "12") is tried["extremes"]
+    assert "ranges by wide" in capsys.readouterr().out
+    # So the verdict is not one that always passes.
+    with pytest.raises(UserError, match="too far from the float model on 12 texts"):
+        post_training._nearest(float32_file, {"narrow": both["narrow"]}, inputs, texts, "12")
+
+
+def test_texts_for_no_static_variant_are_refused(suited, tmp_path):
+    with pytest.raises(UserError, match="calibration texts are for dense_int8"):
+        export_folder(
+            suited, tmp_path / "out", sequence_length=LENGTH, calibration_texts=["the film"],
+            variants=["dynamic_int8"],
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()

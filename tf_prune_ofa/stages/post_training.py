@@ -1,0 +1,151 @@
+"""Static INT8 without training: ranges measured on texts, and a verdict before a file is written.
+
+Nobody taught the model to bear rounding here, so nobody knows whether it does: the static file is
+run beside the float file, and one that answers otherwise is refused.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tf_prune_ofa.conversion import calibrate, quantize
+from tf_prune_ofa.data.batches import model_inputs
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.quant.activations import Activations
+from tf_prune_ofa.quant.ranges import outlying_factors
+from tf_prune_ofa.text.tokenizer import TextTokenizer
+from tf_prune_ofa.verification import texts as verification
+from tf_prune_ofa.verification.running import Inputs, Outputs, run_file
+
+# Of texts to measure on, every fourth is kept to judge by, where that leaves enough for both.
+_JUDGED_EVERY = 4
+_FEW_TEXTS = 40
+# More would tell nothing new.
+_MOST_JUDGED = 200
+# Share of a tensor's values that the range by percentiles holds.
+_HELD = 0.9999
+
+
+def activations_of(
+    float32_file: bytes,
+    texts: Sequence[str],
+    tokenizer: TextTokenizer,
+    *,
+    sequence_length: int,
+    has_types: bool,
+    int8_attention: bool,
+) -> Activations:
+    """Return ranges measured on texts: those with which the static file is nearest to the float.
+
+    Args:
+        float32_file: from `convert.to_float32`.
+        texts: of the application; a few hundred are enough. From 40 on, every fourth is only judged
+            by.
+        tokenizer: of the model.
+        sequence_length: S of the file.
+        has_types: whether the file has an input for token types.
+        int8_attention: whether the products inside attention are to be INT8, too.
+
+    Raises:
+        UserError: with all that was tried, the static file differs from the float file beyond
+            `verification.behaviour.INT8`.
+    """
+    tokens = tokenizer.encode(texts, max_length=sequence_length)
+    inputs = model_inputs(
+        tokens.ids,
+        tokens.type_ids if has_types else None,
+        max_length=sequence_length,
+        multiple=sequence_length,
+        pad_id=tokenizer.pad_id,
+    )
+    judged = np.arange(len(texts))
+    measured = judged
+    if len(texts) >= _FEW_TEXTS:
+        measured = np.delete(judged, np.s_[::_JUDGED_EVERY])
+        judged = judged[::_JUDGED_EVERY]
+    judged = judged[:_MOST_JUDGED]
+    examples = [{name: value[index] for name, value in inputs.items()} for index in measured]
+    tried = _candidates(float32_file, examples, scores=int8_attention)
+    return _nearest(
+        float32_file,
+        tried,
+        {name: value[judged] for name, value in inputs.items()},
+        [texts[index] for index in judged],
+        f"{len(measured)} texts",
+    )
+
+
+def _candidates(
+    float32_file: bytes, examples: Sequence[Inputs], *, scores: bool
+) -> dict[str, Activations]:
+    """Return ranges by how they were chosen, all with the same channel factors.
+
+    "extremes" clip nothing, "percentiles" one value in ten thousand, and "least squares" what makes
+    the mean square error of each tensor small. Which suit a model is seen in its answers.
+    """
+    extremes = calibrate.measure(float32_file, examples, scores=scores)
+    factors = outlying_factors(extremes.largest())
+    widest = extremes.ranges(factors)
+    found = calibrate.histograms(float32_file, examples, widest, factors, scores=scores)
+    # Those that attention multiplies in INT8 have zero point 0 there.
+    operands = {name for name in found if scores and name.endswith(("/key", "/value"))}
+    chosen = {
+        "extremes": widest,
+        "percentiles": {name: one.percentiles(_HELD) for name, one in found.items()},
+        "least squares": {
+            name: one.least_squares(is_symmetric=name in operands) for name, one in found.items()
+        },
+    }
+    return {name: Activations(ranges, factors) for name, ranges in chosen.items()}
+
+
+def _nearest(
+    float32_file: bytes,
+    tried: dict[str, Activations],
+    inputs: Inputs,
+    texts: list[str],
+    measured_on: str,
+) -> Activations:
+    """Return the candidate whose file is nearest to the float file.
+
+    Raises:
+        UserError: that one is too far.
+    """
+    reference = _run("float32", float32_file, inputs)
+    outputs, compared = {}, {}
+    for name, activations in tried.items():
+        file = quantize.dense_int8(float32_file, activations.ranges, activations.factors)
+        outputs[name] = _run(name, file, inputs)
+        compared[name] = verification.compare(outputs[name], reference, inputs["input_mask"])
+    best = min(compared, key=lambda name: (bool(compared[name].problems), compared[name].relative))
+    found = compared[best]
+    if found.problems:
+        shown = verification.worst(found, texts, outputs[best], reference)
+        raise UserError(
+            f"static INT8 with ranges measured on {measured_on} is too far from the float model on "
+            f"{len(texts)} texts: {'; '.join(found.problems)}. Most differ\n  "
+            + "\n  ".join(shown)
+            + f"\nOf {', '.join(tried)} the ranges by {best} are the nearest. Give more texts like "
+            "those of the application, keep attention float (--attention=float), train a quantize "
+            "stage and export with its ranges, or export dynamic_int8, which needs none. Nothing "
+            "was written."
+        )
+    agreement = (f", {name.replace('_', ' ')} {one:.3f}" for name, one in found.agreement.items())
+    print(
+        f"  static INT8 on {len(texts)} texts: differs from the float model by "
+        f"{found.relative:.3f} of the outputs' spread{''.join(agreement)} (ranges by {best}, on "
+        f"{measured_on})",
+        flush=True,
+    )
+    return tried[best]
+
+
+def _run(name: str, content: bytes, inputs: Inputs) -> Outputs:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name.replace(' ', '_')}.tflite"
+        path.write_bytes(content)
+        return run_file(path, inputs, threads=1)

@@ -1,0 +1,122 @@
+"""Whether a file answers as its model does on texts that nobody has labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tf_prune_ofa.verification import behaviour
+
+Outputs = Mapping[str, np.ndarray]
+
+# Outputs of a classifier or a regression, and of a tagger; all but the first are by token.
+_BY_TEXT, _BY_TOKEN = "logits", "tag_logits"
+
+_SHOWN_TEXTS = 3
+_SHOWN_CHARACTERS = 60
+_SHOWN_NUMBERS = 4
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far a file's outputs are from its model's.
+
+    Attributes:
+        relative: root mean square of the differences by the spread of the model's outputs; infinite
+            where an output is no number.
+        agreement: of what one reads from the outputs, by name.
+        problems: which limits of INT8 that breaks, a sentence each.
+        by_text: [N], root mean square of the differences of each text.
+    """
+
+    relative: float
+    agreement: dict[str, float]
+    problems: list[str]
+    by_text: np.ndarray
+
+
+def compare(outputs: Outputs, reference: Outputs, mask: np.ndarray) -> Comparison:
+    """Compare a file's outputs on texts with its model's.
+
+    Args:
+        outputs: by name, [N, ...].
+        reference: of the model.
+        mask: [N, S], 1 for tokens and 0 for padding, where outputs mean nothing.
+    """
+    ours, theirs, is_real = _numbers(outputs, reference, mask)
+    by_text = np.sqrt(np.mean(np.square(ours - theirs, dtype=np.float64), axis=1, where=is_real))
+    if not np.all(np.isfinite(ours[is_real])):
+        problem = "its outputs are not all numbers (NaN or infinite)"
+        return Comparison(float("inf"), {}, [problem], np.nan_to_num(by_text, nan=np.inf))
+    relative = behaviour.relative_difference(ours[is_real], theirs[is_real])
+    agreement = _agreement(outputs, reference, mask)
+    problems = behaviour.find_problems(
+        relative, agreement, theirs[is_real], behaviour.INT8, count=len(mask)
+    )
+    return Comparison(relative, agreement, problems, by_text)
+
+
+def worst(
+    comparison: Comparison, texts: Sequence[str], outputs: Outputs, reference: Outputs
+) -> list[str]:
+    """Return the texts that differ most, a line each with the outputs of both.
+
+    Args:
+        comparison: of `outputs` with `reference`.
+        texts: N of them.
+        outputs: by name, [N, ...].
+        reference: of the model.
+    """
+    lines = []
+    for index in np.argsort(-comparison.by_text, kind="stable")[:_SHOWN_TEXTS]:
+        text = texts[index]
+        shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+        both = (_show(one, index) for one in (reference, outputs))
+        lines.append(f"{shown!r}: {' became '.join(both)}")
+    return lines
+
+
+def _numbers(
+    outputs: Outputs, reference: Outputs, mask: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return all outputs, those of the model, and which of them count, [N, numbers] each."""
+    count = len(mask)
+    parts: tuple[list[np.ndarray], ...] = ([], [], [])
+    for name, value in reference.items():
+        is_real = np.ones(value.shape, bool)
+        if name != _BY_TEXT:
+            is_real &= (mask > 0).reshape(mask.shape + (1,) * (value.ndim - 2))
+        for part, one in zip(parts, (outputs[name], value, is_real), strict=True):
+            part.append(one.reshape(count, -1))
+    ours, theirs, counts = (np.concatenate(part, axis=1) for part in parts)
+    return ours, theirs, counts
+
+
+def _agreement(outputs: Outputs, reference: Outputs, mask: np.ndarray) -> dict[str, float]:
+    """Return the share of the same labels, or of the same tags; or the correlation of numbers.
+
+    Of answers nothing: a text without a question has none.
+    """
+    if _BY_TOKEN in reference:
+        same = _same(outputs, reference, _BY_TOKEN)
+        return {"tag_agreement": float(np.mean(same, where=mask > 0))}
+    if _BY_TEXT not in reference:
+        return {}
+    ours, theirs = outputs[_BY_TEXT], reference[_BY_TEXT]
+    if theirs.shape[-1] > 1:
+        return {"label_agreement": float(np.mean(_same(outputs, reference, _BY_TEXT)))}
+    if np.ptp(ours) == 0 or np.ptp(theirs) == 0:
+        return {"value_correlation": float(np.array_equal(ours, theirs))}
+    return {"value_correlation": float(np.corrcoef(ours[:, 0], theirs[:, 0])[0, 1])}
+
+
+def _same(outputs: Outputs, reference: Outputs, name: str) -> np.ndarray:
+    return np.argmax(outputs[name], axis=-1) == np.argmax(reference[name], axis=-1)
+
+
+def _show(outputs: Outputs, index: int) -> str:
+    numbers = np.concatenate([value[index].reshape(-1) for value in outputs.values()])
+    shown = ", ".join(f"{number:.3g}" for number in numbers[:_SHOWN_NUMBERS])
+    return f"[{shown}, ...]" if len(numbers) > _SHOWN_NUMBERS else f"[{shown}]"
