@@ -244,7 +244,7 @@ def random_model(**sizes):
         (random_model(num_layers=10**9), "model.sizes.num_layers must be from 1"),
         (random_model(hidden_size="8"), "model.sizes.hidden_size must be of type int"),
         (random_model(hiden_size=8), "'model.sizes.hiden_size'. Did you mean 'hidden_size'?"),
-        (random_model(architecture="roberta"), "must be one of 'bert', 'distilbert', got 'rob"),
+        (random_model(architecture="gpt2"), "'gpt2' is no architecture of this package"),
         (changed(model={"weights": "random"}), "'model.sizes' needs 'hidden_size'"),
     ],
 )

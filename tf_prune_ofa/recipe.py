@@ -30,6 +30,7 @@ from tf_prune_ofa.limits import SEED
 from tf_prune_ofa.plain_values import convert, settings_of, shown
 from tf_prune_ofa.recipe_checks import (
     SECTIONS,
+    check_model,
     check_references,
     check_stage,
     check_stage_name,
@@ -117,6 +118,7 @@ def recipe_from_dict(data: dict[str, Any], *, name: str) -> Recipe:
         stages={stage: build_stage(stage, settings) for stage, settings in stages.items()},
         corpus=corpus,
     )
+    check_model(recipe.model)
     check_references(recipe)
     return recipe
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tf_prune_ofa.architectures import find_family
 from tf_prune_ofa.config import (
     BenchmarkSettings,
     ExportSettings,
+    ModelSettings,
     QuantizeSettings,
     Recipe,
     ReconstructSettings,
     ReportSettings,
+    SizeSettings,
     StageSettings,
     TrainSettings,
     VerifySettings,
@@ -44,6 +47,16 @@ def check_stage_name(name: Any) -> None:
             f"a stage cannot be called '{name}', which is a section of the recipe; choose another "
             "name, and give its kind"
         )
+
+
+def check_model(settings: ModelSettings) -> None:
+    """Check what the settings of an encoder's sizes cannot say by their types.
+
+    Raises:
+        UserError: there is no such architecture.
+    """
+    if settings.sizes:
+        find_family(settings.sizes.get("architecture", SizeSettings.architecture))
 
 
 def check_stage(name: str, settings: StageSettings) -> None:

@@ -6,12 +6,16 @@ import reference
 from awkward_texts import awkward_texts
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
+from tf_prune_ofa.data.augment import Vocabulary
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models import bert, huggingface, presets
 from tf_prune_ofa.models.bert import Classification
 from tf_prune_ofa.runtime.text_classifier import TextClassifier
 from tf_prune_ofa.stages.export import export_folder
+from tf_prune_ofa.text.entities import encode_words
 from tf_prune_ofa.text.opening import tokenizer_of
+from tf_prune_ofa.text.questions import Question
+from tf_prune_ofa.text.windows import encode_windows
 
 PARITY = 5e-5
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -149,3 +153,16 @@ def test_a_tokenizer_of_another_family_is_refused(tmp_path):
     unigram().save(str(tmp_path / "in/tokenizer.json"))
     with pytest.raises(UserError, match="of the kind Unigram; RoBERTa has BPE"):
         presets.open_pretrained(tmp_path / "in")
+
+
+def test_what_rests_on_word_pieces_refuses_other_tokenizers(tmp_path):
+    write(tmp_path, "roberta")
+    tokenizer = tokenizer_of(tmp_path)
+    question = Question("1", "film ?", "the film", answers=())
+    for refused in (
+        lambda: encode_windows([question], tokenizer, max_length=20, question_length=4),
+        lambda: encode_words(["film"], [[(0, 4)]], [np.array([0])], tokenizer, max_length=8),
+        lambda: Vocabulary.of(tokenizer),
+    ):
+        with pytest.raises(UserError, match="WordPiece vocabularies only; this one is BPE"):
+            refused()

@@ -52,6 +52,7 @@ class Vocabulary:
     @classmethod
     def of(cls, wordpiece: WordPiece) -> Vocabulary:
         """Sort the pieces of a tokenizer."""
+        wordpiece.require_word_pieces("Replacing words")
         inner = np.array([piece.startswith("##") for piece in wordpiece.pieces])
         letters = np.array([piece.removeprefix("##").isalpha() for piece in wordpiece.pieces])
         stop = np.array([piece.lower() in _STOP_WORDS for piece in wordpiece.pieces])

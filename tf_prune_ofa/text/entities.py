@@ -115,6 +115,7 @@ def encode_words(
         wordpiece: the tokenizer.
         max_length: S, special tokens included; longer texts lose their end.
     """
+    wordpiece.require_word_pieces("Tagging words")
     all_ids, offsets = wordpiece.tokenize_with_offsets(list(texts))
     cls, sep = np.array([wordpiece.cls_id], np.int32), np.array([wordpiece.sep_id], np.int32)
     ids, places = [], []

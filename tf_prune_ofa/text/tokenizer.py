@@ -11,6 +11,7 @@ import tokenizers
 from tf_prune_ofa.errors import UserError
 
 _TEXTS_PER_CALL = 4096
+WORD_PIECE = "WordPiece"  # as tokenizer.json calls it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,18 @@ class TextTokenizer:
     replacement_ids: np.ndarray
     middle_separators: int = 1
     _tokenizer: tokenizers.Tokenizer
+
+    def require_word_pieces(self, what: str) -> None:
+        """Raise a `UserError` unless words are cut into WordPiece's pieces.
+
+        Args:
+            what: which rests on "##", and on [CLS] and [SEP] as BERT puts them.
+        """
+        if self.kind != WORD_PIECE:
+            raise UserError(
+                f"{what} works with WordPiece vocabularies only; this one is {self.kind}. Choose "
+                "an encoder such as BERT, DistilBERT, MiniLM or ELECTRA"
+            )
 
     def _prepare(self, text: str) -> str:
         """Return a text of the same number of characters that `tokenizers` can take."""

@@ -101,6 +101,7 @@ def encode_windows(
     Raises:
         UserError: a question of that length would leave no room for the context.
     """
+    wordpiece.require_word_pieces("Finding answers in a text")
     if not has_room(max_length, question_length):
         raise UserError(
             f"task.max_length {max_length} leaves no room for a context behind a question of up to "
