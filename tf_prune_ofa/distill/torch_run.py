@@ -255,10 +255,12 @@ class Run:
             if not len(members):
                 continue
             batch = texts.batch(members, length)
-            states = [self._states(weights, batch) for weights in (self.student, self.teacher)]
-            mask = torch.from_numpy(batch[2])
             _, errors = channel_loss(
-                *states, mask, self.inverse_variances, self.settings.first_token
+                self._states(self.student, batch),
+                self._states(self.teacher, batch),
+                torch.from_numpy(batch[2]),
+                self.inverse_variances,
+                self.settings.first_token,
             )
             total += np.array(errors) * len(members)
             count += len(members)

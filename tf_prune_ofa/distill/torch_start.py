@@ -157,10 +157,14 @@ def sparsities(
     for index in range(sizes.num_layers):
         name = f"encoder_{index:02d}"
         for point, parts in POINTS.items():
-            gram, tokens = 0.0, 0
-            for x in inputs.at(name, point, settings.first_token):
-                x = np.pad(x, ((0, 0), (0, 1)), constant_values=1.0)
-                gram, tokens = gram + (x.T @ x).astype(np.float64), tokens + len(x)
+            found = [
+                np.pad(x, ((0, 0), (0, 1)), constant_values=1.0)
+                for x in inputs.at(name, point, settings.first_token)
+            ]
+            tokens = sum(len(x) for x in found)
+            gram = np.zeros((found[0].shape[1],) * 2)
+            for x in found:
+                gram += x.T @ x
             for part in parts:
                 full = f"{name}/{part}"
                 kernel, bias = weights[f"{full}/kernel"], weights[f"{full}/bias"]
@@ -184,12 +188,9 @@ def pruned(
     for index in range(sizes.num_layers):
         name = f"encoder_{index:02d}"
         for point, parts in POINTS.items():
-            pairs = zip(
-                *(i.at(name, point, settings.first_token) for i in (after, before)), strict=True
-            )
-            moments = None
-            for x, z in pairs:
-                moments = moments or Moments(x.shape[1])
+            xs, zs = (i.at(name, point, settings.first_token) for i in (after, before))
+            moments = Moments(xs[0].shape[1])
+            for x, z in zip(xs, zs, strict=True):
                 moments.add(x, z)
             for part in parts:
                 full = f"{name}/{part}"

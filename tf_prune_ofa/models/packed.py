@@ -171,10 +171,10 @@ def _rounded(values: np.ndarray, dtype: str, name: str) -> np.ndarray:
     # The upper half of a float32, rounded to nearest, ties to even; kept as integers, for NumPy has
     # no such type.
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    found = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    if not np.isfinite(_widened(found, dtype)).all():
+    upper = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    if not np.isfinite(_widened(upper, dtype)).all():
         raise UserError(f"{name} has weights that are not finite")
-    return np.where(found & 0x7FFF == 0, found | 1, found).astype(np.uint16)
+    return np.where(upper & 0x7FFF == 0, upper | 1, upper).astype(np.uint16)
 
 
 def _widened(values: np.ndarray, dtype: str) -> np.ndarray:
