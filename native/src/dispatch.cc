@@ -12,7 +12,7 @@ const std::vector<const Kernels*>& AllKernels() {
     std::vector<const Kernels*> found;
 #if defined(__x86_64__)
     found = {Avx512VnniKernels(), Avx512VnniShiftKernels(), AvxVnniKernels(), Avx2Kernels()};
-    if (ThisProcessor().is_intel) std::swap(found[0], found[1]);
+    if (ThisProcessor().prefers_shifts) std::swap(found[0], found[1]);
 #elif defined(__aarch64__)
     found = {NeonI8mmKernels(), NeonDotKernels(), NeonKernels()};
 #endif

@@ -56,7 +56,8 @@ Processor Find() {
   processor.name = std::string(text) + "-" + std::to_string(family) + "-" + std::to_string(model) +
                    "-" + std::to_string(version.a & 15);
   const bool is_amd = std::strcmp(text, "AuthenticAMD") == 0;
-  processor.is_intel = std::strcmp(text, "GenuineIntel") == 0;
+  const bool has_fp16 = (Cpuid(7).d >> 23 & 1) != 0;  // AVX-512 of Sapphire Rapids and later
+  processor.prefers_shifts = has_fp16 && std::strcmp(text, "GenuineIntel") == 0;
   processor.has_matrix_unit = HasAmxInt8();
   if (processor.has_matrix_unit) {
     processor.family = "amx";

@@ -11,7 +11,8 @@ struct Processor {
   std::string name;
   // zen4, zen5, amx, avx512, sme, arm or other: what shipped costs are kept under.
   std::string family;
-  bool is_intel = false;
+  // Intel's cores from Sapphire Rapids on: one unit shuffles, and others can move instead.
+  bool prefers_shifts = false;
   // AMX or SME: dense layers run several times faster there than dot products can.
   bool has_matrix_unit = false;
   // Of the first-level data cache; 32 KiB where the system does not tell.
