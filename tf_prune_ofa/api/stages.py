@@ -121,6 +121,9 @@ def transfer(
     """
     chain, name = _begin(start, task, run_dir, seed)
     settings = {"length": steps, "learning_rate": 5e-4 if teacher else 5e-5, **settings}
+    if isinstance(teacher, Model):
+        # Where hidden states are those of the teacher, its head fits from the first step.
+        settings = {"head": "teacher", **settings}
     return _trained(chain, "transfer", name, settings, teacher)
 
 
