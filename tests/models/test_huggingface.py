@@ -424,7 +424,7 @@ def test_absent_settings_are_those_of_transformers(folder):
     ("changes", "message"),
     [
         ({"hidden_act": "relu"}, "hidden_act is 'relu', supported are gelu, gelu_new"),
-        ({"model_type": "roberta"}, "model_type is 'roberta'; this package reads 'bert'"),
+        ({"model_type": "gpt2"}, "model_type is 'gpt2'; this package reads 'bert'"),
         ({"model_type": "absent"}, "model_type is None"),
         (
             {"position_embedding_type": "relative_key"},
