@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
     job = TrainingJob(settings, context)
     model = job.load(_STAGE.value, is_trained=False)
     shapes = {name: tuple(kernel.shape) for name, kernel in dense_kernels(model).items()}
-    heads = job.workspace.encoder.num_heads
+    heads = job.recipe_inputs.encoder.num_heads
     batches = job.calibration_inputs(_BATCHES.value)
     found = {}
     for named in named_sites(rules, shapes, levels, heads=heads):

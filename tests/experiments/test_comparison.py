@@ -29,7 +29,7 @@ from tf_prune_ofa.experiments.comparison_table import (
     write_between_markers,
 )
 from tf_prune_ofa.jobs.context import StageResult
-from tf_prune_ofa.jobs.workspace import Workspace
+from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.plain_values import to_dict
 from tf_prune_ofa.pruning.lock import assert_zeros, load_masks
@@ -241,9 +241,9 @@ def test_what_is_learned_from_corpus_files_serves_all_tasks(inputs, tmp_path):
     )
     stages = {}
     for run in experiments(load_plan(path), tmp_path):
-        workspace, found = Workspace(run.recipe), {}
+        recipe_inputs, found = RecipeInputs(run.recipe), {}
         for name, settings in run.recipe.stages.items():
-            key = _stage_digest(settings, workspace, found)
+            key = _stage_digest(settings, recipe_inputs, found)
             found[name] = StageResult(name, settings.kind, tmp_path, key, {}, 0.0)
         stages[run.task] = {name: result.digest for name, result in found.items()}
     first, second, own = stages.values()

@@ -5,8 +5,8 @@ from small_runs import only, recipe
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.experiments.input_speed import _ways, measure
 from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.jobs.training import TrainingJob
-from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.recipe import recipe_from_dict
 
 
@@ -16,7 +16,7 @@ def small(inputs):
 
 def test_every_way_gives_the_same_examples(inputs, tmp_path):
     settings = small(inputs)
-    context = Context("task_teacher", tmp_path, settings, {}, Workspace(settings))
+    context = Context("task_teacher", tmp_path, settings, {}, RecipeInputs(settings))
     job = TrainingJob(settings.stages["task_teacher"], context)
     ways = {name: list(batches(1, 4)) for name, batches in _ways(job).items()}
     by_length = ["as the stages do", "not made ahead", "from text in every step"]

@@ -8,7 +8,7 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs import augmentation
 from tf_prune_ofa.jobs.augmentation import augmented_split
 from tf_prune_ofa.jobs.context import Context, StageResult
-from tf_prune_ofa.jobs.workspace import Workspace
+from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.models.bert import MaskedLM
 from tf_prune_ofa.recipe import recipe_from_dict
@@ -24,7 +24,7 @@ def context(inputs, tmp_path):
         for name in ("teacher", "task_teacher")
     }
     return Context("transfer", tmp_path / "run" / "transfer", settings, results,
-                   Workspace(settings))  # fmt: skip
+                   RecipeInputs(settings))  # fmt: skip
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def with_model(context, monkeypatch):
 
     def model(name, of):
         made.append(name)
-        return bert.build_model(of.workspace.encoder.without_dropout(), MaskedLM(), seed=3)
+        return bert.build_model(of.recipe_inputs.encoder.without_dropout(), MaskedLM(), seed=3)
 
     monkeypatch.setattr(augmentation, "_masked_language_model", model)
     (context.folder.parent).mkdir()
@@ -48,11 +48,11 @@ def test_copies_are_made_once_and_have_their_example_s_label(with_model):
     context, made = with_model
     first, second = (augmented_split(SMALL, context) for _ in range(2))
     assert made == ["teacher"]
-    train = context.workspace.train
+    train = context.recipe_inputs.train
     assert len(first) == 3 * len(train) == 270
     np.testing.assert_array_equal(first.labels[:90], train.labels)
     np.testing.assert_array_equal(first.labels[90:], np.repeat(train.labels, 2))
-    is_word = Vocabulary.of(context.workspace.wordpiece).is_word
+    is_word = Vocabulary.of(context.recipe_inputs.wordpiece).is_word
     for index, (ids, again) in enumerate(zip(first.tokens.ids, second.tokens.ids, strict=True)):
         np.testing.assert_array_equal(ids, again)
         if index >= 90:

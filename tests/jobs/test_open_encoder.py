@@ -25,7 +25,7 @@ def folder_of(place, config=ENCODER, pieces=PIECES):
     return folder
 
 
-def workspace_of(folder):
+def recipe_inputs_of(folder):
     source = presets.open_pretrained(folder)
     wordpiece = WordPiece(source.vocab_path, **source.tokenizer)
     return SimpleNamespace(encoder=source.config, wordpiece=wordpiece)
@@ -33,8 +33,8 @@ def workspace_of(folder):
 
 def test_only_weights_may_differ(tmp_path):
     own = folder_of(tmp_path)
-    workspace = workspace_of(own)
-    found = open_encoder(str(own), workspace).read_weights()
+    recipe_inputs = recipe_inputs_of(own)
+    found = open_encoder(str(own), recipe_inputs).read_weights()
     wanted = presets.open_pretrained(own).read_weights()
     for name, value in wanted.items():
         np.testing.assert_array_equal(found[name], value)
@@ -42,17 +42,17 @@ def test_only_weights_may_differ(tmp_path):
 
 def test_what_a_recipe_chooses_of_its_encoder_is_no_difference(tmp_path):
     own = folder_of(tmp_path)
-    workspace = workspace_of(own)
-    workspace.encoder = replace(
-        workspace.encoder, dropout=0.3, attention_dropout=0.2, activation="gelu_tanh"
+    recipe_inputs = recipe_inputs_of(own)
+    recipe_inputs.encoder = replace(
+        recipe_inputs.encoder, dropout=0.3, attention_dropout=0.2, activation="gelu_tanh"
     )
-    assert open_encoder(str(own), workspace).folder == own
+    assert open_encoder(str(own), recipe_inputs).folder == own
 
 
 def test_other_sizes_or_words_are_refused(tmp_path):
-    workspace = workspace_of(folder_of(tmp_path))
+    recipe_inputs = recipe_inputs_of(folder_of(tmp_path))
     wide = folder_of(tmp_path, replace(ENCODER, intermediate_size=32))
     words = folder_of(tmp_path, pieces=[*PIECES[:-1], "z"])
     for other in (wide, words):
         with pytest.raises(UserError, match="other sizes or another vocabulary"):
-            open_encoder(str(other), workspace)
+            open_encoder(str(other), recipe_inputs)

@@ -11,8 +11,8 @@ from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.other_models import load_other_model
+from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.jobs.training import TrainingJob
-from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import Classification, parameters
 from tf_prune_ofa.recipe import recipe_from_dict
@@ -33,8 +33,8 @@ def write_teacher(folder, inputs, config=LARGER, *, labels=("bad", "good"), voca
 
 
 @pytest.fixture
-def workspace(inputs):
-    return Workspace(recipe_from_dict(recipe(inputs), name="small"))
+def recipe_inputs(inputs):
+    return RecipeInputs(recipe_from_dict(recipe(inputs), name="small"))
 
 
 def job_of(inputs, teacher, folder, **settings):
@@ -42,7 +42,7 @@ def job_of(inputs, teacher, folder, **settings):
              "loss": {"hard": 0.0, "soft": 1.0}, **settings}  # fmt: skip
     data = recipe(inputs, **only()) | {"stages": {"student": stage}}
     settings = recipe_from_dict(data, name="small")
-    context = Context("student", folder, settings, {}, Workspace(settings))
+    context = Context("student", folder, settings, {}, RecipeInputs(settings))
     return TrainingJob(settings.stages["student"], context)
 
 
@@ -72,16 +72,19 @@ def test_a_distilbert_learns_from_a_bert(tmp_path):
     distiller = job.distiller(student)
     terms = distiller.loss_terms(batch, targets, distiller(batch))
     assert float(terms["loss_soft"]) > 0
-    assert job.objective.predict(student, job.workspace.dev).shape == (30, 2)
+    assert job.objective.predict(student, job.recipe_inputs.dev).shape == (30, 2)
 
 
-def test_inner_layers_need_equal_sizes(inputs, workspace, tmp_path):
+def test_inner_layers_need_equal_sizes(inputs, recipe_inputs, tmp_path):
     write_teacher(tmp_path / "teacher", inputs)
     for term, field in (("hidden", "num_layers"), ("attention", "num_layers"),
                         ("layerwise", "hidden_size")):  # fmt: skip
         with pytest.raises(UserError, match=f"loss.{term} compares models of equal {field}"):
             load_other_model(
-                str(tmp_path / "teacher"), Classification(2), workspace, LossSettings(**{term: 1.0})
+                str(tmp_path / "teacher"),
+                Classification(2),
+                recipe_inputs,
+                LossSettings(**{term: 1.0}),
             )
 
 
@@ -101,30 +104,30 @@ def test_layers_are_matched_to_those_of_a_deeper_teacher(inputs, tmp_path):
             job.distiller(job.load("model"))
 
 
-def test_outputs_are_put_into_the_task_s_order(inputs, workspace, tmp_path):
+def test_outputs_are_put_into_the_task_s_order(inputs, recipe_inputs, tmp_path):
     teacher = write_teacher(tmp_path / "teacher", inputs, labels=("Good", "Bad"))
-    loaded = load_other_model(str(tmp_path / "teacher"), Classification(2), workspace, LOGITS)
+    loaded = load_other_model(str(tmp_path / "teacher"), Classification(2), recipe_inputs, LOGITS)
     expected = parameters(teacher)["classifier/kernel"].numpy()
     np.testing.assert_array_equal(parameters(loaded)["classifier/kernel"], expected[:, ::-1])
 
 
-def test_outputs_of_other_names_are_refused(inputs, workspace, tmp_path):
+def test_outputs_of_other_names_are_refused(inputs, recipe_inputs, tmp_path):
     write_teacher(tmp_path / "teacher", inputs, labels=("spam", "ham"))
     with pytest.raises(UserError, match="tells spam, ham apart, the task's labels are bad, good"):
-        load_other_model(str(tmp_path / "teacher"), Classification(2), workspace, LOGITS)
+        load_other_model(str(tmp_path / "teacher"), Classification(2), recipe_inputs, LOGITS)
 
 
-def test_a_teacher_that_does_not_fit(inputs, workspace, tmp_path):
+def test_a_teacher_that_does_not_fit(inputs, recipe_inputs, tmp_path):
     lines = (inputs / "vocab.txt").read_text().splitlines()
     (tmp_path / "vocab.txt").write_text("\n".join([*lines[:-2], lines[-1], lines[-2]]) + "\n")
     write_teacher(tmp_path / "other", inputs, vocabulary=tmp_path / "vocab.txt")
     with pytest.raises(UserError, match="another vocabulary"):
-        load_other_model(str(tmp_path / "other"), Classification(2), workspace, LOGITS)
+        load_other_model(str(tmp_path / "other"), Classification(2), recipe_inputs, LOGITS)
     write_teacher(tmp_path / "three", inputs, labels=("a", "b", "c"))
     with pytest.raises(UserError, match=r"shape: classifier.*"):
-        load_other_model(str(tmp_path / "three"), Classification(2), workspace, LOGITS)
+        load_other_model(str(tmp_path / "three"), Classification(2), recipe_inputs, LOGITS)
     with pytest.raises(UserError, match="missing: mlm/"):
-        load_other_model(str(inputs / "encoder"), bert.MaskedLM(), workspace, LOGITS)
+        load_other_model(str(inputs / "encoder"), bert.MaskedLM(), recipe_inputs, LOGITS)
 
 
 def test_a_changed_teacher_is_another_stage(inputs, tmp_path):
@@ -132,7 +135,7 @@ def test_a_changed_teacher_is_another_stage(inputs, tmp_path):
     digests = []
     for _ in range(2):
         job = job_of(inputs, tmp_path / "teacher", tmp_path)
-        digests.append(_stage_digest(job.settings, job.workspace, {}))
+        digests.append(_stage_digest(job.settings, job.recipe_inputs, {}))
         write_teacher(tmp_path / "teacher", inputs, replace(LARGER, num_layers=1))
     assert digests[0] != digests[1]
 
@@ -148,7 +151,7 @@ def test_whatever_the_tokenizer_reads_makes_another_stage(inputs, tmp_path, name
 
     def digest():
         settings = recipe_from_dict(recipe(inputs, model=model, **changes), name="small")
-        return Workspace(settings).digest
+        return RecipeInputs(settings).digest
 
     path = folder / f"{name}.json"
     before = digest()

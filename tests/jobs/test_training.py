@@ -6,8 +6,8 @@ from small_runs import only, recipe, stage_folder
 from tf_prune_ofa.distill.distiller import TEACHER_PREFIX
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import Context, StageResult
+from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.jobs.training import TrainingJob
-from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.models.bert import Classification, MaskedLM, dense_kernels, parameters
@@ -21,7 +21,7 @@ from tf_prune_ofa.tasks.scores import accuracy
 
 def context_of(data, name, folder, results=None):
     settings = recipe_from_dict(data, name="small")
-    return Context(name, folder, settings, results or {}, Workspace(settings))
+    return Context(name, folder, settings, results or {}, RecipeInputs(settings))
 
 
 def job_of(data, name, folder, results=None):
@@ -140,7 +140,7 @@ def test_a_sequence_longer_than_the_positions_is_refused(inputs, tmp_path):
 
 def test_predictions_come_in_the_order_of_the_split(task_job):
     model = task_job.load("model", is_trained=False)
-    split = task_job.workspace.train
+    split = task_job.recipe_inputs.train
     logits = task_job.objective.predict(model, split)
     assert logits.shape == (90, 2)
     for index in (0, 1, 45, 89):
@@ -277,7 +277,7 @@ def test_figures_are_those_of_the_saved_model(finished, tmp_path):
     job = job_of(data, "task_teacher", tmp_path)
     model = job.load("model", is_trained=False)
     huggingface.load_weights(model, stage_folder(run_dir, "task_teacher") / "model")
-    split = job.workspace.dev
+    split = job.recipe_inputs.dev
     logits = np.concatenate([model(job.objective.inputs(split, [i]))["logits"] for i in range(30)])
     figures = small_runs.results(run_dir)["task_teacher"]["figures"]
     assert figures["dev_examples"] == 30 and figures["train_examples"] == 90

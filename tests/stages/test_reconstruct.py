@@ -19,8 +19,8 @@ from small_runs import (
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.jobs.training import TrainingJob
-from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.tensor_names import head_of
@@ -153,7 +153,7 @@ def test_patterns(inputs, tmp_path, pattern, sparsity):
 def test_inputs_of_layers_are_those_inside_the_whole_model(inputs):
     """Computed here from the model's inputs in one go; there, layer by layer on hidden states."""
     settings = recipe_from_dict(reconstruction(inputs), name="small")
-    context = Context("prune", inputs, settings, {}, Workspace(settings))
+    context = Context("prune", inputs, settings, {}, RecipeInputs(settings))
     job = reconstruct._Job(settings.stages["prune"], context)
     dense, sparse = (job.load("model", is_trained=False) for _ in range(2))
     for kernel in bert.dense_kernels(sparse).values():
@@ -195,7 +195,7 @@ def test_layers_share_a_sparsity_by_what_their_weights_do_to_the_loss(inputs, tm
         tmp_path,
         settings,
         {dense: result_of(tmp_path / "run", dense)},
-        Workspace(settings),
+        RecipeInputs(settings),
     )
     job = TrainingJob(reconstruct._train_settings(settings.stages["prune"]), context)
     model = job.load(dense, is_trained=False)

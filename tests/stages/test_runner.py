@@ -13,7 +13,7 @@ from small_runs import last_step, only, recipe, results, run, run_well, stage_fo
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import StageResult
 from tf_prune_ofa.jobs.preflight import check_inputs
-from tf_prune_ofa.jobs.workspace import Workspace
+from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.plain_values import to_dict
 from tf_prune_ofa.recipe import recipe_from_dict
@@ -123,9 +123,9 @@ def test_a_changed_setting_runs_its_stage_and_those_after_it(copied):
 
 def digests(settings):
     """Each stage's digest, without running any."""
-    workspace, found = Workspace(settings), {}
+    recipe_inputs, found = RecipeInputs(settings), {}
     for name, stage in settings.stages.items():
-        stage_digest = _stage_digest(stage, workspace, found)
+        stage_digest = _stage_digest(stage, recipe_inputs, found)
         found[name] = StageResult(name, stage.kind, Path(), stage_digest, {}, 0.0)
     return {name: result.digest for name, result in found.items()}
 
@@ -579,7 +579,7 @@ def test_what_is_odd_about_the_data_is_told_once(own_inputs, tmp_path, capsys):
 def test_a_teacher_that_sees_its_examples_too_rarely_is_told(inputs, capsys, length, is_told):
     """90 examples, 8 at a time."""
     data = recipe(inputs, task_teacher={"length": length})
-    check_inputs(build(data), Workspace(build(data)))
+    check_inputs(build(data), RecipeInputs(build(data)))
     output = capsys.readouterr().out
     assert ("task_teacher sees each of 90 examples 1.1 times; on a task" in output) == is_told
 

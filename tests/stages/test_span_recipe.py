@@ -14,8 +14,8 @@ from tf_prune_ofa.data.task_data import TaskData
 from tf_prune_ofa.distill.distiller import TEACHER_PREFIX
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import Context, StageResult
+from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.jobs.training import TrainingJob
-from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.pruning.lock import assert_zeros, load_masks
 from tf_prune_ofa.recipe import recipe_from_dict
@@ -92,7 +92,7 @@ def answered(tmp_path_factory):
 
 def job_of(data, name, folder, results=None):
     recipe = recipe_from_dict(data, name="span")
-    context = Context(name, folder, recipe, results or {}, Workspace(recipe))
+    context = Context(name, folder, recipe, results or {}, RecipeInputs(recipe))
     return TrainingJob(recipe.stages[name], context)
 
 
@@ -126,7 +126,7 @@ def test_figures_are_those_of_the_saved_model(answered, tmp_path):
     job = job_of(data, "task_teacher", tmp_path)
     model = job.load("model", is_trained=False)
     huggingface.load_weights(model, stage_folder(run_dir, "task_teacher") / "model")
-    windows = job.workspace.dev
+    windows = job.recipe_inputs.dev
     logits = np.full((len(windows), 2, 15), 99.0)  # beyond a window nothing counts
     for index in range(len(windows)):
         outputs = model(job.objective.inputs(windows, [index]))
@@ -134,7 +134,7 @@ def test_figures_are_those_of_the_saved_model(answered, tmp_path):
         for row, end in enumerate(("start", "end")):
             logits[index, row, :size] = outputs[f"{end}_logits"][0, :size]
     figures = results(run_dir)["task_teacher"]["figures"]
-    again = job.workspace.kind.score(logits, windows)
+    again = job.recipe_inputs.kind.score(logits, windows)
     assert again == {name: figures[name] for name in ("exact_match", "f1")}
     found = find_answers(windows, logits)
     right = [q.usual_answer.text for q in windows.questions]
@@ -149,7 +149,7 @@ def test_cached_teacher_logits_are_those_of_the_teacher(answered, tmp_path):
     job = job_of(data, "prune", tmp_path, {"task_teacher": taught})
     with np.load(stage_folder(run_dir, "prune") / "teacher_logits.npz") as file:
         cached = file["logits"]
-    assert cached.shape == (len(job.workspace.train), 2, 15)
+    assert cached.shape == (len(job.recipe_inputs.train), 2, 15)
     inputs, targets = job.batch(1, cached)
     teacher = job.load("task_teacher", is_trained=False)
     live = teacher(inputs, training=False)
@@ -191,14 +191,14 @@ def test_questions_without_answers_are_judged_by_version_2(tmp_path):
     data = span_recipe(inputs)
     write_questions(inputs / "dev.json", 12, seed=5, unanswerable=True)
     job = job_of(data, "task_teacher", tmp_path)
-    windows = job.workspace.dev
+    windows = job.recipe_inputs.dev
     logits = np.zeros((len(windows), 2, 15), np.float32)
     for window, (row, ends) in enumerate(zip(logits, windows.labels, strict=True)):
         has_answer = bool(windows.questions[windows.question[window]].answers)
         row[[0, 1], ends] = 9.0
         if has_answer and not ends.any():
             row[:] = -9.0
-    scores = job.workspace.kind.score(logits, windows)
+    scores = job.recipe_inputs.kind.score(logits, windows)
     assert scores["exact_match"] == scores["f1"] == scores["f1_unanswerable"] == 1
     assert -18 <= scores["null_threshold"] < 18
 
@@ -206,7 +206,7 @@ def test_questions_without_answers_are_judged_by_version_2(tmp_path):
 def test_metrics_of_answers(tmp_path):
     data = span_recipe(small_runs.write_inputs(tmp_path))
     data["task"]["metrics"] = ["exact_match"]
-    assert job_of(data, "task_teacher", tmp_path).workspace.kind.metrics == ("exact_match",)
+    assert job_of(data, "task_teacher", tmp_path).recipe_inputs.kind.metrics == ("exact_match",)
     data["task"]["metrics"] = ["accuracy"]
     with pytest.raises(UserError, match="'accuracy'; answers are judged by f1, exact_match"):
-        _ = job_of(data, "task_teacher", tmp_path).workspace.kind.metrics
+        _ = job_of(data, "task_teacher", tmp_path).recipe_inputs.kind.metrics

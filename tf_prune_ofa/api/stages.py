@@ -292,7 +292,7 @@ def _joined(chain: Chain, teacher: Model) -> tuple[Chain, str]:
 
 def _add(chain: Chain, kind: str, start: str, settings: Mapping[str, Any]) -> tuple[Chain, str]:
     """Run a stage behind a chain; return the chain with it, and its name."""
-    from tf_prune_ofa.jobs.workspace import Workspace
+    from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
     from tf_prune_ofa.stages.runner import only_process, run_stage
 
     name = _free_name(kind, chain.results)
@@ -301,7 +301,7 @@ def _add(chain: Chain, kind: str, start: str, settings: Mapping[str, Any]) -> tu
     recipe = chain.recipe()
     check_references(recipe)
     with only_process(chain.run_dir):
-        result = run_stage(name, recipe, Workspace(recipe), dict(chain.results), chain.run_dir)
+        result = run_stage(name, recipe, RecipeInputs(recipe), dict(chain.results), chain.run_dir)
     return replace(chain, results={**chain.results, name: result}), name
 
 

@@ -19,8 +19,8 @@ from tf_prune_ofa.data.batches import BatchPlan, model_inputs, to_dataset
 from tf_prune_ofa.data.task_data import Split
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.jobs.training import TrainingJob
-from tf_prune_ofa.jobs.workspace import Workspace
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.train.optimizer import adamw
 
@@ -64,8 +64,8 @@ def measure(recipe: Recipe, stage: str, folder: Path, *, steps: int, rounds: int
             f"'{stage}' is not a stage that trains the task from 'model' without a teacher; name "
             "one that does"
         )
-    job = TrainingJob(settings, Context(stage, folder, recipe, {}, Workspace(recipe)))
-    if not isinstance(job.workspace.task.train, Split):
+    job = TrainingJob(settings, Context(stage, folder, recipe, {}, RecipeInputs(recipe)))
+    if not isinstance(job.recipe_inputs.task.train, Split):
         raise UserError("questions on a text are not measured here; choose a task of texts")
     distiller = job.distiller(job.load("model"))
     schedule = job.schedule()
@@ -86,7 +86,7 @@ def measure(recipe: Recipe, stage: str, folder: Path, *, steps: int, rounds: int
 
 
 def _ways(job: TrainingJob) -> dict[str, Batches]:
-    split = job.workspace.task.train
+    split = job.recipe_inputs.task.train
     random_plan = BatchPlan(job.objective.lengths, job.settings.batch_size, job.seed, bucket=False)
     length = job.context.recipe.task.max_length
 
@@ -101,8 +101,8 @@ def _ways(job: TrainingJob) -> dict[str, Batches]:
             indices = job.plan.indices(step)
             pairs = None if split.text_b is None else [split.text_b[i] for i in indices]
             texts = [split.text_a[i] for i in indices]
-            tokens = job.workspace.wordpiece.encode(texts, pairs, max_length=length)
-            type_ids = tokens.type_ids if job.workspace.encoder.family.token_types else None
+            tokens = job.recipe_inputs.wordpiece.encode(texts, pairs, max_length=length)
+            type_ids = tokens.type_ids if job.recipe_inputs.encoder.family.token_types else None
             inputs = model_inputs(tokens.ids, type_ids, max_length=length)
             yield inputs, {"labels": split.label[indices]}
 

@@ -16,7 +16,7 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import read_arrays, write_arrays
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.other_models import load_other_model
-from tf_prune_ofa.jobs.workspace import Workspace
+from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.assign import assign_weights
@@ -39,20 +39,20 @@ def augmented_split(settings: AugmentSettings, context: Context) -> EncodedSplit
         UserError: the model has no MLM head, there are too few words to draw from, or the kept file
             is damaged.
     """
-    workspace = context.workspace
-    split = workspace.train
-    if workspace.kind.why_not_augmented:
+    recipe_inputs = context.recipe_inputs
+    split = recipe_inputs.train
+    if recipe_inputs.kind.why_not_augmented:
         raise UserError(
-            f"{context.name}.augment: {workspace.kind.why_not_augmented}; leave augment out for "
-            "such a task"
+            f"{context.name}.augment: {recipe_inputs.kind.why_not_augmented}; leave augment out "
+            "for such a task"
         )
     stage = context.results.get(settings.model)
-    origin = stage.digest if stage else workspace.model_digest(settings.model)
-    key = digest([to_dict(settings), workspace.digest, origin])
+    origin = stage.digest if stage else recipe_inputs.model_digest(settings.model)
+    key = digest([to_dict(settings), recipe_inputs.digest, origin])
     path = context.folder.parent / paths.AUGMENTED.format(digest=key[:16])
     if not path.exists():
         model = _masked_language_model(settings.model, context)
-        words = int(Vocabulary.of(workspace.wordpiece).is_word.sum())
+        words = int(Vocabulary.of(recipe_inputs.wordpiece).is_word.sum())
         if words <= settings.candidates:
             raise UserError(
                 f"{context.name}.augment.candidates is {settings.candidates}, but the vocabulary "
@@ -60,8 +60,8 @@ def augmented_split(settings: AugmentSettings, context: Context) -> EncodedSplit
             )
         tokens, origins = augment(
             split.tokens,
-            workspace.wordpiece,
-            _proposer(model, workspace, settings.candidates),
+            recipe_inputs.wordpiece,
+            _proposer(model, recipe_inputs, settings.candidates),
             bert.parameters(model)["embeddings/word/embeddings"].numpy(),
             copies=settings.copies,
             probability=settings.probability,
@@ -76,21 +76,21 @@ def augmented_split(settings: AugmentSettings, context: Context) -> EncodedSplit
 
 def _masked_language_model(name: str, context: Context) -> keras.Model:
     if name not in context.results:
-        return load_other_model(name, bert.MaskedLM(), context.workspace, LossSettings())
+        return load_other_model(name, bert.MaskedLM(), context.recipe_inputs, LossSettings())
     if not reads_corpus(context.recipe.stages[name]):
         raise UserError(
             f"{context.name}.augment.model is '{name}', which is not trained as a masked language "
             "model; name a stage with objective: mlm, or a folder of such a model"
         )
-    model = bert.build_model(context.workspace.encoder.without_dropout(), bert.MaskedLM())
+    model = bert.build_model(context.recipe_inputs.encoder.without_dropout(), bert.MaskedLM())
     folder = context.results[name].model_folder
     assign_weights(model, huggingface.read_weights(folder), folder)
     return model
 
 
-def _proposer(model: keras.Model, workspace: Workspace, count: int) -> Propose:
+def _proposer(model: keras.Model, recipe_inputs: RecipeInputs, count: int) -> Propose:
     """Return the function that asks the model for whole words, `count` and one more."""
-    is_word = Vocabulary.of(workspace.wordpiece).is_word
+    is_word = Vocabulary.of(recipe_inputs.wordpiece).is_word
     # An embedding table may have more rows than the vocabulary has pieces.
     rows = bert.parameters(model)["embeddings/word/embeddings"].shape[0]
     barred = np.full(rows, -np.inf, np.float32)
@@ -118,7 +118,7 @@ def _proposer(model: keras.Model, workspace: Workspace, count: int) -> Propose:
                 [ids[i] for i in indices],
                 [type_ids[i] for i in indices] if has_types else None,
                 max_length=longest,
-                pad_id=workspace.wordpiece.pad_id,
+                pad_id=recipe_inputs.wordpiece.pad_id,
             )
             inputs["mlm_positions"] = pad(
                 [positions[i] for i in indices], max_length=most, multiple=4

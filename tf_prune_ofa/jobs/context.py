@@ -12,7 +12,7 @@ import numpy as np
 from tf_prune_ofa import paths
 from tf_prune_ofa.config import Recipe
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.jobs.workspace import Workspace
+from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.pruning.lock import load_masks
 
 _NEAR, _BY_CHANCE = 1e-9, 0.01  # of a layer's weights
@@ -48,7 +48,7 @@ class Context:
     folder: Path
     recipe: Recipe
     results: dict[str, StageResult]
-    workspace: Workspace
+    recipe_inputs: RecipeInputs
 
     def masks_file(self, start: str) -> Path | None:
         """Return the mask file of the stage that pruned the weights of `start`, or None.

@@ -57,10 +57,10 @@ class Models:
             wrap: see `models.bert.build_model`.
             is_trained: False for a teacher, and where dropout would disturb.
         """
-        workspace = self.context.workspace
+        recipe_inputs = self.context.recipe_inputs
         has_dropout = is_trained and self.settings.dropout
         model = bert.build_model(
-            workspace.encoder if has_dropout else workspace.encoder.without_dropout(),
+            recipe_inputs.encoder if has_dropout else recipe_inputs.encoder.without_dropout(),
             head,
             wrap=wrap,
             hidden_states=self.settings.loss.needs_hidden_states,
@@ -94,11 +94,11 @@ class Models:
             folder = self.context.results[start].model_folder
             return folder, huggingface.read_weights(folder)
         if start != "model":
-            source = open_encoder(start, self.context.workspace)
+            source = open_encoder(start, self.context.recipe_inputs)
             return source.folder, source.read_weights()
         if self.context.recipe.model.weights == "random":
             return None
-        source = self.context.workspace.source
+        source = self.context.recipe_inputs.source
         return source.folder, source.read_weights()
 
     def _with_head_of_teacher(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -119,19 +119,19 @@ class Models:
         name = self.settings.teacher
         if name in self.context.results:
             return self.load(name, head, is_trained=False)
-        return load_other_model(name, head, self.context.workspace, self.settings.loss)
+        return load_other_model(name, head, self.context.recipe_inputs, self.settings.loss)
 
     def save(self, model: keras.Model, head: bert.Head | None) -> Path:
         """Write a model as a Hugging Face folder."""
-        folder, workspace = self.context.folder / paths.MODEL, self.context.workspace
+        folder, recipe_inputs = self.context.folder / paths.MODEL, self.context.recipe_inputs
         huggingface.write_folder(
             folder,
             model,
-            workspace.encoder,
+            recipe_inputs.encoder,
             head,
-            workspace.source.vocab_path,
+            recipe_inputs.source.vocab_path,
             labels=None if head is None else self.objective.label_names,
             extra=self._unused_pooler,
-            tokenizer=workspace.tokenizer_settings,
+            tokenizer=recipe_inputs.tokenizer_settings,
         )
         return folder

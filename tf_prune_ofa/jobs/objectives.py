@@ -17,27 +17,27 @@ def objective_of(settings: TrainSettings, context: Context, seed: int) -> Object
 
 
 def _masked_words(settings: TrainSettings, context: Context, seed: int) -> MaskedWords:
-    workspace = context.workspace
+    recipe_inputs = context.recipe_inputs
     return MaskedWords(
         settings,
-        workspace.corpus(nsp=settings.nsp),
-        workspace.wordpiece,
-        length=workspace.corpus_length,
+        recipe_inputs.corpus(nsp=settings.nsp),
+        recipe_inputs.wordpiece,
+        length=recipe_inputs.corpus_length,
         seed=seed,
         token_types=_token_types(settings, context),
     )
 
 
 def _labels(settings: TrainSettings, context: Context, seed: int) -> Labels:
-    workspace = context.workspace
+    recipe_inputs = context.recipe_inputs
     has_copies = bool(settings.augment.model)
     return Labels(
-        workspace.kind,
-        augmented_split(settings.augment, context) if has_copies else workspace.train,
-        lambda: workspace.dev,
-        lambda: workspace.more_dev,
+        recipe_inputs.kind,
+        augmented_split(settings.augment, context) if has_copies else recipe_inputs.train,
+        lambda: recipe_inputs.dev,
+        lambda: recipe_inputs.more_dev,
         token_types=_token_types(settings, context),
-        pad_id=workspace.wordpiece.pad_id,
+        pad_id=recipe_inputs.wordpiece.pad_id,
     )
 
 
@@ -46,7 +46,7 @@ _OBJECTIVES = {MASKED_WORDS: _masked_words, LABELS: _labels}
 
 def _token_types(settings: TrainSettings, context: Context) -> bool:
     """Return whether the student has token types, or a teacher from elsewhere."""
-    configs = [context.workspace.encoder]
+    configs = [context.recipe_inputs.encoder]
     teacher = settings.teacher
     if teacher not in context.results and is_model_name(teacher):
         configs.append(presets.open_pretrained(teacher).config)

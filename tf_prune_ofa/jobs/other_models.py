@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.jobs.workspace import Workspace
+from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, presets
 from tf_prune_ofa.models.assign import assign_weights
@@ -21,14 +21,14 @@ from tf_prune_ofa.text.opening import open_tokenizer
 
 
 def load_other_model(
-    name: str, head: bert.Head, workspace: Workspace, loss: LossSettings
+    name: str, head: bert.Head, recipe_inputs: RecipeInputs, loss: LossSettings
 ) -> keras.Model:
     """Return a model without dropout from a folder or handle.
 
     Args:
         name: see `models.presets.resolve`.
         head: that it must have, trained.
-        workspace: of the recipe; its vocabulary and labels must be the model's.
+        recipe_inputs: of the recipe; its vocabulary and labels must be the model's.
         loss: what is compared with the student; decides the model's outputs and allowed sizes.
 
     Raises:
@@ -37,15 +37,16 @@ def load_other_model(
     """
     source = presets.open_pretrained(name)
     wordpiece = open_tokenizer(source.vocab_path, source.tokenizer)
-    if wordpiece.pieces != workspace.wordpiece.pieces:
+    if wordpiece.pieces != recipe_inputs.wordpiece.pieces:
         raise UserError(
             f"{name} has another vocabulary than the recipe's encoder ({wordpiece.vocab_size} and "
-            f"{workspace.wordpiece.vocab_size} word pieces); choose a model of the same vocabulary"
+            f"{recipe_inputs.wordpiece.vocab_size} word pieces); choose a model of the same "
+            "vocabulary"
         )
-    _check_sizes(name, source.config, workspace.encoder, loss)
+    _check_sizes(name, source.config, recipe_inputs.encoder, loss)
     weights = source.read_weights()
     if not source.is_keras_preset:
-        weights = for_head(weights, source.folder, head, workspace.task.labels)
+        weights = for_head(weights, source.folder, head, recipe_inputs.task.labels)
     model = bert.build_model(
         source.config.without_dropout(),
         head,
@@ -57,7 +58,7 @@ def load_other_model(
     return model
 
 
-def open_encoder(name: str, workspace: Workspace) -> presets.Pretrained:
+def open_encoder(name: str, recipe_inputs: RecipeInputs) -> presets.Pretrained:
     """Return an encoder that a stage starts from in place of the recipe's own.
 
     Raises:
@@ -65,7 +66,7 @@ def open_encoder(name: str, workspace: Workspace) -> presets.Pretrained:
             differ.
     """
     source = presets.open_pretrained(name)
-    own = workspace.encoder
+    own = recipe_inputs.encoder
     # What a recipe may choose of an encoder, whatever its weights.
     config = replace(
         source.config,
@@ -74,7 +75,7 @@ def open_encoder(name: str, workspace: Workspace) -> presets.Pretrained:
         activation=own.activation,
     )
     pieces = open_tokenizer(source.vocab_path, source.tokenizer).pieces
-    if config != own or pieces != workspace.wordpiece.pieces:
+    if config != own or pieces != recipe_inputs.wordpiece.pieces:
         raise UserError(
             f"a stage starts from {name}, which has other sizes or another vocabulary than the "
             "recipe's encoder; name an encoder that was made from it, or set model.weights"

@@ -5,25 +5,25 @@ from __future__ import annotations
 from tf_prune_ofa.config import ExportSettings, FinetuneSettings, Recipe
 from tf_prune_ofa.data.task_data import doubts
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.jobs.workspace import Workspace
+from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.schedules import steps_of
 from tf_prune_ofa.tasks import LABELS
 
 FEWEST_EPOCHS = 2  # that a dense model of a task is usually trained for, 3 as in BERT's paper
 
 
-def check_inputs(recipe: Recipe, workspace: Workspace) -> None:
+def check_inputs(recipe: Recipe, recipe_inputs: RecipeInputs) -> None:
     """Read the task's data where a stage will need it, and hold lengths against the encoder.
 
-    Once for a workspace.
+    Once for a recipe's inputs.
 
     Raises:
         UserError: data of the task that cannot be used, or a length that the encoder, or a question
             with its text, does not fit into.
     """
-    if workspace.is_checked:
+    if recipe_inputs.is_checked:
         return
-    positions = workspace.encoder.max_positions
+    positions = recipe_inputs.encoder.max_positions
     lengths = {
         f"{name}.sequence_length": stage.sequence_length
         for name, stage in recipe.stages.items()
@@ -36,19 +36,19 @@ def check_inputs(recipe: Recipe, workspace: Workspace) -> None:
                 f"most {positions}"
             )
     if any(getattr(one, "objective", "") == LABELS for one in recipe.stages.values()):
-        _check_task(recipe, workspace, lengths)
-    workspace.is_checked = True
+        _check_task(recipe, recipe_inputs, lengths)
+    recipe_inputs.is_checked = True
 
 
-def _check_task(recipe: Recipe, workspace: Workspace, lengths: dict[str, int]) -> None:
-    _ = workspace.kind.metrics
-    for doubt in doubts(workspace.task):
+def _check_task(recipe: Recipe, recipe_inputs: RecipeInputs, lengths: dict[str, int]) -> None:
+    _ = recipe_inputs.kind.metrics
+    for doubt in doubts(recipe_inputs.task):
         print(f"  Warning: {doubt}. Check the task's data.", flush=True)
     for name, stage in recipe.stages.items():
         if isinstance(stage, FinetuneSettings) and stage.objective == LABELS:
-            _hint_at_length(name, stage, len(workspace.task.train))
+            _hint_at_length(name, stage, len(recipe_inputs.task.train))
     for where, length in {"task.max_length": recipe.task.max_length, **lengths}.items():
-        workspace.kind.check_length(length, where)
+        recipe_inputs.kind.check_length(length, where)
 
 
 def _hint_at_length(name: str, stage: FinetuneSettings, examples: int) -> None:

@@ -36,7 +36,7 @@ class TrainingJob:
     def __init__(self, settings: TrainSettings, context: Context) -> None:
         self.settings = settings
         self.context = context
-        self.workspace = context.workspace
+        self.recipe_inputs = context.recipe_inputs
         # A stream of its own for each stage: no two stages see the same order of examples.
         self.seed = context.recipe.seed * 1_000 + zlib.crc32(context.name.encode()) % 1_000
         self.total_steps = steps_of(settings.length, steps_per_epoch=self.plan.steps_per_epoch)

@@ -30,7 +30,7 @@ from tf_prune_ofa.variants import STATIC_VARIANTS, USUAL_VARIANTS
 
 def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
     """Write the files; return the manifest's figures."""
-    start, workspace = context.results[settings.start], context.workspace
+    start, recipe_inputs = context.results[settings.start], context.recipe_inputs
     manifest = export_folder(
         start.model_folder,
         context.folder,
@@ -38,7 +38,7 @@ def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
         variants=settings.variants,
         activations=of_folder(start.folder),
         masks=pattern(context, settings.start),
-        text_settings=workspace.kind.text_settings(**workspace.tokenizer_settings),
+        text_settings=recipe_inputs.kind.text_settings(**recipe_inputs.tokenizer_settings),
         mediapipe=settings.mediapipe,
     )
     return {entry["variant"]: _sizes(entry) for entry in manifest["files"]}

@@ -42,7 +42,7 @@ def run(settings: PruneSettings, context: Context) -> dict[str, Any]:
     shapes = {n: kernel.shape for n, kernel in dense_kernels(job.load(settings.start)).items()}
     rules = layer_rules(sparsity.rules, shapes, sparsity.pattern)
     schedule = sparsity_schedule(sparsity, job, final=max(r.sparsity for r in rules.values()))
-    heads = job.workspace.encoder.num_heads
+    heads = job.recipe_inputs.encoder.num_heads
     pools = plan_pools(rules, shapes, schedule, heads=heads, scope=sparsity.scope)
     student = job.load(settings.start, wrap=pruning_wrap(pools, score))
     kernels, masks = dense_kernels(student), wrapper_masks(student)

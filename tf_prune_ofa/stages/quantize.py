@@ -34,11 +34,11 @@ def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
         dense_kernels(dense), masks, where=f"the weights that '{context.name}' starts from"
     )
     # With a single head the converter writes attention in a form that the export does not look for.
-    has_heads = job.workspace.encoder.num_heads > 1
+    has_heads = job.recipe_inputs.encoder.num_heads > 1
     int8_attention = settings.attention == "int8" and has_heads
     print_plan(scheme.plan(dense, settings.float_layers, int8_attention=int8_attention))
 
-    config = job.workspace.encoder.without_dropout()
+    config = job.recipe_inputs.encoder.without_dropout()
     student = scheme.apply(
         config,
         job.head,

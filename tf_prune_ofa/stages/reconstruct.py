@@ -84,7 +84,7 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
         sparse,
         job.calibration_inputs(job.total_steps),
         Wanted(pools, given, settings.rounds, settings.damping),
-        num_layers=job.workspace.encoder.num_layers,
+        num_layers=job.recipe_inputs.encoder.num_layers,
         checkpoint=checkpoint,
         title=context.name,
     )
@@ -132,7 +132,7 @@ def _pools(
     final = max(rule.sparsity for rule in rules.values())
     rounds = settings.rounds
     schedule = SparsitySchedule(final, 0, rounds, rounds, 1, power=settings.power)
-    heads = job.workspace.encoder.num_heads
+    heads = job.recipe_inputs.encoder.num_heads
     pools = plan_pools(rules, shapes, schedule, heads=heads)
     for pool in pools:
         if len(pool.layers) > 1:

@@ -29,7 +29,7 @@ from tf_prune_ofa.files import (
 from tf_prune_ofa.jobs.context import Context, StageResult
 from tf_prune_ofa.jobs.left_files import digests, require_unchanged
 from tf_prune_ofa.jobs.preflight import check_inputs
-from tf_prune_ofa.jobs.workspace import Workspace
+from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.plain_values import digest, shown, to_dict
 from tf_prune_ofa.pruning.plugins import plugin_file
@@ -67,18 +67,18 @@ def run_recipe(recipe: Recipe, run_dir: Path) -> dict[str, StageResult]:
         UserError: a mistake in recipe, data or environment, or another process uses the folder.
     """
     require_writable_dir(run_dir)
-    workspace = Workspace(recipe)
+    recipe_inputs = RecipeInputs(recipe)
     results: dict[str, StageResult] = {}
     with only_process(run_dir):
         for name in recipe.stages:
-            results[name] = run_stage(name, recipe, workspace, results, run_dir)
+            results[name] = run_stage(name, recipe, recipe_inputs, results, run_dir)
     return results
 
 
 def run_stage(
     name: str,
     recipe: Recipe,
-    workspace: Workspace,
+    recipe_inputs: RecipeInputs,
     results: dict[str, StageResult],
     run_dir: Path,
 ) -> StageResult:
@@ -87,7 +87,7 @@ def run_stage(
     Args:
         name: of the stage.
         recipe: has the stage, and those that `results` are of.
-        workspace: of the recipe.
+        recipe_inputs: of the recipe.
         results: of the stages before it, by name.
         run_dir: folder of the run, held with `only_process`.
 
@@ -97,16 +97,16 @@ def run_stage(
     settings = recipe.stages[name]
     number = list(recipe.stages).index(name) + 1
     title = f"[{number}/{len(recipe.stages)}] {name}"
-    stage_digest = _stage_digest(settings, workspace, results)
+    stage_digest = _stage_digest(settings, recipe_inputs, results)
     folder = _stage_folder(run_dir, number, name, stage_digest)
     result = load_result(folder, stage_digest)
     if result is not None:
         print(f"{title}: done before, {_summary(result.figures)}", flush=True)
     else:
         refuse_links(folder)
-        check_inputs(recipe, workspace)
+        check_inputs(recipe, recipe_inputs)
         print(f"{title}: running in {folder}", flush=True)
-        context = Context(name, folder, recipe, dict(results), workspace)
+        context = Context(name, folder, recipe, dict(results), recipe_inputs)
         result = _run_stage(settings, context, stage_digest)
         print(f"{title}: {result.seconds:.0f} s, {_summary(result.figures)}", flush=True)
     # Not earlier: a run that is killed while it evaluates must not train again.
@@ -122,11 +122,11 @@ def open_run(recipe: Recipe, run_dir: Path, *, last: str) -> Context:
     Raises:
         UserError: one of the stages has not been run with these settings.
     """
-    workspace = Workspace(recipe)
+    recipe_inputs = RecipeInputs(recipe)
     results: dict[str, StageResult] = {}
     stages = truncate(recipe, last).stages
     for number, (name, settings) in enumerate(stages.items(), start=1):
-        stage_digest = _stage_digest(settings, workspace, results)
+        stage_digest = _stage_digest(settings, recipe_inputs, results)
         folder = _stage_folder(run_dir, number, name, stage_digest)
         result = load_result(folder, stage_digest, may_change=name == last)
         if result is None:
@@ -135,7 +135,7 @@ def open_run(recipe: Recipe, run_dir: Path, *, last: str) -> Context:
                 "first, or give the --set overrides that it was run with"
             )
         results[name] = result
-    return Context(last, results[last].folder, recipe, results, workspace)
+    return Context(last, results[last].folder, recipe, results, recipe_inputs)
 
 
 def load_result(folder: Path, stage_digest: str, *, may_change: bool = False) -> StageResult | None:
@@ -230,22 +230,24 @@ def _stage_folder(run_dir: Path, number: int, name: str, stage_digest: str) -> P
 
 
 def _stage_digest(
-    settings: StageSettings, workspace: Workspace, results: dict[str, StageResult]
+    settings: StageSettings, recipe_inputs: RecipeInputs, results: dict[str, StageResult]
 ) -> str:
     """Hash of settings, inputs and plugins; the report depends on every stage before it."""
     if settings.kind == "report":
         inputs = [result.digest for result in results.values()]
     else:
-        inputs = [_input_digest(name, workspace, results) for name in references(settings).values()]
-    data = workspace.corpus_digest if reads_corpus(settings) else workspace.digest
+        inputs = [
+            _input_digest(name, recipe_inputs, results) for name in references(settings).values()
+        ]
+    data = recipe_inputs.corpus_digest if reads_corpus(settings) else recipe_inputs.digest
     plugins = [sha256_of(plugin_file(name)) for name in plugins_of(settings)]
     return digest([to_dict(settings), data, inputs, *plugins])
 
 
-def _input_digest(name: str, workspace: Workspace, results: dict[str, StageResult]) -> str:
+def _input_digest(name: str, recipe_inputs: RecipeInputs, results: dict[str, StageResult]) -> str:
     if name in results:
         return results[name].digest
-    return name if name == "model" else workspace.model_digest(name)
+    return name if name == "model" else recipe_inputs.model_digest(name)
 
 
 def package_versions() -> dict[str, str]:

@@ -145,8 +145,8 @@ def _expected(
     context: Context, made_from: StageResult, model: keras.Model, sequence_length: int
 ) -> Expected:
     activations = of_folder(made_from.folder) or Activations({})
-    workspace = context.workspace
-    said = workspace.kind.text_settings(**workspace.tokenizer_settings)
+    recipe_inputs = context.recipe_inputs
+    said = recipe_inputs.kind.text_settings(**recipe_inputs.tokenizer_settings)
     return expect(
         model,
         activations.ranges,
@@ -176,7 +176,7 @@ def _run_files(
     sound = [checked for checked in entries if not checked["problems"]]
     if not sound:
         return []
-    kind = context.workspace.kind
+    kind = context.recipe_inputs.kind
     inputs, split = examples(context, expected.sequence_length, examples_limit)
     references = {"float": model}
     if any(files.FORMS[checked["variant"]] == "static" for checked in sound):
@@ -264,24 +264,24 @@ def compare_to_dense(entries: list[dict[str, Any]], outputs: dict[str, running.O
 
 def examples(context: Context, length: int, limit: int) -> tuple[Inputs, Examples]:
     """Return inputs [N, S] of the dev split, padded to a file's sequence length, and the split."""
-    workspace = context.workspace
-    dev = workspace.task.dev.take(limit) if limit else workspace.task.dev
-    split = workspace.encode(dev, length)
-    has_types = workspace.encoder.family.token_types
+    recipe_inputs = context.recipe_inputs
+    dev = recipe_inputs.task.dev.take(limit) if limit else recipe_inputs.task.dev
+    split = recipe_inputs.encode(dev, length)
+    has_types = recipe_inputs.encoder.family.token_types
     inputs = model_inputs(
         split.tokens.ids,
         split.tokens.type_ids if has_types else None,
         max_length=length,
         multiple=length,
-        pad_id=workspace.wordpiece.pad_id,
+        pad_id=recipe_inputs.wordpiece.pad_id,
     )
     return inputs, split
 
 
 def emulated_model(context: Context, start: str, weights: keras.Model) -> keras.Model:
     """Return the model that emulates INT8, with the ranges that the stage `start` learned."""
-    config = context.workspace.encoder.without_dropout()
-    head = context.workspace.kind.head
+    config = context.recipe_inputs.encoder.without_dropout()
+    head = context.recipe_inputs.kind.head
     float_layers = getattr(context.recipe.stages[start], "float_layers", ())
     saved = of_folder(context.results[start].folder)
     int8_attention = any(name.endswith("/scores") for name in saved.ranges)

@@ -1,4 +1,4 @@
-"""What all stages of a recipe share: the encoder, its tokenizer, the task and the corpus."""
+"""What a recipe names for all of its stages: the encoder, tokenizer, task and corpus."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.text.tokenizer_files import tokenizer_files
 
 
-class Workspace:
-    """Loads each shared input once, when a stage first asks for it."""
+class RecipeInputs:
+    """Loads each of them once, when a stage first asks for it."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
