@@ -269,8 +269,8 @@ def epsilon(content):
     return editor.store(tensor, np.float32([1e-3])).written()
 
 
-def factors(content):
-    """a factor of an outlying channel changed"""
+def outlier_scales(content):
+    """the scale of an outlying channel changed"""
 
     def change(values):
         values = values.copy()
@@ -491,7 +491,7 @@ def hidden(content):
 CHANGES = (
     pruned_weight, sign, smallest_step, shuffled, exchanged_layers, moved_index, one_scale,
     all_scales, negative_scale, doubled_row, bias, bias_scale, word_rows, word_scale, position,
-    norm, epsilon, factors, range_scale, zero_point, activation, softmax, gelu, mean, residual,
-    labels, no_labels, vocabulary, reversed_vocabulary, shorter_vocabulary, no_vocabulary, case,
-    more_files, description, no_description, no_zip, cut_zip, cut, appended, between, hidden,
+    norm, epsilon, outlier_scales, range_scale, zero_point, activation, softmax, gelu, mean,
+    residual, labels, no_labels, vocabulary, reversed_vocabulary, shorter_vocabulary, no_vocabulary,
+    case, more_files, description, no_description, no_zip, cut_zip, cut, appended, between, hidden,
 )  # fmt: skip

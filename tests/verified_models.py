@@ -11,7 +11,7 @@ from tf_prune_ofa.conversion import calibrate, convert
 from tf_prune_ofa.conversion.variants import write_variants
 from tf_prune_ofa.models.bert import Classification, EncoderConfig, SpanQA, dense_kernels
 from tf_prune_ofa.quant.activations import Activations
-from tf_prune_ofa.quant.ranges import outlying_factors
+from tf_prune_ofa.quant.ranges import outlier_scales
 from tf_prune_ofa.tflite.text_settings import TextSettings
 from tf_prune_ofa.verification.expected import Expected, expect
 
@@ -64,8 +64,8 @@ def export(kind, folder):
     ]
     measured = calibrate.measure(convert.to_float32(model), examples, scores=True)
     divisors = np.where(np.arange(hidden) == 3, 4, 1).astype(np.float32)
-    factors = outlying_factors(measured.largest()) | {OUTLYING: divisors}
-    activations = Activations(measured.ranges(factors), factors)
+    scales = outlier_scales(measured.largest()) | {OUTLYING: divisors}
+    activations = Activations(measured.ranges(scales), scales)
     manifest = write_variants(
         model,
         activations.ranges,
@@ -73,7 +73,7 @@ def export(kind, folder):
         VARIANTS,
         vocab=VOCABULARY,
         labels=labels,
-        factors=factors,
+        outlier_scales=scales,
         costs=PRODUCTS,
         text_settings=SETTINGS,
         pruned_layers=[name for name in dense_kernels(model) if name.startswith("encoder")],
@@ -81,7 +81,7 @@ def export(kind, folder):
     expected = expect(
         model,
         activations.ranges,
-        activations.factors,
+        activations.outlier_scales,
         sequence_length=LENGTH,
         vocabulary=VOCABULARY,
         labels=labels,

@@ -8,7 +8,7 @@
 The static variants need activation ranges: those of a quantize stage, or ranges measured on texts,
 one a line (post-training quantization, docs/pipeline.md): then the static file is run beside the
 float file, and nothing is written where they differ too much. Ranges of an older run are in two
-files: its channel_factors.json has to lie beside its ranges.json, or be named by --factors.
+files: its channel_factors.json has to lie beside its ranges.json, or be named by --outlier_scales.
 """
 
 from pathlib import Path
@@ -24,7 +24,10 @@ from tf_prune_ofa.variants import USUAL_VARIANTS
 _MODEL = flags.DEFINE_string("model", None, "Hugging Face folder of the task model", required=True)
 _OUT = flags.DEFINE_string("out", None, "folder for the files", required=True)
 _RANGES = flags.DEFINE_string("ranges", None, "ranges.json of a quantize stage")
-_FACTORS = flags.DEFINE_string("factors", None, "channel_factors.json of an older run's ranges")
+_OUTLIER_SCALES = flags.DEFINE_string(
+    "outlier_scales", None, "channel_factors.json of an older run's ranges"
+)
+flags.DEFINE_alias("factors", "outlier_scales")  # as it was called
 _TEXTS = flags.DEFINE_string(
     "calibration_texts", None, "measure ranges on this file, a text a line"
 )
@@ -55,11 +58,11 @@ def main(argv: list[str]) -> None:
     from tf_prune_ofa.quant.activations import load_activations
     from tf_prune_ofa.stages.export import export_folder
 
-    if _FACTORS.value and not _RANGES.value:
-        raise UserError("--factors are of no use without the --ranges they were made with")
+    if _OUTLIER_SCALES.value and not _RANGES.value:
+        raise UserError("--outlier_scales are of no use without the --ranges they were made with")
     if _RANGES.value and _TEXTS.value:
         raise UserError("give --ranges or --calibration_texts, not both")
-    activations = load_activations(_RANGES.value, _FACTORS.value) if _RANGES.value else None
+    activations = load_activations(_RANGES.value, _OUTLIER_SCALES.value) if _RANGES.value else None
     manifest = export_folder(
         Path(_MODEL.value),
         Path(_OUT.value),

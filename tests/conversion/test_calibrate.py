@@ -77,9 +77,9 @@ def test_padding_is_not_watched(float32_file):
 def test_histograms_count_each_value_of_a_token_once(float32_file):
     examples = list(make_examples(3))
     extremes = calibrate.measure(float32_file, examples, scores=True)
-    factors = {"encoder_00/ffn/output": np.full(32, 2, np.float32)}
-    ranges = extremes.ranges(factors)
-    found = calibrate.histograms(float32_file, examples, ranges, factors, scores=True)
+    scales = {"encoder_00/ffn/output": np.full(32, 2, np.float32)}
+    ranges = extremes.ranges(scales)
+    found = calibrate.histograms(float32_file, examples, ranges, scales, scores=True)
     tokens = [int(e["input_mask"].sum()) for e in examples]
     assert found["encoder_00/ffn/output"].counts.sum() == 32 * sum(tokens)
     assert found["pooler"].counts.sum() == 32 * len(examples)

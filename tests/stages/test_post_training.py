@@ -46,7 +46,7 @@ def write(folder, outliers):
 def residual(values):
     """A channel of the feed-forward output that is 50 times the others; the norm brings it back.
 
-    As in BERT (Bondarenko et al. 2021). The channels' factors are made for it.
+    As in BERT (Bondarenko et al. 2021). The outlier scales are made for it.
     """
     values["encoder_00/ffn/output/kernel"][:, CHANNEL] *= 50
     values["encoder_00/ffn/norm/gamma"] *= 10
@@ -66,7 +66,7 @@ def suited(tmp_path_factory):
     return write(tmp_path_factory.mktemp("suited"), residual)
 
 
-def test_outliers_that_ranges_and_factors_bear(suited, tmp_path, capsys):
+def test_outliers_that_ranges_and_scales_bear(suited, tmp_path, capsys):
     export_folder(
         suited, tmp_path / "out", sequence_length=LENGTH, calibration_texts=make_texts(60),
         variants=["float32", "dense_int8"],

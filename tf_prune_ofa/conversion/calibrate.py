@@ -35,13 +35,13 @@ class Extremes:
     high: Mapping[str, np.ndarray]
 
     def ranges(
-        self, factors: Mapping[str, np.ndarray] | None = None
+        self, outlier_scales: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, tuple[float, float]]:
-        """Return ranges as `quantize.dense_int8` takes them, together with the same factors."""
+        """Return ranges as `quantize.dense_int8` takes them, together with the same scales."""
         found = {}
         for name, low in self.low.items():
-            divisors = (factors or {}).get(name, 1.0)
-            ends = low / divisors, self.high[name] / divisors
+            scales = (outlier_scales or {}).get(name, 1.0)
+            ends = low / scales, self.high[name] / scales
             found[name] = (float(ends[0].min()), float(ends[1].max()))
         return found
 
@@ -85,7 +85,7 @@ def measure_ranges(
     *,
     scores: bool = False,
 ) -> dict[str, tuple[float, float]]:
-    """Return the ranges that `measure` finds, without channel factors."""
+    """Return the ranges that `measure` finds, without outlier scales."""
     return measure(float32_file, examples, threads, scores=scores).ranges()
 
 
@@ -93,24 +93,24 @@ def histograms(
     float32_file: bytes,
     examples: Iterable[Example],
     ranges: Mapping[str, Range],
-    factors: Mapping[str, np.ndarray],
+    outlier_scales: Mapping[str, np.ndarray],
     threads: int = 1,
     *,
     scores: bool = False,
 ) -> dict[str, Histogram]:
-    """Return how often each layer's inputs and outputs took which values, divided by factors.
+    """Return how often each layer's inputs and outputs took which values, divided by scales.
 
     Args:
         float32_file: from `convert.to_float32`.
         examples: those that were measured.
-        ranges: `Extremes.ranges(factors)` of them.
-        factors: divisors [channels] by layer name.
+        ranges: `Extremes.ranges(outlier_scales)` of them.
+        outlier_scales: divisors [channels] by layer name.
         threads: see `measure`.
         scores: see `measure`.
     """
     found = {name: Histogram.between(*ends) for name, ends in ranges.items()}
     for layer, value in _watched(float32_file, examples, threads, scores=scores):
-        found[layer].add(value / factors.get(layer, np.float32(1)))
+        found[layer].add(value / outlier_scales.get(layer, np.float32(1)))
     return found
 
 

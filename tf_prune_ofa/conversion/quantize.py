@@ -37,7 +37,7 @@ _KEPT_ACTIVATIONS = (
 
 
 def dense_int8(
-    float32_file: bytes, ranges: Ranges, factors: Mapping[str, np.ndarray] | None = None
+    float32_file: bytes, ranges: Ranges, outlier_scales: Mapping[str, np.ndarray] | None = None
 ) -> bytes:
     """Quantize fully-connected layers statically, and embedding tables.
 
@@ -51,9 +51,9 @@ def dense_int8(
             (with bias, before any activation), the name of the layer in front that of its input.
             An attention's `<prefix>/scores` gives the range of its scores before the mask, and
             makes it compute in INT8 (see `attention`).
-        factors: by Dense name, a divisor of each output channel, a power of two. The layer computes
-            the divided output, for which its range is meant, and a MUL behind it multiplies it
-            back; so a few outlying channels do not set the step of all.
+        outlier_scales: by Dense name, a divisor of each output channel, a power of two. The
+            layer computes the divided output, for which its range is meant, and a MUL behind it
+            multiplies it back; so a few outlying channels do not set the step of all.
 
     Raises:
         UserError: no layer has both ranges, a range is empty, or a name is no layer of the file.
@@ -80,8 +80,8 @@ def dense_int8(
         if key not in quantized_inputs:
             quantized_inputs[key] = _int8_copy(graph, source, parameters)
             operators.append(graph.new_operator("QUANTIZE", [source], [quantized_inputs[key]]))
-        divisors = (factors or {}).get(layer.name)
-        operators += _static_layer(graph, operator, layer, quantized_inputs[key], ranges, divisors)
+        scales = (outlier_scales or {}).get(layer.name)
+        operators += _static_layer(graph, operator, layer, quantized_inputs[key], ranges, scales)
     graph.set_operators(operators)
     attention.quantize(graph, attentions, ranges)
     embeddings.quantize(graph)
@@ -197,17 +197,17 @@ def _static_layer(
     layer: DenseLayer,
     source: int,
     ranges: Ranges,
-    divisors: np.ndarray | None,
+    outlier_scales: np.ndarray | None,
 ) -> list[Any]:
     """Return the INT8 FULLY_CONNECTED for a float one, and what makes its output float again."""
     input_scale = float(graph.tensors[source].quantization.scale[0])
     kernel = graph.constant(operator.inputs[1])
     has_bias = len(operator.inputs) > 2 and operator.inputs[2] >= 0
     bias = graph.constant(operator.inputs[2]) if has_bias else None
-    if divisors is not None:
+    if outlier_scales is not None:
         # Powers of two: the integers stay the same, only the scales change.
-        kernel = kernel / divisors[:, None]
-        bias = None if bias is None else bias / divisors
+        kernel = kernel / outlier_scales[:, None]
+        bias = None if bias is None else bias / outlier_scales
     scales = integers.weight_scales(kernel, bias, input_scale)
     weights = graph.add_constant(
         graph.name(operator.inputs[1]),
@@ -236,10 +236,11 @@ def _static_layer(
     layer_operator = graph.new_operator(
         "FULLY_CONNECTED", inputs, [output], operator.builtinOptions, version
     )
-    if divisors is None:
+    if outlier_scales is None:
         return [layer_operator, graph.new_operator("DEQUANTIZE", [output], [result])]
     divided = graph.add_tensor(f"{graph.name(result)}/divided", graph.shape(result), np.float32)
-    multipliers = graph.add_constant(f"{layer.name}/factors", divisors.astype(np.float32))
+    # Files have had this name from the start; renamed, their bytes would differ.
+    multipliers = graph.add_constant(f"{layer.name}/factors", outlier_scales.astype(np.float32))
     return [
         layer_operator,
         graph.new_operator("DEQUANTIZE", [output], [divided]),

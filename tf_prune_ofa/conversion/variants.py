@@ -42,7 +42,7 @@ def write_variants(
     vocab: Sequence[str],
     labels: Sequence[str] | None = None,
     pruned_layers: Iterable[str] = (),
-    factors: Mapping[str, np.ndarray] | None = None,
+    outlier_scales: Mapping[str, np.ndarray] | None = None,
     costs: CostTable = DEFAULT_TABLE,
     text_settings: TextSettings | None = None,
     on_file: Callable[[str], None] = lambda name: None,
@@ -60,8 +60,8 @@ def write_variants(
         vocab: word pieces; the position is the id.
         labels: class names in the order of the logits, or None.
         pruned_layers: names of the Dense layers in masks.npz; the manifest sums up their bytes.
-        factors: divisors [channels] of dense outputs in the static variants, by layer name; see
-            `quantize.dense_int8`.
+        outlier_scales: divisors [channels] of dense outputs in the static variants, by
+            layer name; see `quantize.dense_int8`.
         costs: of the machine that block_sparse_int8 is for.
         text_settings: case, accents and windows, for the classes that take raw text.
         on_file: called with the name of each file before it is made, for progress.
@@ -89,7 +89,7 @@ def write_variants(
     sequence_length = graph.shape(inputs["input_word_ids"])[-1]
     dense_int8 = b""
     if set(STATIC_VARIANTS) & set(variants):
-        dense_int8 = quantize.dense_int8(float32, ranges, factors)
+        dense_int8 = quantize.dense_int8(float32, ranges, outlier_scales)
     weights = sum(layers[name].kernel.size for name in pruned)
     entries, contents = [], {}
     for variant in variants:

@@ -1,13 +1,16 @@
-"""Ranges and channel factors of a model's activations: one thing, in one file.
+"""Ranges and outlier scales of a model's activations: one thing, in one file.
 
-A range is that of the values divided by their layer's factors. One without the other clips values
-without a word, so they are never apart.
+Of a few output channels whose values are far larger than the others', each is divided by a power of
+two in front of the rounding, as equalization and SmoothQuant do: that is its outlier scale. A range
+is that of the values divided by their layer's scales. One without the other clips values without a
+word, so they are never apart.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +22,10 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
 
 Ranges = dict[str, tuple[float, float]]
-Factors = dict[str, np.ndarray]
+OutlierScales = dict[str, np.ndarray]
 
-_VERSION = 2
+_VERSION = 3
+_OLD_VERSION = 2  # says "factors" for outlier scales
 _MOST_CHANNELS = 1 << 20
 
 
@@ -32,63 +36,69 @@ class Activations:
     Attributes:
         ranges: (min, max) by layer name: of dense outputs, of the points before dense layers, and
             of attention's scores.
-        factors: divisors [channels] of dense outputs that have outlying channels, by layer name;
-            powers of two, 1 but for those channels.
+        outlier_scales: divisors [channels] of dense outputs that have outlying channels, by layer
+            name; powers of two, 1 but for those channels.
     """
 
     ranges: Ranges
-    factors: Factors = field(default_factory=dict)
+    outlier_scales: OutlierScales = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
-        """Write both as JSON; of factors, the channels whose factor is not 1."""
+        """Write both as JSON; of scales, the channels whose scale is not 1."""
         write_json(
             path,
             {
                 "version": _VERSION,
                 "ranges": {name: list(ends) for name, ends in self.ranges.items()},
-                "factors": {
+                "outlier_scales": {
                     name: {
                         "channels": len(values),
-                        "factors": {str(i): float(values[i]) for i in np.flatnonzero(values != 1)},
+                        "scales": {str(i): float(values[i]) for i in np.flatnonzero(values != 1)},
                     }
-                    for name, values in self.factors.items()
+                    for name, values in self.outlier_scales.items()
                 },
             },
         )
 
 
-def load_activations(path: str | Path, factors: str | Path | None = None) -> Activations:
+def load_activations(path: str | Path, outlier_scales: str | Path | None = None) -> Activations:
     """Read what `Activations.save` wrote, or the two files of an older run.
 
     Args:
         path: the file of the ranges.
-        factors: the file of the factors, where `path` is of an older run and they are not beside
-            it.
+        outlier_scales: their file, where `path` is of an older run and they are not beside it.
 
     Raises:
-        UserError: missing or damaged; ranges of an older run without their factors; or factors
-            given beside a file that has its own.
+        UserError: missing or damaged; ranges of an older run without their outlier scales;
+            or scales given beside a file that has its own.
     """
     path = Path(path)
     data = _read(path)
     if isinstance(data, dict) and "version" in data:
-        if data["version"] != _VERSION:
+        keys = {_VERSION: ("outlier_scales", "scales"), _OLD_VERSION: ("factors", "factors")}
+        if type(data["version"]) is not int or data["version"] not in keys:
             raise UserError(
                 f"{path} is of version {data['version']!r}; this package reads {_VERSION}. Update "
                 "the package, or run the quantize stage again."
             )
-        if factors is not None:
-            raise UserError(f"{path} has factors of its own; leave {factors} out.")
-        return Activations(_ranges(data.get("ranges"), path), _factors(data.get("factors"), path))
+        if outlier_scales is not None:
+            raise UserError(f"{path} has outlier scales of its own; leave {outlier_scales} out.")
+        of_layers, of_channels = keys[data["version"]]
+        if data["version"] == _OLD_VERSION:
+            print(f"{path}: '{of_layers}' is now called 'outlier_scales'", file=sys.stderr)
+        scales = _outlier_scales(data.get(of_layers), of_channels, path)
+        return Activations(_ranges(data.get("ranges"), path), scales)
     ranges = _ranges(data, path)
-    beside = path.with_name(paths.OLD_FACTORS) if factors is None else Path(factors)
+    beside = (
+        path.with_name(paths.OLD_OUTLIER_SCALES) if outlier_scales is None else Path(outlier_scales)
+    )
     if not beside.is_file():
         raise UserError(
-            f"{path} holds ranges of an older run, which mean nothing without the channel factors "
-            f"of that run: there is no {beside}. Put that stage's {paths.OLD_FACTORS} there, or "
-            "run the quantize stage again."
+            f"{path} holds ranges of an older run, which mean nothing without the outlier scales "
+            f"of that run: there is no {beside}. Put that stage's "
+            f"{paths.OLD_OUTLIER_SCALES} there, or run the quantize stage again."
         )
-    return Activations(ranges, _factors(_read(beside), beside))
+    return Activations(ranges, _outlier_scales(_read(beside), "factors", beside))
 
 
 def _read(path: Path) -> Any:
@@ -114,7 +124,7 @@ def _ranges(data: Any, path: Path) -> Ranges:
     return {name: (float(low), float(high)) for name, (low, high) in data.items()}
 
 
-def _factors(data: Any, path: Path) -> Factors:
+def _outlier_scales(data: Any, key: str, path: Path) -> OutlierScales:
     found = {}
     try:
         for name, entry in data.items():
@@ -122,15 +132,15 @@ def _factors(data: Any, path: Path) -> Factors:
             if type(channels) is not int or not 0 < channels <= _MOST_CHANNELS:
                 raise ValueError(f"'{name}' has {channels!r} channels")
             found[name] = np.ones(channels, np.float32)
-            for channel, factor in entry["factors"].items():
-                if not _is_number(factor) or factor < 1 or math.frexp(factor)[0] != 0.5:
-                    raise ValueError(f"'{name}' has the factor {factor!r}, no power of two >= 1")
+            for channel, scale in entry[key].items():
+                if not _is_number(scale) or scale < 1 or math.frexp(scale)[0] != 0.5:
+                    raise ValueError(f"'{name}' has the scale {scale!r}, no power of two >= 1")
                 if not channel.isdecimal():
                     raise ValueError(f"'{name}' has a channel {channel!r}")
-                found[name][int(channel)] = factor
+                found[name][int(channel)] = scale
     except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         raise UserError(
-            f"{path} is not a readable file of channel factors: {error}. Run the quantize stage "
+            f"{path} is not a readable file of outlier scales: {error}. Run the quantize stage "
             "again."
         ) from error
     return found

@@ -140,21 +140,25 @@ class UnitRange(Quantizer):
 
 @keras.utils.register_keras_serializable("tf_prune_ofa")
 class ScaledMovingRange(MovingRange):
-    """`MovingRange` of values divided by channel factors, multiplied back after the rounding.
+    """`MovingRange` of values divided by outlier scales, multiplied back after the rounding.
 
-    `factors` [channels] are powers of two, 1 but for outlying channels (`ranges.channel_factors`).
+    `outlier_scales` [channels] are powers of two, 1 but for outlying channels (see
+    `ranges.outlier_scales_of`).
     """
 
     def build(self, tensor_shape: Any, name: str, layer: keras.layers.Layer) -> dict[str, Any]:
-        """Create the range, the momentum and the factors."""
-        factors = layer.add_weight(
-            f"{name}_factors", shape=[int(tensor_shape[-1])], initializer="ones", trainable=False
+        """Create the range, the momentum and the outlier scales."""
+        scales = layer.add_weight(
+            f"{name}_outlier_scales",
+            shape=[int(tensor_shape[-1])],
+            initializer="ones",
+            trainable=False,
         )
-        return super().build(tensor_shape, name, layer) | {"factors": factors}
+        return super().build(tensor_shape, name, layer) | {"outlier_scales": scales}
 
     def __call__(
         self, inputs: tf.Tensor, training: bool, weights: dict[str, Any], **kwargs: Any
     ) -> tf.Tensor:
         """Return the rounded activations; in training, move the range first."""
-        factors = tf.convert_to_tensor(weights["factors"])
-        return super().__call__(inputs / factors, training, weights, **kwargs) * factors
+        scales = tf.convert_to_tensor(weights["outlier_scales"])
+        return super().__call__(inputs / scales, training, weights, **kwargs) * scales

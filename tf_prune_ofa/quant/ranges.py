@@ -10,7 +10,7 @@ import numpy as np
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import QuantizeWrapper, keras
 from tf_prune_ofa.models.bert import base_layer
-from tf_prune_ofa.quant.activations import Factors, Ranges
+from tf_prune_ofa.quant.activations import OutlierScales, Ranges
 
 # A channel is outlying if its largest value is so many times that of the median channel. Below,
 # a power of two would win less than the clipping of later values could lose.
@@ -34,7 +34,7 @@ def calibrate(model: keras.Model, batches: Iterable[Any]) -> None:
         model(inputs, training=True)
 
 
-def channel_factors(model: keras.Model, batches: Iterable[Any]) -> Factors:
+def outlier_scales_of(model: keras.Model, batches: Iterable[Any]) -> OutlierScales:
     """Find the outlying output channels of dense layers that feed the residual stream.
 
     A few channels of BERT's feed-forward outputs are a hundred times larger than the rest
@@ -47,7 +47,7 @@ def channel_factors(model: keras.Model, batches: Iterable[Any]) -> Factors:
         batches: inputs to look at.
 
     Returns:
-        Factors [channels], powers of two >= 1, of the layers that have an outlying channel.
+        Scales [channels], powers of two >= 1, of the layers that have an outlying channel.
     """
     outputs = {
         layer.name: layer.output
@@ -60,24 +60,24 @@ def channel_factors(model: keras.Model, batches: Iterable[Any]) -> Factors:
         for name, value in watched(inputs, training=False).items():
             seen = np.abs(value.numpy()).max(axis=(0, 1))
             largest[name] = np.maximum(seen, largest.get(name, 0.0))
-    return outlying_factors(largest)
+    return outlier_scales(largest)
 
 
-def outlying_factors(largest: Mapping[str, np.ndarray]) -> Factors:
-    """Return channel factors of those layers that have an outlying channel.
+def outlier_scales(largest: Mapping[str, np.ndarray]) -> OutlierScales:
+    """Return outlier scales of those layers that have an outlying channel.
 
     Args:
         largest: largest magnitude of each channel [channels] by layer name; only layers that feed
-            the residual stream get factors.
+            the residual stream get any.
     """
     found = {}
     for name, size in largest.items():
         if not name.endswith(_RESIDUAL):
             continue
         excess = size / max(OUTLYING * float(np.median(size)), np.finfo(np.float32).tiny)
-        factors = np.exp2(np.ceil(np.log2(np.maximum(excess, 1.0)))).astype(np.float32)
-        if np.any(factors > 1):
-            found[name] = factors
+        scales = np.exp2(np.ceil(np.log2(np.maximum(excess, 1.0)))).astype(np.float32)
+        if np.any(scales > 1):
+            found[name] = scales
     return found
 
 
@@ -86,13 +86,13 @@ def feeds_residual(layer: keras.layers.Layer) -> bool:
     return layer.name.endswith(_RESIDUAL)
 
 
-def assign_factors(model: keras.Model, factors: Factors) -> None:
-    """Put channel factors into a model that emulates INT8; layers without keep 1."""
+def assign_outlier_scales(model: keras.Model, scales: OutlierScales) -> None:
+    """Put outlier scales into a model that emulates INT8; layers without keep 1."""
     for layer in model.layers:
         name = base_layer(layer).name
         for variable in layer.weights:
-            if _tail(variable) == "output_factors" and name in factors:
-                variable.assign(factors[name])
+            if _tail(variable) == "output_outlier_scales" and name in scales:
+                variable.assign(scales[name])
 
 
 def trained_ranges(model: keras.Model) -> Ranges:

@@ -107,7 +107,7 @@ def export_folder(
         vocab=wordpiece.state if isinstance(wordpiece, JsonTokenizer) else wordpiece.pieces,
         labels=labels,
         pruned_layers=masks or {},
-        factors=activations.factors if activations else None,
+        outlier_scales=activations.outlier_scales if activations else None,
         text_settings=text_settings,
         on_file=lambda name: print(f"  writing {name}", flush=True),
     )

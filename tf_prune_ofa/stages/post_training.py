@@ -16,7 +16,7 @@ from tf_prune_ofa.conversion import calibrate, quantize
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.quant.activations import Activations
-from tf_prune_ofa.quant.ranges import outlying_factors
+from tf_prune_ofa.quant.ranges import outlier_scales
 from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.verification import texts as verification
 from tf_prune_ofa.verification.running import Inputs, Outputs, run_file
@@ -82,15 +82,15 @@ def activations_of(
 def _candidates(
     float32_file: bytes, examples: Sequence[Inputs], *, scores: bool
 ) -> dict[str, Activations]:
-    """Return ranges by how they were chosen, all with the same channel factors.
+    """Return ranges by how they were chosen, all with the same outlier scales.
 
     "extremes" clip nothing, "percentiles" one value in ten thousand, and "least squares" what makes
     the mean square error of each tensor small. Which suit a model is seen in its answers.
     """
     extremes = calibrate.measure(float32_file, examples, scores=scores)
-    factors = outlying_factors(extremes.largest())
-    widest = extremes.ranges(factors)
-    found = calibrate.histograms(float32_file, examples, widest, factors, scores=scores)
+    scales = outlier_scales(extremes.largest())
+    widest = extremes.ranges(scales)
+    found = calibrate.histograms(float32_file, examples, widest, scales, scores=scores)
     # Those that attention multiplies in INT8 have zero point 0 there.
     operands = {name for name in found if scores and name.endswith(("/key", "/value"))}
     chosen = {
@@ -100,7 +100,7 @@ def _candidates(
             name: one.least_squares(is_symmetric=name in operands) for name, one in found.items()
         },
     }
-    return {name: Activations(ranges, factors) for name, ranges in chosen.items()}
+    return {name: Activations(ranges, scales) for name, ranges in chosen.items()}
 
 
 def _nearest(
@@ -118,7 +118,7 @@ def _nearest(
     reference = _run("float32", float32_file, inputs)
     outputs, compared = {}, {}
     for name, activations in tried.items():
-        file = quantize.dense_int8(float32_file, activations.ranges, activations.factors)
+        file = quantize.dense_int8(float32_file, activations.ranges, activations.outlier_scales)
         outputs[name] = _run(name, file, inputs)
         compared[name] = verification.compare(outputs[name], reference, inputs["input_mask"])
     best = min(compared, key=lambda name: (bool(compared[name].problems), compared[name].relative))

@@ -49,8 +49,8 @@ def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
         attention_scores=settings.loss.attention > 0,
     )
     examples = job.calibration_inputs(settings.calibration_batches)
-    factors = ranges.channel_factors(dense, examples)
-    ranges.assign_factors(student, factors)
+    outlier_scales = ranges.outlier_scales_of(dense, examples)
+    ranges.assign_outlier_scales(student, outlier_scales)
     ranges.calibrate(student, examples)
     ranges.set_momentum(student, settings.range_momentum)
     kernels = dense_kernels(student)
@@ -65,7 +65,7 @@ def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
         ],
         before_save=lambda where: assert_zeros(kernels, masks, where=where),
     )
-    activations = Activations(ranges.trained_ranges(student), factors)
+    activations = Activations(ranges.trained_ranges(student), outlier_scales)
     activations.save(context.folder / paths.RANGES)
     job.save(student)
     figures = job.figures(student)

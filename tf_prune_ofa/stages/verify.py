@@ -150,7 +150,7 @@ def _expected(
     return expect(
         model,
         activations.ranges,
-        activations.factors,
+        activations.outlier_scales,
         sequence_length=sequence_length,
         vocabulary=_word_pieces(made_from.model_folder),
         labels=huggingface.read_labels(made_from.model_folder),
@@ -287,7 +287,7 @@ def emulated_model(context: Context, start: str, weights: keras.Model) -> keras.
     int8_attention = any(name.endswith("/scores") for name in saved.ranges)
     model = scheme.apply(config, head, weights, float_layers, int8_attention=int8_attention)
     ranges.assign_ranges(model, saved.ranges)
-    ranges.assign_factors(model, saved.factors)
+    ranges.assign_outlier_scales(model, saved.outlier_scales)
     return model
 
 

@@ -1,4 +1,4 @@
-"""Whether all other numbers in a file are the model's: embeddings, norms, factors, single numbers.
+"""Whether all other numbers in a file are the model's: embeddings, norms, scales, single numbers.
 
 Every constant that an operator reads is accounted for; one that is none of the model's is a
 problem, and so is data that nothing reads.
@@ -14,7 +14,7 @@ from tf_prune_ofa.verification import arithmetic
 from tf_prune_ofa.verification.expected import Expected
 from tf_prune_ofa.verification.reading import Operator, TfliteFile
 
-_TABLE, _SCALES, _FACTORS = "/embeddings", "/embeddings/scales", "/factors"
+_TABLE, _TABLE_SCALES, _OUTLIER_SCALES = "/embeddings", "/embeddings/scales", "/factors"
 _DENSE = ("FULLY_CONNECTED", "CONV_2D", "DENSIFY")
 
 
@@ -28,7 +28,7 @@ def find_problems(file: TfliteFile, form: str, expected: Expected) -> list[str]:
     """
     problems: list[str] = []
     tables: dict[str, list[int]] = {}
-    factors: dict[str, list[tuple[Operator, int]]] = {}
+    scales: dict[str, list[tuple[Operator, int]]] = {}
     vectors: list[int] = []
     for operator, slot, tensor in file.constants():
         entry = file.tensors[tensor]
@@ -36,11 +36,11 @@ def find_problems(file: TfliteFile, form: str, expected: Expected) -> list[str]:
             continue
         if entry.dtype in ("int32", "int64"):
             problems += _index_problems(file, operator, slot, tensor)
-        elif entry.name.endswith((_TABLE, _SCALES)):
+        elif entry.name.endswith((_TABLE, _TABLE_SCALES)):
             tables.setdefault(entry.name, []).append(tensor)
-        elif entry.name.endswith(_FACTORS) and operator.name == "MUL":
-            layer = entry.name.removesuffix(_FACTORS)
-            factors.setdefault(layer, []).append((operator, tensor))
+        elif entry.name.endswith(_OUTLIER_SCALES) and operator.name == "MUL":
+            layer = entry.name.removesuffix(_OUTLIER_SCALES)
+            scales.setdefault(layer, []).append((operator, tensor))
         elif entry.dtype == "float32" and int(np.prod(entry.shape)) == 1:
             problems += _scalar_problems(file, tensor, expected)
         elif entry.dtype == "float32" and len(entry.shape) == 1:
@@ -52,7 +52,7 @@ def find_problems(file: TfliteFile, form: str, expected: Expected) -> list[str]:
             )
     problems += _table_problems(file, form != "float", tables, expected)
     problems += _vector_problems([file.values(tensor) for tensor in vectors], expected)
-    problems += _factor_problems(file, form, factors, expected)
+    problems += _outlier_problems(file, form, scales, expected)
     return problems + list(_unread(file))
 
 
@@ -79,7 +79,7 @@ def _table_problems(
 ) -> Iterator[str]:
     for layer, rows in expected.tables.items():
         found = tables.pop(layer + _TABLE, [])
-        scales = tables.pop(layer + _SCALES, [])
+        scales = tables.pop(layer + _TABLE_SCALES, [])
         if len(set(found)) != 1 or len(set(scales)) != int(is_int8):
             yield f"{layer}: {len(set(found))} tables with {len(set(scales))} columns of scales"
             continue
@@ -126,24 +126,24 @@ def _vector_problems(found: list[np.ndarray], expected: Expected) -> Iterator[st
         yield f"{len(left)} vectors of numbers are nothing of the model's"
 
 
-def _factor_problems(
+def _outlier_problems(
     file: TfliteFile,
     form: str,
-    factors: dict[str, list[tuple[Operator, int]]],
+    scales: dict[str, list[tuple[Operator, int]]],
     expected: Expected,
 ) -> Iterator[str]:
     for name, dense in expected.dense.items():
-        found = factors.pop(name, [])
-        wanted = dense.divisors if form == "static" else None
+        found = scales.pop(name, [])
+        wanted = dense.outlier_scales if form == "static" else None
         if wanted is None:
             if found:
-                yield f"{name}: factors of channels that the model does not have"
+                yield f"{name}: outlier scales that the model does not have"
         elif not found:
-            yield f"{name}: its factors of channels are not in the file"
+            yield f"{name}: its outlier scales are not in the file"
         elif any(not np.array_equal(file.values(tensor).ravel(), wanted) for _, tensor in found):
-            yield f"{name}: its factors of channels are not the model's"
-    for name in factors:
-        yield f"factors of {name}, which is no layer of the model"
+            yield f"{name}: its outlier scales are not the model's"
+    for name in scales:
+        yield f"outlier scales of {name}, which is no layer of the model"
 
 
 def _unread(file: TfliteFile) -> Iterator[str]:

@@ -117,9 +117,9 @@ def wanted_numbers(dense: Dense, form: str) -> Numbers:
         kernel = arithmetic.weight_integers(dense.kernel, scales)
         return Numbers(kernel, scales, dense.bias, none)
     kernel, bias = dense.kernel, dense.bias
-    if dense.divisors is not None:
-        kernel = kernel / dense.divisors[:, None]
-        bias = None if bias is None else bias / dense.divisors
+    if dense.outlier_scales is not None:
+        kernel = kernel / dense.outlier_scales[:, None]
+        bias = None if bias is None else bias / dense.outlier_scales
     scales = arithmetic.channel_scales(kernel, bias, float(dense.source.scale))
     integers = arithmetic.weight_integers(kernel, scales)
     if bias is None:

@@ -36,7 +36,7 @@ class Dense:
         feeds: names of the layers and inputs that its input is computed from.
         source: grid of its input in static files; None if it stays float there.
         result: grid of its output, likewise.
-        divisors: of its output's channels [out] in static files, or None.
+        outlier_scales: of its output's channels [out] in static files, or None.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Dense:
     feeds: frozenset[str]
     source: Grid | None = None
     result: Grid | None = None
-    divisors: np.ndarray | None = None
+    outlier_scales: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Expected:
 def expect(
     model: keras.Model,
     ranges: Ranges | None,
-    factors: Mapping[str, np.ndarray] | None,
+    outlier_scales: Mapping[str, np.ndarray] | None,
     *,
     sequence_length: int,
     vocabulary: Sequence[str],
@@ -98,7 +98,7 @@ def expect(
     Args:
         model: the float model, without dropout.
         ranges: of activations by layer name; None if no file is static.
-        factors: divisors of outlying channels by layer name.
+        outlier_scales: divisors of outlying channels by layer name.
         sequence_length: S of the files.
         vocabulary: word pieces by id.
         labels: names of the classes, or None.
@@ -113,7 +113,7 @@ def expect(
         if isinstance(layer, AttentionScores)
     }
     dense = {
-        name: _dense(layer, upstream, scaled.get(name), ranges, factors or {})
+        name: _dense(layer, upstream, scaled.get(name), ranges, outlier_scales or {})
         for name, layer in layers.items()
         if isinstance(layer, keras.layers.Dense)
     }
@@ -183,7 +183,7 @@ def _dense(
     upstream: _Upstream,
     head_size: int | None,
     ranges: Ranges,
-    factors: Mapping[str, np.ndarray],
+    outlier_scales: Mapping[str, np.ndarray],
 ) -> Dense:
     name, point = layer.name, layer.input._keras_history.layer.name
     factor = np.float32(1.0) if head_size is None else np.float32(head_size**-0.5)
@@ -200,7 +200,7 @@ def _dense(
         feeds=upstream.before(layer),
         source=Grid.of_range(*ranges[point]) if is_static else None,
         result=Grid.of_range(*(float(factor) * end for end in ranges[name])) if is_static else None,
-        divisors=factors.get(name) if is_static else None,
+        outlier_scales=outlier_scales.get(name) if is_static else None,
     )
 
 

@@ -57,8 +57,8 @@ def differences(
             # The converter drops the batch axis of some tensors, so shapes differ and sizes do not.
             integers = interpreter.tensor(tensor).astype(np.float64)
             integers = integers.reshape(wanted[name][index].shape)
-            divisors = 1.0 if dense.divisors is None else dense.divisors
-            difference = (integers - grid.zero_point) - wanted[name][index] / divisors / step
+            scales = 1.0 if dense.outlier_scales is None else dense.outlier_scales
+            difference = (integers - grid.zero_point) - wanted[name][index] / scales / step
             is_sequence = difference.ndim == 2
             steps[name].append(np.abs(difference[mask > 0] if is_sequence else difference).ravel())
     rows = []

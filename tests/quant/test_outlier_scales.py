@@ -43,9 +43,9 @@ def examples(count):
 
 
 def test_the_outlying_channel_is_found():
-    factors = ranges.channel_factors(build(), [examples(4), examples(2)])
-    found = factors[LAYER]
-    assert set(factors) == {LAYER}
+    scales = ranges.outlier_scales_of(build(), [examples(4), examples(2)])
+    found = scales[LAYER]
+    assert set(scales) == {LAYER}
     assert found[5] in (16, 32, 64)  # about 100 / 4, up to the spread of the channels
     assert np.all(np.delete(found, 5) <= 2) and np.all(np.log2(found) % 1 == 0)
 
@@ -61,17 +61,17 @@ def test_rounding_by_hand():
     weights = quantizer.build([None, 2], "output", Layer())
     weights["min"].assign(-1.0)
     weights["max"].assign(1.55)
-    weights["factors"].assign([1.0, 8.0])
+    weights["outlier_scales"].assign([1.0, 8.0])
     rounded = quantizer(tf.constant([[0.333, 0.333], [1.0, 12.0]]), False, weights)
     np.testing.assert_allclose(rounded, [[0.33, 0.32], [1.0, 12.0]], atol=1e-6)
 
 
 def test_the_file_computes_what_training_emulates(tmp_path):
-    """Same integers as without factors; the output as in Keras, with a step a tenth as large."""
+    """Same integers as without scales; the output as in Keras, with a step a tenth as large."""
     model, inputs = build(), examples(8)
     emulated = scheme.apply(SMALL, Classification(2), model)
-    factors = ranges.channel_factors(model, [inputs])
-    ranges.assign_factors(emulated, factors)
+    scales = ranges.outlier_scales_of(model, [inputs])
+    ranges.assign_outlier_scales(emulated, scales)
     ranges.calibrate(emulated, [inputs])
     trained = ranges.trained_ranges(emulated)
     wide = scheme.apply(SMALL, Classification(2), model)
@@ -79,15 +79,13 @@ def test_the_file_computes_what_training_emulates(tmp_path):
 
     fixed = build(sequence_length=12)
     float32 = convert.to_float32(fixed)
-    file = quantize.dense_int8(float32, trained, factors)
+    file = quantize.dense_int8(float32, trained, scales)
     assert not guard.find_problems(file)
-    with_factors = quantize.int8_layers(file)[LAYER]
+    with_scales = quantize.int8_layers(file)[LAYER]
     without = quantize.int8_layers(quantize.dense_int8(float32, ranges.trained_ranges(wide)))[LAYER]
-    np.testing.assert_array_equal(with_factors.kernel, without.kernel)
-    np.testing.assert_array_equal(
-        with_factors.weight_scales * factors[LAYER], without.weight_scales
-    )
-    assert with_factors.output_scale < without.output_scale / 8
+    np.testing.assert_array_equal(with_scales.kernel, without.kernel)
+    np.testing.assert_array_equal(with_scales.weight_scales * scales[LAYER], without.weight_scales)
+    assert with_scales.output_scale < without.output_scale / 8
 
     path = tmp_path / "dense_int8_s12.tflite"
     path.write_bytes(file)
