@@ -49,9 +49,9 @@ def ranges(float32_file):
 
 @pytest.fixture(scope="session")
 def dense_file(float32_file, ranges):
-    from tf_prune_ofa.conversion import quantize
+    from tf_prune_ofa.conversion import int8
 
-    return quantize.dense_int8(float32_file, ranges)
+    return int8.dense_int8(float32_file, ranges)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import tflite_files
 from ai_edge_litert import schema_py_generated as schema
 
 from tf_prune_ofa.bench.inputs import make_inputs
-from tf_prune_ofa.blocks.pattern import Block
+from tf_prune_ofa.blocks.live import Block
 from tf_prune_ofa.blocks.rewrite import block_sparse
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime import delegate

@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import flags
 
 from tf_prune_ofa.blocks.cost import DEFAULT_TABLE, read_table, write_table
-from tf_prune_ofa.blocks.pattern import parse_block
+from tf_prune_ofa.blocks.live import parse_block
 from tf_prune_ofa.blocks.report import describe
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import require_writable_dir, write_bytes

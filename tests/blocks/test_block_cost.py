@@ -5,8 +5,8 @@ import pytest
 
 from tf_prune_ofa.blocks import measure as block_measure
 from tf_prune_ofa.blocks.cost import CostTable, blocks_us, read_table, write_table
+from tf_prune_ofa.blocks.live import Block, Group
 from tf_prune_ofa.blocks.measure import measure_costs
-from tf_prune_ofa.blocks.pattern import Block, Group
 from tf_prune_ofa.errors import UserError
 
 # Numbers that show in a sum which part it came from.

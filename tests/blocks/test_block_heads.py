@@ -5,7 +5,7 @@ from exported_models import CONFIG, make_examples
 from test_block_sparse import assert_equal
 
 from tf_prune_ofa.blocks.heads import drop_dead_heads
-from tf_prune_ofa.blocks.pattern import Block
+from tf_prune_ofa.blocks.live import Block
 from tf_prune_ofa.blocks.rewrite import block_sparse
 from tf_prune_ofa.tflite.graph import Graph
 

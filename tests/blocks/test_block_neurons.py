@@ -2,8 +2,8 @@ import numpy as np
 from block_files import DEAR, FREE, Net, names
 from test_block_sparse import assert_equal
 
+from tf_prune_ofa.blocks.live import Block
 from tf_prune_ofa.blocks.neurons import arrange, find_neurons
-from tf_prune_ofa.blocks.pattern import Block
 from tf_prune_ofa.blocks.rewrite import block_sparse
 from tf_prune_ofa.tflite.graph import Graph
 

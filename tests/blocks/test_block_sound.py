@@ -6,7 +6,7 @@ import pytest
 from block_files import Net
 from test_block_sparse import FREE
 
-from tf_prune_ofa.blocks.pattern import Block
+from tf_prune_ofa.blocks.live import Block
 from tf_prune_ofa.blocks.rewrite import block_sparse
 from tf_prune_ofa.blocks.verify import verify_equal
 from tf_prune_ofa.errors import UserError

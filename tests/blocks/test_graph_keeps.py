@@ -9,7 +9,7 @@ import pytest
 import tflite_files
 from block_files import DEAR, FREE, Net
 
-from tf_prune_ofa.blocks.pattern import Block
+from tf_prune_ofa.blocks.live import Block
 from tf_prune_ofa.blocks.rewrite import block_sparse
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.tflite import flatbuffer, packed_files

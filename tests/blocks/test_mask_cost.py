@@ -3,8 +3,8 @@ import pytest
 from block_files import SERVER
 
 from tf_prune_ofa.blocks.cost import blocks_us
+from tf_prune_ofa.blocks.live import Block, Group
 from tf_prune_ofa.blocks.mask_cost import masks_us
-from tf_prune_ofa.blocks.pattern import Block, Group
 
 DENSE = SERVER.layer_us(64, 128, 256)
 

@@ -3,9 +3,9 @@ import pytest
 from exported_models import CONFIG, make_examples
 
 from tf_prune_ofa.blocks.cost import CostTable
-from tf_prune_ofa.blocks.pattern import Block
+from tf_prune_ofa.blocks.live import Block
 from tf_prune_ofa.blocks.rewrite import block_sparse
-from tf_prune_ofa.conversion import attention, calibrate, integers, quantize
+from tf_prune_ofa.conversion import attention, calibrate, int8, integers
 from tf_prune_ofa.runtime.interpreter import Interpreter
 from tf_prune_ofa.tflite import dense_layers, sparse
 from tf_prune_ofa.tflite.graph import Graph
@@ -22,7 +22,7 @@ def with_scores(float32_file):
 
 @pytest.fixture(scope="module")
 def int8_file(float32_file, with_scores):
-    return quantize.dense_int8(float32_file, with_scores)
+    return int8.dense_int8(float32_file, with_scores)
 
 
 def products(file):
@@ -75,11 +75,11 @@ def test_it_computes_what_float_attention_does(int8_file, dense_file, tmp_path):
 
 def test_without_ranges_it_stays_float(float32_file, with_scores):
     one = {k: v for k, v in with_scores.items() if k != "encoder_01/attention/scores"}
-    graph, found = products(quantize.dense_int8(float32_file, one))
+    graph, found = products(int8.dense_int8(float32_file, one))
     kinds = [graph.dtype(int(operator.outputs[0])) for operator in found]
     assert kinds == [np.int8, np.int8, np.float32, np.float32]
     no_key = {k: v for k, v in with_scores.items() if k != "encoder_00/attention/key"}
-    graph, found = products(quantize.dense_int8(float32_file, no_key))
+    graph, found = products(int8.dense_int8(float32_file, no_key))
     kinds = [graph.dtype(int(operator.outputs[0])) for operator in found]
     assert kinds == [np.float32, np.float32, np.int8, np.int8]
 

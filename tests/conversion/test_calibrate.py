@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from exported_models import make_examples
 
-from tf_prune_ofa.conversion import calibrate, convert, quantize
+from tf_prune_ofa.conversion import calibrate, convert, int8
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 
@@ -43,7 +43,7 @@ def test_ranges_are_those_of_the_keras_layers(model, float32_file):
 
 
 def test_ranges_fit_every_layer(float32_file, ranges):
-    assert quantize.float_layers(float32_file, ranges) == {}
+    assert int8.float_layers(float32_file, ranges) == {}
 
 
 def test_no_examples_are_refused(float32_file):

@@ -26,7 +26,7 @@ def lookup_file():
 
 def quantized():
     graph = Graph(lookup_file())
-    embeddings.quantize(graph)
+    embeddings.to_int8(graph)
     return graph.to_bytes()
 
 
@@ -66,7 +66,7 @@ def test_tables_are_stored_as_bytes():
 def test_other_gathers_are_left_alone():
     content = tflite_files.classifier()  # its table is not named as one
     graph = Graph(content)
-    embeddings.quantize(graph)
+    embeddings.to_int8(graph)
     assert graph.to_bytes() == Graph(content).to_bytes()
 
 

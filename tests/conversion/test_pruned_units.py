@@ -7,7 +7,7 @@ from block_files import DEAR
 from exported_models import CONFIG, make_examples, make_model
 
 from tf_prune_ofa.blocks.rewrite import block_sparse
-from tf_prune_ofa.conversion import calibrate, convert, quantize
+from tf_prune_ofa.conversion import calibrate, convert, int8
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.plan import plan_pools
 from tf_prune_ofa.pruning.rules import Rule
@@ -42,7 +42,7 @@ def test_pruned_heads_and_neurons_are_dropped(run_bytes):
     model = pruned_model()
     float_file = convert.to_float32(model)
     ranges = calibrate.measure_ranges(float_file, make_examples(8))
-    before = quantize.dense_int8(float_file, ranges)
+    before = int8.dense_int8(float_file, ranges)
     after, _ = block_sparse(before, table=DEAR)
     graph = Graph(after)
     shapes = {

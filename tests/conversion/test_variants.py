@@ -8,7 +8,7 @@ import pytest
 from exported_models import CONFIG, make_examples, make_model
 
 from tf_prune_ofa.blocks.cost import CostTable
-from tf_prune_ofa.conversion import calibrate, convert, quantize, variants
+from tf_prune_ofa.conversion import calibrate, convert, int8, variants
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.runtime.interpreter import Interpreter
@@ -104,7 +104,7 @@ def test_layers_that_stay_float_are_reported(model, ranges, tmp_path, converted)
     some = {name: value for name, value in ranges.items() if not name.startswith("pooler")}
     manifest = variants.write_variants(model, some, tmp_path, ["dense_int8"], vocab=VOCAB)
     assert manifest["float_layers"] == {"pooler": "no range for pooler/input and pooler"}
-    layers = quantize.int8_layers((tmp_path / "dense_int8_s8.tflite").read_bytes())
+    layers = int8.int8_layers((tmp_path / "dense_int8_s8.tflite").read_bytes())
     assert "pooler" not in layers
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from exported_models import CONFIG, make_examples
 
-from tf_prune_ofa.conversion import quantize, watch
+from tf_prune_ofa.conversion import int8, watch
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.tflite.graph import Graph
 
@@ -20,12 +20,12 @@ def test_dense_layers_of_a_float_file(float32_file, run_bytes):
 
 def test_int8_layers(dense_file, run_bytes):
     outputs = run_bytes(watch.watch_int8_layers(dense_file), **next(make_examples(1)))
-    assert len(outputs) == len(quantize.int8_layers(dense_file))
+    assert len(outputs) == len(int8.int8_layers(dense_file))
     assert all(value.dtype == np.int8 for value in outputs.values())
 
 
 def test_a_file_without_int8_layers(float32_file):
-    for content in (float32_file, quantize.dynamic_int8(float32_file)):
+    for content in (float32_file, int8.dynamic_int8(float32_file)):
         with pytest.raises(UserError, match="no static INT8 layers"):
             watch.watch_int8_layers(content)
 

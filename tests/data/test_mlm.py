@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 from tf_prune_ofa.data.mlm import (
     MlmExamples,
+    chunks,
     mask_tokens,
     max_predictions,
     mlm_batch,
     segment_pairs,
-    windows,
 )
 from tf_prune_ofa.errors import UserError
 
@@ -119,10 +119,10 @@ def test_batch_without_token_types(wordpiece):
     assert "input_type_ids" not in batch
 
 
-def test_windows_pack_whole_passages_of_one_document(wordpiece):
+def test_chunks_pack_whole_passages_of_one_document(wordpiece):
     # Room for six tokens between [CLS] and [SEP].
     documents = [passages(2, 3, 2, 4), passages(1)]
-    packed = windows(documents, wordpiece, max_length=8)
+    packed = chunks(documents, wordpiece, max_length=8)
     assert [one.tolist() for one in packed.ids] == [
         [CLS, 6, 6, 7, 7, 7, SEP],
         [CLS, 8, 8, 9, 9, 9, 9, SEP],
@@ -130,31 +130,31 @@ def test_windows_pack_whole_passages_of_one_document(wordpiece):
     ]
     assert packed.lengths.tolist() == [7, 8, 3]
     assert all(not types.any() for types in packed.type_ids)
-    alone = windows(documents, wordpiece, max_length=8, pack=False)
+    alone = chunks(documents, wordpiece, max_length=8, pack=False)
     assert [len(one) - 2 for one in alone.ids] == [2, 3, 2, 4, 1]
 
 
-def test_windows_cut_long_passages(wordpiece):
+def test_chunks_cut_long_passages(wordpiece):
     text = np.arange(6, 19, dtype=np.int32)
     documents = [[text, np.array([19], np.int32)]]
-    cut = windows(documents, wordpiece, max_length=8)
+    cut = chunks(documents, wordpiece, max_length=8)
     assert [one[1:-1].tolist() for one in cut.ids] == [
         [6, 7, 8, 9, 10, 11],
         [12, 13, 14, 15, 16, 17],
         [18, 19],
     ]
-    assert len(windows(documents, wordpiece, max_length=8, pack=False).ids) == 4
+    assert len(chunks(documents, wordpiece, max_length=8, pack=False).ids) == 4
 
 
 @given(st.lists(st.lists(st.integers(0, 30), max_size=6), max_size=5), st.booleans())
-def test_windows_lose_and_repeat_nothing(wordpiece, lengths, pack):
+def test_chunks_lose_and_repeat_nothing(wordpiece, lengths, pack):
     documents = [passages(*document) for document in lengths]
     tokens = [token for document in documents for passage in document for token in passage]
     if not tokens:
         with pytest.raises(UserError, match="is empty"):
-            windows(documents, wordpiece, max_length=10, pack=pack)
+            chunks(documents, wordpiece, max_length=10, pack=pack)
         return
-    cut = windows(documents, wordpiece, max_length=10, pack=pack)
+    cut = chunks(documents, wordpiece, max_length=10, pack=pack)
     assert np.concatenate([one[1:-1] for one in cut.ids]).tolist() == tokens
     assert cut.lengths.min() >= 3 and cut.lengths.max() <= 10
 
@@ -214,7 +214,7 @@ def test_segment_pairs_go_into_batches(wordpiece):
 
 def test_bad_input(wordpiece):
     with pytest.raises(UserError, match="use 3 or more"):
-        windows([passages(3)], wordpiece, max_length=2)
+        chunks([passages(3)], wordpiece, max_length=2)
     with pytest.raises(UserError, match=r"use 5\+"):
         segment_pairs([passages(3)] * 2, wordpiece, max_length=4)
     with pytest.raises(UserError, match="1 documents with text"):

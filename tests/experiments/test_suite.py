@@ -3,8 +3,8 @@
 import pytest
 
 from tf_prune_ofa.bench.host import BenchSettings
-from tf_prune_ofa.blocks.pattern import Block, live_blocks
-from tf_prune_ofa.conversion import quantize
+from tf_prune_ofa.blocks.live import Block, live_blocks
+from tf_prune_ofa.conversion import int8
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.experiments import suite as bench_suite
 from tf_prune_ofa.experiments.suite_files import make_files, other_interfaces, with_zeros
@@ -47,7 +47,7 @@ def test_files_are_made_once(made):
 def test_the_share_of_zeros_is_exact(made):
     _, files = made
     dense = files[2].path.read_bytes()
-    layers = quantize.int8_layers(with_zeros(dense, Block(32, 16), 0.75))
+    layers = int8.int8_layers(with_zeros(dense, Block(32, 16), 0.75))
     for name, layer in layers.items():
         if name.startswith("encoder_"):
             assert live_blocks(layer.kernel, Block(32, 16)).mean() == 0.25

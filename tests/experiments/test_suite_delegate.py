@@ -2,8 +2,8 @@
 
 import pytest
 
-from tf_prune_ofa.blocks.pattern import Block, live_blocks
-from tf_prune_ofa.conversion import quantize
+from tf_prune_ofa.blocks.live import Block, live_blocks
+from tf_prune_ofa.conversion import int8
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.experiments import suite as bench_suite
 from tf_prune_ofa.experiments.suite_delegate import make_rows
@@ -42,7 +42,7 @@ def test_rows(library, folder):
         "dynamic_int8 1x4 90%, delegate",
     ]
     assert all(row.row.options == {"delegate": str(library)} for row in rows)
-    layers = quantize.int8_layers(rows[5].path.read_bytes())
+    layers = int8.int8_layers(rows[5].path.read_bytes())
     kernels = {name: layer.kernel for name, layer in layers.items() if name.startswith("encoder_")}
     assert kernels
     for kernel in kernels.values():

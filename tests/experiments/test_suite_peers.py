@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tf_prune_ofa.bench.host import BenchSettings
-from tf_prune_ofa.blocks.pattern import Block
+from tf_prune_ofa.blocks.live import Block
 from tf_prune_ofa.experiments import peers, suite_peers
 from tf_prune_ofa.experiments import suite as bench_suite
 from tf_prune_ofa.experiments.suite_files import make_files

@@ -8,7 +8,7 @@ import pytest
 import tflite_files
 from exported_models import CONFIG, make_examples, make_model
 
-from tf_prune_ofa.conversion import calibrate, convert, quantize
+from tf_prune_ofa.conversion import calibrate, convert, int8
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime import delegate
 from tf_prune_ofa.runtime.interpreter import SPARSE, Interpreter
@@ -95,9 +95,9 @@ def model_files(tmp_path_factory):
     """A small sparse BERT: name -> path of a file, of each kind that has INT8 layers."""
     folder = tmp_path_factory.mktemp("files")
     float32 = convert.to_float32(make_model())
-    dense = quantize.dense_int8(float32, calibrate.measure_ranges(float32, make_examples(16)))
+    dense = int8.dense_int8(float32, calibrate.measure_ranges(float32, make_examples(16)))
     contents = {
-        "dynamic_int8": quantize.dynamic_int8(float32),
+        "dynamic_int8": int8.dynamic_int8(float32),
         "dense_int8": dense,
         "sparse_int8": sparse.sparse_int8(dense),
     }

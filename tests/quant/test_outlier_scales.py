@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tf_prune_ofa.conversion import convert, quantize
+from tf_prune_ofa.conversion import convert, int8
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.models.bert import Classification, EncoderConfig
@@ -79,10 +79,10 @@ def test_the_file_computes_what_training_emulates(tmp_path):
 
     fixed = build(sequence_length=12)
     float32 = convert.to_float32(fixed)
-    file = quantize.dense_int8(float32, trained, scales)
+    file = int8.dense_int8(float32, trained, scales)
     assert not guard.find_problems(file)
-    with_scales = quantize.int8_layers(file)[LAYER]
-    without = quantize.int8_layers(quantize.dense_int8(float32, ranges.trained_ranges(wide)))[LAYER]
+    with_scales = int8.int8_layers(file)[LAYER]
+    without = int8.int8_layers(int8.dense_int8(float32, ranges.trained_ranges(wide)))[LAYER]
     np.testing.assert_array_equal(with_scales.kernel, without.kernel)
     np.testing.assert_array_equal(with_scales.weight_scales * scales[LAYER], without.weight_scales)
     assert with_scales.output_scale < without.output_scale / 8
@@ -91,7 +91,7 @@ def test_the_file_computes_what_training_emulates(tmp_path):
     path.write_bytes(file)
     interpreter = Interpreter(path)
     wanted = emulated(inputs, training=False)["logits"].numpy()
-    step = quantize.int8_layers(file)["classifier"].output_scale
+    step = int8.int8_layers(file)["classifier"].output_scale
     for row, logits in enumerate(wanted):
         values = [inputs[n][row] for n in ("input_word_ids", "input_mask", "input_type_ids")]
         # A tie that rounds to the other side inside may move a logit by a step or two.

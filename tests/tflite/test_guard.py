@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tflite_files
 
-from tf_prune_ofa.conversion import quantize
+from tf_prune_ofa.conversion import int8
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.tflite import guard
 from tf_prune_ofa.tflite.graph import schema
@@ -78,7 +78,7 @@ def problems(content):
 
 
 def test_own_files_pass(float32_file, dense_file, sparse_file):
-    for content in (float32_file, dense_file, sparse_file, quantize.dynamic_int8(float32_file)):
+    for content in (float32_file, dense_file, sparse_file, int8.dynamic_int8(float32_file)):
         assert problems(content) == ""
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from exported_models import CONFIG, make_examples
 
-from tf_prune_ofa.conversion import quantize, watch
+from tf_prune_ofa.conversion import int8, watch
 from tf_prune_ofa.runtime.elsewhere import run_file
 from tf_prune_ofa.tflite import flatbuffer, sparse
 from tf_prune_ofa.tflite.graph import Graph
@@ -107,7 +107,7 @@ def test_only_layers_that_get_smaller_are_changed(dense_file, sparse_file):
 
 
 def test_the_integers_are_the_same(dense_file, sparse_file):
-    dense, encoded = quantize.int8_layers(dense_file), quantize.int8_layers(sparse_file)
+    dense, encoded = int8.int8_layers(dense_file), int8.int8_layers(sparse_file)
     assert dense.keys() == encoded.keys()
     for name in dense:
         np.testing.assert_array_equal(encoded[name].kernel, dense[name].kernel)
@@ -133,7 +133,7 @@ def test_a_second_pass_changes_nothing(sparse_file):
 
 def test_the_runtime_reads_the_encoding_as_we_do(dense_file, sparse_file):
     graph = Graph(sparse_file)
-    dense = quantize.int8_layers(dense_file)
+    dense = int8.int8_layers(dense_file)
     for tensor in graph.tensors:
         if tensor.sparsity is not None:
             name = flatbuffer.text(tensor.name).removesuffix("/kernel")

@@ -117,7 +117,7 @@ def test_verify_tflite_finds_a_changed_file(run):
 
 def _pruned_kernel(run_dir):
     """The bytes of a pruned kernel as the dense file stores them."""
-    from tf_prune_ofa.conversion.quantize import int8_layers
+    from tf_prune_ofa.conversion.int8 import int8_layers
 
     file = next(run_dir.glob("*_export-*/dense_int8_s12.tflite")).read_bytes()
     return int8_layers(file)["encoder_00/ffn/intermediate"].kernel.astype(np.int8).tobytes()

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from tf_prune_ofa.blocks.pattern import Block, Group, runs_of
+from tf_prune_ofa.blocks.live import Block, Group, runs_of
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_json
 

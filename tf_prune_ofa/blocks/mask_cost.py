@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tf_prune_ofa.blocks.cost import CostTable, blocks_us
-from tf_prune_ofa.blocks.pattern import live_blocks, parse_block, possible_groups
+from tf_prune_ofa.blocks.live import live_blocks, parse_block, possible_groups
 
 # Layers that read one input and share its layout.
 _SHARING = ("/query", "/key", "/value")

@@ -17,7 +17,7 @@ import numpy as np
 
 from tf_prune_ofa.blocks.layers import scales_of, why_not
 from tf_prune_ofa.blocks.layout import BINARY, UNARY
-from tf_prune_ofa.blocks.pattern import Block, live_blocks
+from tf_prune_ofa.blocks.live import Block, live_blocks
 from tf_prune_ofa.tflite.graph import Graph, quantization, schema
 
 # Kernels compute on padding where a size is no multiple of this.

@@ -20,15 +20,15 @@ from tf_prune_ofa.blocks.cost import DEFAULT_TABLE, CostTable, blocks_us
 from tf_prune_ofa.blocks.heads import drop_dead_heads
 from tf_prune_ofa.blocks.layers import LayerNumbers, read_layer, why_not
 from tf_prune_ofa.blocks.layout import Layouts, move_conversions, remove_unused
-from tf_prune_ofa.blocks.neurons import arrange, find_neurons, rearrange
-from tf_prune_ofa.blocks.ops import Writer
-from tf_prune_ofa.blocks.pattern import (
+from tf_prune_ofa.blocks.live import (
     Block,
     Group,
     live_blocks,
     possible_groups,
     runs_of,
 )
+from tf_prune_ofa.blocks.neurons import arrange, find_neurons, rearrange
+from tf_prune_ofa.blocks.ops import Writer
 from tf_prune_ofa.blocks.sound import check_foreign
 from tf_prune_ofa.tflite import guard, sparse
 from tf_prune_ofa.tflite.graph import Graph

@@ -83,7 +83,7 @@ def symmetric(bounds: tuple[float, float]) -> tuple[float, float]:
     return largest * integers.INT8_MIN / integers.INT8_MAX, largest
 
 
-def quantize(
+def to_int8(
     graph: Graph, attentions: Sequence[Attention], ranges: Mapping[str, tuple[float, float]]
 ) -> None:
     """Compute attention in INT8, in place.
@@ -91,7 +91,7 @@ def quantize(
     Args:
         graph: a file whose dense layers are INT8, keys and values with zero point 0.
         attentions: from `find` before they were; each has a range of its scores.
-        ranges: as of `quantize.dense_int8`.
+        ranges: as of `int8.dense_int8`.
     """
     for attention in attentions:
         writer = _Writer(graph)

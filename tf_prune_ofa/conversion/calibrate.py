@@ -37,7 +37,7 @@ class Extremes:
     def ranges(
         self, outlier_scales: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, tuple[float, float]]:
-        """Return ranges as `quantize.dense_int8` takes them, together with the same scales."""
+        """Return ranges as `int8.dense_int8` takes them, together with the same scales."""
         found = {}
         for name, low in self.low.items():
             scales = (outlier_scales or {}).get(name, 1.0)

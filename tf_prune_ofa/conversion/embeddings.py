@@ -20,7 +20,7 @@ _INT8_GATHER_VERSION = 2
 _INT8_DEQUANTIZE_VERSION = 2
 
 
-def quantize(graph: Graph) -> None:
+def to_int8(graph: Graph) -> None:
     """Store the tables named `<layer>/embeddings` in INT8, in place.
 
     A table that positions index directly (a constant summand [1, S, H]) is scaled row by row too.

@@ -17,8 +17,8 @@ from tf_prune_ofa import files
 from tf_prune_ofa.blocks import rewrite
 from tf_prune_ofa.blocks.cost import DEFAULT_TABLE, CostTable
 from tf_prune_ofa.blocks.rewrite import LayerChoice
-from tf_prune_ofa.conversion import convert, quantize
-from tf_prune_ofa.conversion.quantize import Ranges
+from tf_prune_ofa.conversion import convert, int8
+from tf_prune_ofa.conversion.int8 import Ranges
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.paths import MANIFEST
@@ -61,7 +61,7 @@ def write_variants(
         labels: class names in the order of the logits, or None.
         pruned_layers: names of the Dense layers in masks.npz; the manifest sums up their bytes.
         outlier_scales: divisors [channels] of dense outputs in the static variants, by
-            layer name; see `quantize.dense_int8`.
+            layer name; see `int8.dense_int8`.
         costs: of the machine that block_sparse_int8 is for.
         text_settings: case, accents and windows, for the classes that take raw text.
         on_file: called with the name of each file before it is made, for progress.
@@ -89,7 +89,7 @@ def write_variants(
     sequence_length = graph.shape(inputs["input_word_ids"])[-1]
     dense_int8 = b""
     if set(STATIC_VARIANTS) & set(variants):
-        dense_int8 = quantize.dense_int8(float32, ranges, outlier_scales)
+        dense_int8 = int8.dense_int8(float32, ranges, outlier_scales)
     weights = sum(layers[name].kernel.size for name in pruned)
     entries, contents = [], {}
     for variant in variants:
@@ -105,7 +105,7 @@ def write_variants(
         # Of a written file: metadata gives DistilBERT's files a third input.
         "inputs": list(Graph(content).signature()[0]),
         "outputs": list(outputs),
-        "float_layers": quantize.float_layers(float32, ranges or {}),
+        "float_layers": int8.float_layers(float32, ranges or {}),
         "files": entries,
     }
     _replace(out_dir, contents)
@@ -143,7 +143,7 @@ def _make(
     if variant == "float32":
         return float32, {}
     if variant == "dynamic_int8":
-        return quantize.dynamic_int8(float32), {}
+        return int8.dynamic_int8(float32), {}
     if variant == "dense_int8":
         return dense_int8, {}
     if variant == "sparse_int8":

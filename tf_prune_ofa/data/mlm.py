@@ -49,7 +49,7 @@ class MaskedTokens(NamedTuple):
     weights: np.ndarray  # float32 [P], 1 for a prediction, 0 for an unused place
 
 
-def windows(
+def chunks(
     documents: Sequence[Sequence[np.ndarray]],
     wordpiece: WordPiece,
     *,
@@ -236,7 +236,7 @@ def mlm_batch(
     """Masks and pads the examples `indices` for a training step.
 
     Args:
-        examples: from `windows` or `segment_pairs`.
+        examples: from `chunks` or `segment_pairs`.
         indices: which of them.
         wordpiece: the tokenizer that made them.
         seed: of the run.

@@ -3,8 +3,9 @@
     python -m tf_prune_ofa.distill.torch_start SETTINGS.json
 
 Runs in a Python that has PyTorch, SciPy and NumPy; minutes on a core. How far each layer is pruned
-is ranked by the losses of several tasks (`pruning.shares`), on teachers fine-tuned for them; which
-weights, and their values, come from `pruning.reconstruction`, layer by layer, on mixed texts.
+is ranked by the losses of several tasks (`pruning.joint_sparsities`), on teachers fine-tuned for
+them; which weights, and their values, come from `pruning.reconstruction`, layer by layer, on mixed
+texts.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from tf_prune_ofa.distill.torch_encoder import (
     torch_weights,
 )
 from tf_prune_ofa.distill.torch_texts import LENGTHS, Batch, Texts
+from tf_prune_ofa.pruning.joint_sparsities import Layer, averaged_gradients, joint_sparsities
 from tf_prune_ofa.pruning.reconstruction import Moments, reconstruct
-from tf_prune_ofa.pruning.shares import Layer, averaged_gradients, joint_sparsities
 
 # Where the inputs of Dense layers are read, and the layers they go to.
 POINTS = {

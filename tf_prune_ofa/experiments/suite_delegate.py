@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tf_prune_ofa import __version__
 from tf_prune_ofa.bench.rows import Row
-from tf_prune_ofa.blocks.pattern import Block
+from tf_prune_ofa.blocks.live import Block
 from tf_prune_ofa.experiments.suite import REFERENCE, SuiteRow
 from tf_prune_ofa.experiments.suite_files import with_zeros
 from tf_prune_ofa.files import write_bytes, write_json

@@ -11,9 +11,9 @@ import numpy as np
 
 from tf_prune_ofa import __version__
 from tf_prune_ofa.bench.rows import Row
-from tf_prune_ofa.blocks.pattern import Block
+from tf_prune_ofa.blocks.live import Block
 from tf_prune_ofa.blocks.rewrite import block_sparse
-from tf_prune_ofa.conversion import calibrate, convert, quantize
+from tf_prune_ofa.conversion import calibrate, convert, int8
 from tf_prune_ofa.experiments.suite import REFERENCE, Suite, SuiteRow
 from tf_prune_ofa.files import require_writable_dir, write_bytes, write_json
 from tf_prune_ofa.keras_compat import keras
@@ -70,10 +70,10 @@ def make_files(
     stored.unlink(missing_ok=True)
     on_file("float32")
     float32 = convert.to_float32(random_model(suite, seed))
-    dense = quantize.dense_int8(float32, random_ranges(suite, float32, seed))
+    dense = int8.dense_int8(float32, random_ranges(suite, float32, seed))
     contents = {
         "float32": lambda: float32,
-        REFERENCE: lambda: quantize.dynamic_int8(float32),
+        REFERENCE: lambda: int8.dynamic_int8(float32),
         "dense_int8": lambda: dense,
     }
     for file in files:
@@ -94,7 +94,7 @@ def with_zeros(file: bytes, block: Block, sparsity: float, seed: int = 0) -> byt
     """Return a dense_int8 file with random blocks of its encoder's kernels set to 0.
 
     Args:
-        file: from `quantize.dense_int8`.
+        file: from `int8.dense_int8`.
         block: size of the blocks, outputs x inputs.
         sparsity: share of the blocks of each kernel, rounded to whole blocks.
         seed: of the choice.
@@ -185,7 +185,7 @@ def random_model(suite: Suite, seed: int) -> keras.Model:
     return model
 
 
-def random_ranges(suite: Suite, float32: bytes, seed: int) -> quantize.Ranges:
+def random_ranges(suite: Suite, float32: bytes, seed: int) -> int8.Ranges:
     """Measure activation ranges on a few random inputs."""
     rng = np.random.default_rng(seed)
     inputs, _ = Graph(float32).signature()

@@ -12,7 +12,7 @@ import numpy as np
 
 from tf_prune_ofa import __version__
 from tf_prune_ofa.bench.rows import Row
-from tf_prune_ofa.blocks.pattern import Block
+from tf_prune_ofa.blocks.live import Block
 from tf_prune_ofa.experiments import peers
 from tf_prune_ofa.experiments.suite import Suite, SuiteRow
 from tf_prune_ofa.experiments.suite_files import random_model, random_ranges, with_zeros

@@ -139,7 +139,7 @@ class RecipeInputs:
 
     def corpus(self, *, nsp: bool) -> tuple[MlmExamples, MlmExamples]:
         """Return unlabelled examples to learn from, and held-out ones to judge by."""
-        make = mlm.segment_pairs if nsp else mlm.windows
+        make = mlm.segment_pairs if nsp else mlm.chunks
         length = self.corpus_length
         parts = (
             tokenize_documents(documents, self.wordpiece, sentences=nsp)

@@ -12,7 +12,7 @@ from tf_prune_ofa.pruning.plan import Pool
 from tf_prune_ofa.pruning.scores import Score
 
 
-def shared_sparsities(
+def ranked_sparsities(
     pools: Sequence[Pool], scores: Mapping[str, np.ndarray], rounds: int
 ) -> dict[str, np.ndarray]:
     """Return the sparsity of each layer where the layers of a pool are ranked together.

@@ -37,7 +37,7 @@ def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
         sequence_length=settings.sequence_length,
         variants=settings.variants,
         activations=of_folder(start.folder),
-        masks=pattern(context, settings.start),
+        masks=pruned_masks(context, settings.start),
         text_settings=recipe_inputs.kind.text_settings(**recipe_inputs.tokenizer_settings),
         mediapipe=settings.mediapipe,
     )
@@ -162,7 +162,7 @@ def _head_in(folder: Path) -> bert.Head:
     )
 
 
-def pattern(context: Context, start: str) -> Masks:
+def pruned_masks(context: Context, start: str) -> Masks:
     """Return the masks of the weights of a stage; none if it was never pruned."""
     path = context.masks_file(start)
     return load_masks(path) if path else {}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_prune_ofa.conversion import calibrate, quantize
+from tf_prune_ofa.conversion import calibrate, int8
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.quant.activations import Activations
@@ -118,7 +118,7 @@ def _nearest(
     reference = _run("float32", float32_file, inputs)
     outputs, compared = {}, {}
     for name, activations in tried.items():
-        file = quantize.dense_int8(float32_file, activations.ranges, activations.outlier_scales)
+        file = int8.dense_int8(float32_file, activations.ranges, activations.outlier_scales)
         outputs[name] = _run(name, file, inputs)
         compared[name] = verification.compare(outputs[name], reference, inputs["input_mask"])
     best = min(compared, key=lambda name: (bool(compared[name].problems), compared[name].relative))

@@ -30,7 +30,7 @@ from tf_prune_ofa.pruning.layerwise import Wanted, reconstruct_layers
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks, save_masks
 from tf_prune_ofa.pruning.plan import Pool, plan_pools
 from tf_prune_ofa.pruning.plugins import load_plugins
-from tf_prune_ofa.pruning.ranking import observed_scores, shared_sparsities
+from tf_prune_ofa.pruning.ranking import observed_scores, ranked_sparsities
 from tf_prune_ofa.pruning.rules import layer_rules
 from tf_prune_ofa.pruning.scores import find_score
 from tf_prune_ofa.schedules import SparsitySchedule
@@ -149,7 +149,7 @@ def _pools(
         if not ranked.exists():
             scores = _scores(list(rules), settings, job.context)
             together = plan_pools(rules, shapes, schedule, heads=heads, scope="global")
-            write_arrays(ranked, shared_sparsities(together, scores, rounds))
+            write_arrays(ranked, ranked_sparsities(together, scores, rounds))
         sparsities = read_arrays(ranked, rules)
         rules = {name: replace(rules[name], sparsity=float(sparsities[name])) for name in rules}
         pools = plan_pools(rules, shapes, schedule, heads=heads)

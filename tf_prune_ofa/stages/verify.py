@@ -26,7 +26,7 @@ from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.lock import assert_zeros
 from tf_prune_ofa.quant import ranges, scheme
 from tf_prune_ofa.quant.activations import Activations, of_folder
-from tf_prune_ofa.stages.export import pattern, task_model
+from tf_prune_ofa.stages.export import pruned_masks, task_model
 from tf_prune_ofa.tasks.kind import Examples, Kind
 from tf_prune_ofa.text.opening import tokenizer_of
 from tf_prune_ofa.train.evaluate import NOWHERE
@@ -96,7 +96,7 @@ def verify(context: Context, start: str, *, examples_limit: int, threads: int) -
     made_from = context.results[export.start]
     manifest = read_manifest(export.folder)
     model = task_model(made_from.model_folder)
-    masks = pattern(context, export.start)
+    masks = pruned_masks(context, export.start)
     assert_zeros(dense_kernels(model), masks, where=f"the model in {made_from.model_folder}")
     expected = _expected(context, made_from, model, settings.sequence_length)
     problems = find_folder_problems(

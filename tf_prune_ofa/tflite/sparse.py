@@ -69,7 +69,7 @@ def sparse_int8(dense_int8_file: bytes, *, is_ours: bool = True) -> bytes:
     """Store INT8 layers without their zeros where that is smaller.
 
     Args:
-        dense_int8_file: from `quantize.dense_int8`.
+        dense_int8_file: from `int8.dense_int8`.
         is_ours: otherwise forms that the file has already are not refused.
 
     Returns:

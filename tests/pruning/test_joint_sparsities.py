@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tf_prune_ofa.pruning.shares import Layer, averaged_gradients, joint_sparsities
+from tf_prune_ofa.pruning.joint_sparsities import Layer, averaged_gradients, joint_sparsities
 
 RNG = np.random.default_rng(0)
 

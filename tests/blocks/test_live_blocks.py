@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tf_prune_ofa.blocks.pattern import (
+from tf_prune_ofa.blocks.live import (
     Block,
     Group,
     live_blocks,

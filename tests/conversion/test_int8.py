@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from exported_models import CONFIG, make_examples
 
-from tf_prune_ofa.conversion import convert, integers, quantize
+from tf_prune_ofa.conversion import convert, int8, integers
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import dense_kernels
@@ -36,7 +36,7 @@ def operators(content):
 
 
 def test_a_layer_by_hand(small_file, run_bytes):
-    content = quantize.dense_int8(small_file, RANGES)
+    content = int8.dense_int8(small_file, RANGES)
     assert operators(content) == ["QUANTIZE", "FULLY_CONNECTED", "DEQUANTIZE"]
     # 1 * 1.27 + 0.5 = 1.77, and 1 * -0.5 + 0.2 * 1.27 - 0.25 = -0.496; outputs are steps of 0.02,
     # and 1.77 is in the middle of two.
@@ -49,7 +49,7 @@ def test_a_layer_by_hand(small_file, run_bytes):
 
 
 def test_the_numbers_in_the_file(small_file):
-    layer = quantize.int8_layers(quantize.dense_int8(small_file, RANGES))["layer"]
+    layer = int8.int8_layers(int8.dense_int8(small_file, RANGES))["layer"]
     np.testing.assert_array_equal(layer.kernel, [[127, 0], [-50, 127]])
     np.testing.assert_allclose(layer.weight_scales, [0.01, 0.01], rtol=1e-6)
     np.testing.assert_array_equal(layer.bias, [5000, -2500])  # steps of 0.01 * 0.01
@@ -59,7 +59,7 @@ def test_the_numbers_in_the_file(small_file):
 
 
 def test_ranges_of_a_whole_model_are_in_the_file(dense_file, ranges):
-    layers = quantize.int8_layers(dense_file)
+    layers = int8.int8_layers(dense_file)
     assert len(layers) == 6 * CONFIG.num_layers + 2
     for name, layer in layers.items():
         # The converter made the query 1/4 as large; its integers stay what they were.
@@ -74,7 +74,7 @@ def test_ranges_of_a_whole_model_are_in_the_file(dense_file, ranges):
 
 def test_the_integers_are_those_of_the_keras_kernels(model, dense_file):
     kernels = dense_kernels(model)
-    for name, layer in quantize.int8_layers(dense_file).items():
+    for name, layer in int8.int8_layers(dense_file).items():
         kernel = kernels[name].numpy().T
         # 1/4 is a power of two: scaling the query changed no digit.
         scales = integers.weight_scales(kernel)
@@ -88,7 +88,7 @@ def test_layers_that_share_an_input_quantize_it_once(dense_file):
 
 
 def test_static_and_float_logits_are_close(float32_file, dense_file, run_bytes):
-    step = quantize.int8_layers(dense_file)["classifier"].output_scale
+    step = int8.int8_layers(dense_file)["classifier"].output_scale
     for example in make_examples(4):
         expected = run_bytes(float32_file, **example)["logits"]
         found = run_bytes(dense_file, **example)["logits"]
@@ -99,27 +99,27 @@ def test_static_and_float_logits_are_close(float32_file, dense_file, run_bytes):
 
 def test_without_a_range_a_layer_stays_float(float32_file, ranges):
     some = {k: v for k, v in ranges.items() if k not in ("pooler", "encoder_00/ffn/activation")}
-    reasons = quantize.float_layers(float32_file, some)
+    reasons = int8.float_layers(float32_file, some)
     assert reasons == {
         "pooler": "no range for pooler",
         "encoder_00/ffn/output": "no range for encoder_00/ffn/activation",
     }
-    layers = quantize.int8_layers(quantize.dense_int8(float32_file, some))
+    layers = int8.int8_layers(int8.dense_int8(float32_file, some))
     assert set(reasons).isdisjoint(layers)
     assert len(layers) == 6 * CONFIG.num_layers
 
 
 def test_an_activation_inside_the_layer_keeps_it_float():
     content = convert.to_float32(small_model(activation="tanh"))
-    reasons = quantize.float_layers(content, RANGES)
+    reasons = int8.float_layers(content, RANGES)
     assert "activation of its own" in reasons["layer"]
     with pytest.raises(UserError, match="nothing would be INT8"):
-        quantize.dense_int8(content, RANGES)
+        int8.dense_int8(content, RANGES)
 
 
 def test_a_relu_behind_the_layer_is_kept(run_bytes):
     content = convert.to_float32(small_model(behind="relu"))
-    content = quantize.dense_int8(content, RANGES)
+    content = int8.dense_int8(content, RANGES)
     found = run_bytes(content, x=np.float32([[1.0, 0.2]]))["y"][0]
     assert found[0] == pytest.approx(1.77, abs=0.0101)
     assert found[1] == 0
@@ -127,7 +127,7 @@ def test_a_relu_behind_the_layer_is_kept(run_bytes):
 
 def test_a_layer_without_bias(run_bytes):
     content = convert.to_float32(small_model(use_bias=False))
-    content = quantize.dense_int8(content, RANGES)
+    content = int8.dense_int8(content, RANGES)
     found = run_bytes(content, x=np.float32([[1.0, 0.2]]))["y"][0]
     # 1.27 and -0.5 + 0.254 = -0.246, half a step of 0.02 more or less, float rounding besides.
     np.testing.assert_allclose(found, [1.27, -0.246], atol=0.0101)
@@ -135,16 +135,16 @@ def test_a_layer_without_bias(run_bytes):
 
 def test_ranges_of_another_model_are_refused(small_file):
     with pytest.raises(UserError, match="nor an attention's scores: encoder_07/key"):
-        quantize.dense_int8(small_file, RANGES | {"encoder_07/key": (0, 1)})
+        int8.dense_int8(small_file, RANGES | {"encoder_07/key": (0, 1)})
 
 
 def test_no_ranges_are_refused(small_file):
     with pytest.raises(UserError, match="nothing would be INT8"):
-        quantize.dense_int8(small_file, {})
+        int8.dense_int8(small_file, {})
 
 
 def test_dynamic_weights_are_int8_and_activations_float(small_file, run_bytes):
-    content = quantize.dynamic_int8(small_file)
+    content = int8.dynamic_int8(small_file)
     graph = Graph(content)
     assert operators(content) == ["FULLY_CONNECTED"]
     (operator,) = graph.operators
@@ -157,7 +157,7 @@ def test_dynamic_weights_are_int8_and_activations_float(small_file, run_bytes):
 
 
 def test_dynamic_quantization_takes_all_layers(float32_file, run_bytes):
-    content = quantize.dynamic_int8(float32_file)
+    content = int8.dynamic_int8(float32_file)
     graph = Graph(content)
     kernels = [op.inputs[1] for op in graph.operators if graph.op_name(op) == "FULLY_CONNECTED"]
     assert all(graph.dtype(kernel) == np.int8 for kernel in kernels)

@@ -83,8 +83,8 @@ def dense_int8(
         scales = (outlier_scales or {}).get(layer.name)
         operators += _static_layer(graph, operator, layer, quantized_inputs[key], ranges, scales)
     graph.set_operators(operators)
-    attention.quantize(graph, attentions, ranges)
-    embeddings.quantize(graph)
+    attention.to_int8(graph, attentions, ranges)
+    embeddings.to_int8(graph)
     return _checked(graph)
 
 
@@ -111,7 +111,7 @@ def dynamic_int8(float32_file: bytes) -> bytes:
         )
         operator.builtinOptions.asymmetricQuantizeInputs = True
         operator.opcodeIndex = graph.opcode("FULLY_CONNECTED", _DYNAMIC_VERSION)
-    embeddings.quantize(graph)
+    embeddings.to_int8(graph)
     return _checked(graph)
 
 
