@@ -1,7 +1,7 @@
 """Run a recipe: all its stages in order, skipping what is done, resuming what was killed.
 
     run_recipe.py --recipe=configs/quickstart.yaml [--run_dir=DIR] [--set=stage.key=value]...
-    [--export] [--until=STAGE] [--tiny]
+    [--export] [--until=STAGE] [--tiny] [--dry_run]
 
 The same command again goes on where it stopped. It ends with a table and the path of an HTML
 report.
@@ -33,6 +33,12 @@ _EXPORT = flags.DEFINE_boolean(
     "and report, for recipes that have none (settings by --set, e.g. export.sequence_length=128)",
 )
 _UNTIL = flags.DEFINE_string("until", None, "stop after this stage")
+_DRY_RUN = flags.DEFINE_boolean(
+    "dry_run",
+    False,
+    "only show what would be run: steps, learning rate, sparsity and mask updates of each training "
+    "stage, and its hours, memory and disk, measured on a few real steps; nothing is kept",
+)
 
 
 def main(argv: list[str]) -> None:
@@ -45,6 +51,11 @@ def main(argv: list[str]) -> None:
     recipe = load_recipe(_RECIPE.value, _SET.value, tiny=_TINY.value, export=_EXPORT.value)
     if _UNTIL.value:
         recipe = truncate(recipe, _UNTIL.value)
+    if _DRY_RUN.value:
+        from tf_prune_ofa.experiments.dry_run import as_text, dry_run
+
+        print(as_text(dry_run(recipe)))
+        return
     run_dir = Path(_RUN_DIR.value or Path("runs") / recipe.name)
 
     from tf_prune_ofa.stages.runner import run_recipe

@@ -1,5 +1,6 @@
 """Every method at tiny size, run as one comparison; and what a comparison does by itself."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from small_runs import metrics
 from tf_prune_ofa.config import About, PruneSettings, TrainSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.experiments.comparison import (
+    PRELOADED,
     experiments,
     known_outcomes,
     load_plan,
@@ -353,6 +355,11 @@ def test_mistakes_in_a_plan(inputs, tmp_path, change, message):
         load_plan(path)
 
 
+def test_what_runs_have_in_common_is_there_to_import():
+    """The server of processes says nothing of a module that it cannot find."""
+    assert [name for name in PRELOADED if importlib.util.find_spec(name) is None] == []
+
+
 # Tables
 
 
@@ -369,12 +376,15 @@ def test_the_table_has_mean_and_spread():
         outcome("dense", "sst2", 0, 0.9, sparsity=None),
         outcome("dense", "mrpc", 0, sparsity=None),
         outcome("random", "sst2", 0),  # has not been run
+        # Pruned before, in what it starts from.
+        outcome("once", "sst2", 0, 0.85, sparsity=None, measured_sparsity=0.7999),
     ]
     # The standard deviation of 80 and 82 is √2.
     assert comparison_table(rows).splitlines() == [
         "| method | sparsity | sst2, accuracy | mrpc, accuracy | minutes a run |",
         "|---|---|---|---|---|",
         "| dense | dense | 90.0 (1) | – | 2 |",
+        "| once | 80 % | 85.0 (1) | – | 2 |",
         "| gmp | 90 % | 81.0 ± 1.4 (2) | 75.0 (1) 1 failed | 2 |",
     ]
 

@@ -36,6 +36,8 @@ from tf_prune_ofa.yaml_files import read_yaml
 
 Rules = dict[str, float | RuleSettings]
 RUNS_FOLDER, LOGS_FOLDER, OUTCOMES_FOLDER = "runs", "logs", "outcomes"
+# What runs have in common to import, TensorFlow among it; a name that does not exist is no error.
+PRELOADED = ("tf_prune_ofa.stages.runner", "tf_prune_ofa.stages.prune")
 
 
 @dataclass(frozen=True)
@@ -319,7 +321,7 @@ def _run(
     path.unlink(missing_ok=True)
     # From a server that has imported TensorFlow: a run starts at once, in a process of its own.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([f"{__package__}.runner", f"{__package__}.prune"])
+    context.set_forkserver_preload(list(PRELOADED))
     process = context.Process(target=_main, args=(experiment, folder, threads))
     process.start()
     while process.is_alive() and not stop.is_set():

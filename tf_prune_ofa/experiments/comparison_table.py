@@ -17,7 +17,7 @@ class Outcome:
 
     Attributes:
         method, task, seed: which run.
-        sparsity: that was asked for; None where nothing is pruned.
+        sparsity: that was asked for; None where the recipe prunes nothing.
         metric: the task's main score, by name.
         value: of that score; None where the run failed or is not done.
         scores: all of the task's scores.
@@ -51,8 +51,9 @@ def comparison_table(outcomes: Sequence[Outcome]) -> str:
     metrics = {o.task: o.metric for o in outcomes if o.metric}
     begun = [o for o in outcomes if o.value is not None or o.error]
     rows = list(dict.fromkeys((o.sparsity, o.method) for o in begun))
+    shares = {row: _share(row, begun) for row in rows}
     # Dense first, then by sparsity; within one, in the order of the plan.
-    rows.sort(key=lambda row: -1.0 if row[0] is None else row[0])
+    rows.sort(key=lambda row: shares[row])
     titles = [f"{task}, {metrics[task]}" if task in metrics else task for task in tasks]
     lines = [
         "| " + " | ".join(["method", "sparsity", *titles, "minutes a run"]) + " |",
@@ -62,10 +63,20 @@ def comparison_table(outcomes: Sequence[Outcome]) -> str:
         of_row = [o for o in outcomes if (o.sparsity, o.method) == (sparsity, method)]
         cells = [_cell([o for o in of_row if o.task == task]) for task in tasks]
         times = [o.seconds / 60 for o in of_row if o.value is not None]
-        shown = "dense" if sparsity is None else f"{100 * sparsity:g} %"
+        share = shares[sparsity, method]
+        shown = f"{100 * share:g} %" if share else "dense"
         minutes = f"{statistics.mean(times):.0f}" if times else "–"
         lines.append("| " + " | ".join([method, shown, *cells, minutes]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _share(row: tuple[float | None, str], begun: Sequence[Outcome]) -> float:
+    """Return a row's sparsity: what was asked for, or what its start has already."""
+    sparsity, method = row
+    if sparsity is not None:
+        return sparsity
+    found = [o.measured_sparsity or 0.0 for o in begun if (o.sparsity, o.method) == row]
+    return round(statistics.mean(found), 2)
 
 
 def _cell(outcomes: Sequence[Outcome]) -> str:
