@@ -22,7 +22,8 @@ BASE = ("errors", "files", "text_table", "encoders", "architectures", *SETTINGS)
 BASE += ("text", "keras_compat")
 TRAINING = ("data", "models", "pruning", "quant", "distill", "train")
 DEPLOYMENT = ("tflite", "runtime", "bench", "blocks", "conversion", "device")
-RECIPES = ("verification", "tasks", "tiny", "recipe_checks", "file_stages", "recipe")
+RECIPES = ("verification", "tasks", "tiny", "recipe_checks", "file_stages")
+RECIPES += ("recipe_files", "recipe")
 ORDER = (
     *(*BASE, *TRAINING, *DEPLOYMENT, *RECIPES),
     *("report", "jobs", "stages", "api", "experiments", "tools"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.resources
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,8 +33,9 @@ from tf_prune_ofa.recipe_checks import (
     check_stage,
     check_stage_name,
 )
+from tf_prune_ofa.recipe_files import find_recipe, include_task, read_recipe
 from tf_prune_ofa.tiny import shrink
-from tf_prune_ofa.yaml_files import parse_yaml, read_yaml
+from tf_prune_ofa.yaml_files import parse_yaml
 
 _FILES = tuple(f"{name}." for name in NAMES)  # what overrides of added stages begin with
 
@@ -47,7 +46,8 @@ def load_recipe(
     """Read a recipe file.
 
     Args:
-        path: YAML file, or the name of a recipe of this package, e.g. "quickstart".
+        path: YAML file, or the name of a recipe of this package, e.g. "quickstart"; a file may
+            say `base` (see `recipe_files.read_recipe`).
         overrides: texts "section.key=value", e.g. "prune.learning_rate=1e-4",
             "prune.sparsity.ramp_end=60%", "seed=1", "task=mrpc"; values are YAML.
         tiny: shrink the recipe to under a minute on a CPU; it runs the same code.
@@ -57,44 +57,40 @@ def load_recipe(
         UserError: unreadable file, unknown key, wrong type, stage that refers to a later one.
     """
     path = find_recipe(path)
-    try:
-        data = read_yaml(path)
-    except FileNotFoundError as error:
-        folder = _shipped_recipes() if path.name == str(path) else path.parent
-        known = sorted(recipe.name for recipe in folder.glob("*.yaml"))
-        name = path.with_suffix(".yaml").name
-        raise UserError(f"no recipe file {path}{did_you_mean(name, known)}") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; name a recipe file") from error
-    if not isinstance(data, dict):
-        raise UserError(
-            f"{path} must hold a mapping with the key 'stages', got {type(data).__name__}"
-        )
+    data = resolved_recipe(path, overrides, export=export)
+    recipe = recipe_from_dict(data, name=path.stem)
+    return shrink(recipe) if tiny else recipe
+
+
+def resolved_recipe(
+    path: str | Path, overrides: Sequence[str] = (), *, export: bool = False
+) -> dict[str, Any]:
+    """Return a recipe as plain values, with its base, its task and the overrides put in.
+
+    Args:
+        path: as of `load_recipe`.
+        overrides: the same.
+        export: the same.
+
+    Raises:
+        UserError: as `read_recipe`, or an override that is none.
+    """
+    path = find_recipe(path)
+    data = read_recipe(path)
     if export:
         # What the overrides say of the added stages has to wait until these are there.
         before = [one for one in overrides if not one.removeprefix("stages.").startswith(_FILES)]
         without = _with_overrides(copy.deepcopy(data), before, path.parent)
         added = file_stages(recipe_from_dict(without, name=path.stem))
         data["stages"] = {**data["stages"], **added}
-    recipe = recipe_from_dict(_with_overrides(data, overrides, path.parent), name=path.stem)
-    return shrink(recipe) if tiny else recipe
+    return _with_overrides(data, overrides, path.parent)
 
 
 def _with_overrides(data: dict[str, Any], overrides: Sequence[str], folder: Path) -> dict[str, Any]:
-    _include_task(data, folder)
     for override in overrides:
         _set(data, override)
-        _include_task(data, folder)
+        include_task(data, folder)
     return data
-
-
-def find_recipe(name: str | Path) -> Path:
-    """Return the file of a recipe: `name` itself, or the recipe of that name in this package."""
-    path = Path(name)
-    if not os.path.exists(path) and path.name == str(name):  # noqa: PTH110, raises nothing
-        shipped = (_shipped_recipes() / path.name).with_suffix(".yaml")
-        return shipped if os.path.exists(shipped) else path  # noqa: PTH110
-    return path
 
 
 def recipe_from_dict(data: dict[str, Any], *, name: str) -> Recipe:
@@ -156,45 +152,6 @@ def truncate(recipe: Recipe, last: str) -> Recipe:
         )
     names = list(recipe.stages)[: list(recipe.stages).index(last) + 1]
     return replace(recipe, stages={name: recipe.stages[name] for name in names})
-
-
-def _include_task(data: dict[str, Any], folder: Path) -> None:
-    """Replace a task that is named by the content of its file, so that recipes can share it."""
-    if isinstance(data.get("task"), str):
-        data["task"] = named_task(data["task"], folder)
-
-
-def named_task(name: str, folder: Path) -> dict[str, Any]:
-    """Return the settings of a task, as plain values.
-
-    Args:
-        name: a file, looked for from the working folder and from `folder`, or one of
-            configs/tasks/.
-        folder: of the recipe.
-
-    Raises:
-        UserError: no such file, or it holds no mapping.
-    """
-    shipped = _shipped_recipes() / "tasks"
-    places = [Path(name), folder / name, (shipped / name).with_suffix(".yaml")]
-    path = next((place for place in places if os.path.isfile(place)), None)  # noqa: PTH113
-    if path is None:
-        known = sorted(file.stem for file in shipped.glob("*.yaml"))
-        raise UserError(
-            f"task is {shown(name)}: there is no such file, and no task of that name"
-            f"{did_you_mean(name, known)}; tasks are {', '.join(known)}"
-        )
-    try:
-        task = read_yaml(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; name a task's file") from error
-    if not isinstance(task, dict):
-        raise UserError(f"{path} must hold the settings of a task, got {type(task).__name__}")
-    return task
-
-
-def _shipped_recipes() -> Path:
-    return Path(str(importlib.resources.files("tf_prune_ofa.configs")))
 
 
 def _set(data: dict[str, Any], override: str) -> None:

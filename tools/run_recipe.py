@@ -1,7 +1,7 @@
 """Run a recipe: all its stages in order, skipping what is done, resuming what was killed.
 
     run_recipe.py --recipe=configs/quickstart.yaml [--run_dir=DIR] [--set=stage.key=value]...
-    [--export] [--until=STAGE] [--tiny] [--dry_run]
+    [--export] [--until=STAGE] [--tiny] [--dry_run] [--print_recipe]
 
 The same command again goes on where it stopped. It ends with a table and the path of an HTML
 report.
@@ -9,6 +9,7 @@ report.
 
 from pathlib import Path
 
+import yaml
 from absl import flags
 
 from tf_prune_ofa.errors import UserError
@@ -32,6 +33,11 @@ _EXPORT = flags.DEFINE_boolean(
     "go on from the recipe's last model to verified INT8 files: stages quantize, export, verify "
     "and report, for recipes that have none (settings by --set, e.g. export.sequence_length=128)",
 )
+_PRINT = flags.DEFINE_boolean(
+    "print_recipe",
+    False,
+    "only print the recipe with its base, its task and all --set put in, as a recipe of its own",
+)
 _UNTIL = flags.DEFINE_string("until", None, "stop after this stage")
 _DRY_RUN = flags.DEFINE_boolean(
     "dry_run",
@@ -44,7 +50,7 @@ _DRY_RUN = flags.DEFINE_boolean(
 def main(argv: list[str]) -> None:
     """Runs the recipe named by the flags."""
     # TensorFlow is slow to load: a wrong flag, or --help, should answer at once.
-    from tf_prune_ofa.recipe import load_recipe, truncate
+    from tf_prune_ofa.recipe import load_recipe, resolved_recipe, truncate
 
     if len(argv) > 1:
         raise UserError(f"unexpected arguments {argv[1:]}; write --recipe=FILE")
@@ -55,6 +61,11 @@ def main(argv: list[str]) -> None:
         from tf_prune_ofa.experiments.dry_run import as_text, dry_run
 
         print(as_text(dry_run(recipe)))
+        return
+    if _PRINT.value:
+        data = resolved_recipe(_RECIPE.value, _SET.value, export=_EXPORT.value)
+        data["stages"] = {name: data["stages"][name] for name in recipe.stages}
+        print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100), end="")
         return
     run_dir = Path(_RUN_DIR.value or Path("runs") / recipe.name)
 

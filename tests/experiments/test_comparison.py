@@ -32,12 +32,12 @@ from tf_prune_ofa.experiments.comparison_table import (
 )
 from tf_prune_ofa.jobs.context import StageResult
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
+from tf_prune_ofa.jobs.stage_digest import stage_digest_of
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.plain_values import to_dict
 from tf_prune_ofa.pruning.lock import assert_zeros, load_masks
 from tf_prune_ofa.recipe import load_recipe, recipe_from_dict
 from tf_prune_ofa.schedules import LearningRateSchedule
-from tf_prune_ofa.stages.runner import _stage_digest
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 METHODS = sorted(path.stem.removesuffix("_minilm") for path in CONFIGS.glob("*_minilm.yaml"))
@@ -245,7 +245,7 @@ def test_what_is_learned_from_corpus_files_serves_all_tasks(inputs, tmp_path):
     for run in experiments(load_plan(path), tmp_path):
         recipe_inputs, found = RecipeInputs(run.recipe), {}
         for name, settings in run.recipe.stages.items():
-            key = _stage_digest(settings, recipe_inputs, found)
+            key = stage_digest_of(settings, recipe_inputs, found)
             found[name] = StageResult(name, settings.kind, tmp_path, key, {}, 0.0)
         stages[run.task] = {name: result.digest for name, result in found.items()}
     first, second, own = stages.values()

@@ -12,11 +12,11 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.other_models import load_other_model
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
+from tf_prune_ofa.jobs.stage_digest import stage_digest_of
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import Classification, parameters
 from tf_prune_ofa.recipe import recipe_from_dict
-from tf_prune_ofa.stages.runner import _stage_digest
 
 LARGER = replace(BERT, hidden_size=24, num_layers=2)
 LOGITS = LossSettings(hard=0.0, soft=1.0)
@@ -135,7 +135,7 @@ def test_a_changed_teacher_is_another_stage(inputs, tmp_path):
     digests = []
     for _ in range(2):
         job = job_of(inputs, tmp_path / "teacher", tmp_path)
-        digests.append(_stage_digest(job.settings, job.recipe_inputs, {}))
+        digests.append(stage_digest_of(job.settings, job.recipe_inputs, {}))
         write_teacher(tmp_path / "teacher", inputs, replace(LARGER, num_layers=1))
     assert digests[0] != digests[1]
 

@@ -14,13 +14,13 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import StageResult
 from tf_prune_ofa.jobs.preflight import check_inputs
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
+from tf_prune_ofa.jobs.results import load_result
+from tf_prune_ofa.jobs.stage_digest import stage_digest_of
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.plain_values import to_dict
 from tf_prune_ofa.recipe import recipe_from_dict
 from tf_prune_ofa.stages.runner import (
-    _stage_digest,
     _summary,
-    load_result,
     only_process,
     open_run,
     run_recipe,
@@ -125,7 +125,7 @@ def digests(settings):
     """Each stage's digest, without running any."""
     recipe_inputs, found = RecipeInputs(settings), {}
     for name, stage in settings.stages.items():
-        stage_digest = _stage_digest(stage, recipe_inputs, found)
+        stage_digest = stage_digest_of(stage, recipe_inputs, found)
         found[name] = StageResult(name, stage.kind, Path(), stage_digest, {}, 0.0)
     return {name: result.digest for name, result in found.items()}
 

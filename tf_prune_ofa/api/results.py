@@ -167,7 +167,7 @@ def open(folder: str | Path) -> Result:  # noqa: A001 (it is read as ofa.open)
     Raises:
         UserError: no such folder, or it is damaged.
     """
-    from tf_prune_ofa.stages.runner import load_result
+    from tf_prune_ofa.jobs.results import load_result
 
     folder = Path(folder)
     path = folder / INDEX_FILE

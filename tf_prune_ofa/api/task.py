@@ -12,7 +12,7 @@ from tf_prune_ofa.config import TaskSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_text
 from tf_prune_ofa.plain_values import digest, settings_of
-from tf_prune_ofa.recipe import named_task
+from tf_prune_ofa.recipe_files import named_task
 
 Texts = Sequence[str] | Sequence[tuple[str, str]]
 Examples = tuple[Texts, Sequence[Any]]

@@ -6,54 +6,24 @@ import contextlib
 import fcntl
 import glob
 import importlib
-import importlib.metadata
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tf_prune_ofa import paths
-from tf_prune_ofa.config import OLD_KINDS, Recipe, StageSettings, plugins_of, references
+from tf_prune_ofa.config import Recipe, StageSettings
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import (
-    read_json,
-    refuse_links,
-    remove_leftovers,
-    require_writable_dir,
-    sha256_of,
-    write_json,
-)
+from tf_prune_ofa.files import refuse_links, remove_leftovers, require_writable_dir
 from tf_prune_ofa.jobs.context import Context, StageResult
-from tf_prune_ofa.jobs.left_files import digests, require_unchanged
 from tf_prune_ofa.jobs.preflight import check_inputs
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
+from tf_prune_ofa.jobs.results import load_result, write_result
+from tf_prune_ofa.jobs.stage_digest import stage_digest_of
 from tf_prune_ofa.keras_compat import tf
-from tf_prune_ofa.plain_values import digest, shown, to_dict
-from tf_prune_ofa.pruning.plugins import plugin_file
 from tf_prune_ofa.recipe import truncate
-from tf_prune_ofa.tasks import reads_corpus
 from tf_prune_ofa.train.fit import remove_checkpoints
-
-PACKAGES = (
-    "tf_prune_ofa",
-    "tensorflow",
-    "tf_keras",
-    "tensorflow-model-optimization",
-    "ai-edge-litert",
-    "numpy",
-)
-
-
-_RESULT_KEYS: dict[str, tuple[type, ...]] = {
-    "stage": (str,),
-    "kind": (str,),
-    "figures": (dict,),
-    "seconds": (int, float),
-    "start": (str,),
-}
 
 
 def run_recipe(recipe: Recipe, run_dir: Path) -> dict[str, StageResult]:
@@ -97,7 +67,7 @@ def run_stage(
     settings = recipe.stages[name]
     number = list(recipe.stages).index(name) + 1
     title = f"[{number}/{len(recipe.stages)}] {name}"
-    stage_digest = _stage_digest(settings, recipe_inputs, results)
+    stage_digest = stage_digest_of(settings, recipe_inputs, results)
     folder = _stage_folder(run_dir, number, name, stage_digest)
     result = load_result(folder, stage_digest)
     if result is not None:
@@ -126,7 +96,7 @@ def open_run(recipe: Recipe, run_dir: Path, *, last: str) -> Context:
     results: dict[str, StageResult] = {}
     stages = truncate(recipe, last).stages
     for number, (name, settings) in enumerate(stages.items(), start=1):
-        stage_digest = _stage_digest(settings, recipe_inputs, results)
+        stage_digest = stage_digest_of(settings, recipe_inputs, results)
         folder = _stage_folder(run_dir, number, name, stage_digest)
         result = load_result(folder, stage_digest, may_change=name == last)
         if result is None:
@@ -138,52 +108,6 @@ def open_run(recipe: Recipe, run_dir: Path, *, last: str) -> Context:
     return Context(last, results[last].folder, recipe, results, recipe_inputs)
 
 
-def load_result(folder: Path, stage_digest: str, *, may_change: bool = False) -> StageResult | None:
-    """Return the stage's result if it is complete and of the same settings and inputs.
-
-    Args:
-        folder: of the stage.
-        stage_digest: of settings and inputs.
-        may_change: whether the stage's files may be others than it left, for who checks that.
-
-    Raises:
-        UserError: the result is damaged, or files are not those that the stage left.
-    """
-    path = folder / paths.RESULT
-    if not path.exists():
-        return None
-    remedy = "delete it to run the stage again"
-    data = read_json(path, remedy=remedy)
-    if data.get("digest") != stage_digest:
-        return None
-    for key, kinds in _RESULT_KEYS.items():
-        if not isinstance(data.get(key), kinds) or isinstance(data[key], bool):
-            raise UserError(f"{path} is damaged ('{key}' is {shown(data.get(key))}); {remedy}")
-    result = StageResult(
-        name=data["stage"],
-        kind=OLD_KINDS.get(data["kind"], data["kind"]),
-        folder=folder,
-        digest=data["digest"],
-        figures=data["figures"],
-        seconds=data["seconds"],
-        start=data["start"],
-        files=_digests_in(data, path),
-    )
-    if not may_change:
-        require_unchanged(folder, result.name, result.files)
-    return result
-
-
-def _digests_in(data: dict[str, Any], path: Path) -> dict[str, str]:
-    """Return the digests of a result; none in one of an older run."""
-    files = data.get("files", {})
-    if not isinstance(files, dict) or not all(isinstance(value, str) for value in files.values()):
-        raise UserError(
-            f"{path} is damaged ('files' is {shown(files)}); delete it to run the stage again"
-        )
-    return files
-
-
 def _run_stage(settings: StageSettings, context: Context, stage_digest: str) -> StageResult:
     module = importlib.import_module(f"tf_prune_ofa.stages.{settings.kind}")
     # New weights (heads) come from the initializers' own seeds; this covers whatever else draws.
@@ -191,35 +115,10 @@ def _run_stage(settings: StageSettings, context: Context, stage_digest: str) -> 
     began = time.perf_counter()
     figures = module.run(settings, context)
     seconds = time.perf_counter() - began
-    start = getattr(settings, "start", "")
-    left = digests(context.folder)
-    write_json(
-        context.folder / paths.RESULT,
-        {
-            "stage": context.name,
-            "kind": settings.kind,
-            "recipe": context.recipe.name,
-            "start": start,
-            "digest": stage_digest,
-            "config": {
-                "stage": to_dict(settings),
-                "model": to_dict(context.recipe.model),
-                "task": to_dict(context.recipe.task),
-                "corpus": to_dict(context.recipe.corpus),
-            },
-            "versions": package_versions(),
-            "git_commit": git_commit(),
-            "seed": context.recipe.seed,
-            "seconds": seconds,
-            "figures": figures,
-            "files": left,
-        },
-    )
+    result = write_result(settings, context, stage_digest, figures, seconds)
     # The next stage builds models of its own; without this the old ones' graphs stay in memory.
     tf.keras.backend.clear_session()
-    return StageResult(
-        context.name, settings.kind, context.folder, stage_digest, figures, seconds, start, left
-    )
+    return result
 
 
 def _stage_folder(run_dir: Path, number: int, name: str, stage_digest: str) -> Path:
@@ -227,51 +126,6 @@ def _stage_folder(run_dir: Path, number: int, name: str, stage_digest: str) -> P
     label = f"{name}-{stage_digest[:8]}"
     there = sorted(run_dir.glob(f"[0-9][0-9]_{glob.escape(label)}"))
     return there[0] if there else run_dir / f"{number:02d}_{label}"
-
-
-def _stage_digest(
-    settings: StageSettings, recipe_inputs: RecipeInputs, results: dict[str, StageResult]
-) -> str:
-    """Hash of settings, inputs and plugins; the report depends on every stage before it."""
-    if settings.kind == "report":
-        inputs = [result.digest for result in results.values()]
-    else:
-        inputs = [
-            _input_digest(name, recipe_inputs, results) for name in references(settings).values()
-        ]
-    data = recipe_inputs.corpus_digest if reads_corpus(settings) else recipe_inputs.digest
-    plugins = [sha256_of(plugin_file(name)) for name in plugins_of(settings)]
-    return digest([to_dict(settings), data, inputs, *plugins])
-
-
-def _input_digest(name: str, recipe_inputs: RecipeInputs, results: dict[str, StageResult]) -> str:
-    if name in results:
-        return results[name].digest
-    return name if name == "model" else recipe_inputs.model_digest(name)
-
-
-def package_versions() -> dict[str, str]:
-    """Return Python's and the main packages' versions."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
-
-
-def git_commit() -> str:
-    """Return the commit of the checkout this package runs from, or "" outside of one."""
-    folder = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 @contextlib.contextmanager
