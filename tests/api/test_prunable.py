@@ -1,5 +1,7 @@
 """A small model that is no BERT: pruned, trained, quantized."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,25 @@ def test_int8_training_keeps_the_zeros_and_learns_ranges(sparse, teacher, batche
     assert {"first", "relu", "second", "logits"} <= set(int8.ranges)
     assert all(low < high for low, high in int8.ranges.values())
     assert accuracy(int8.model, data) > 0.9
+
+
+def test_pruning_another_layer_keeps_the_zeros_of_before(sparse, batches):
+    both = sparse.prune(batches, steps=30, rules={"logits": 0.5})
+    assert set(both.masks) == {"first", "second", "logits"}
+    assert zeros_are_kept(both)
+    assert np.array_equal(both.masks["first"], sparse.masks["first"])
+
+
+def test_a_model_that_comes_sparse_keeps_its_zeros(sparse, batches):
+    came = ofa.prunable(sparse.model)
+    assert came.sparsity == sparse.sparsity
+    assert zeros_are_kept(came.train(batches, steps=3))
+
+
+def test_masks_that_are_not_the_models_are_refused(sparse, batches):
+    for masks in ({"first": sparse.masks["first"]}, {n: ~m for n, m in sparse.masks.items()}):
+        with pytest.raises(UserError, match="the sparsity pattern is broken in the model"):
+            replace(sparse, masks=masks).train(batches, steps=3)
 
 
 def nested():

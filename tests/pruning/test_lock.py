@@ -9,6 +9,7 @@ from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.lock import (
     PatternLock,
+    assert_same_zeros,
     assert_zeros,
     load_masks,
     masks_from_weights,
@@ -156,7 +157,7 @@ def test_a_revived_weight_is_named():
     kernels["a"][0, 2] = 1e-45
     with pytest.raises(UserError) as error:
         assert_zeros({**kernels, "a": tf.Variable(kernels["a"])}, masks, where="the test")
-    assert "broken in the test (1 of 2 layers)" in str(error.value)
+    assert "broken in the test (1 layer)" in str(error.value)
     assert "a: 1 of 2 pruned weights not zero" in str(error.value)
 
 
@@ -181,7 +182,7 @@ def test_a_long_list_of_problems_is_cut():
     masks = {f"layer_{i}": np.array([[True]]) for i in range(40)}
     with pytest.raises(UserError) as error:
         assert_zeros({}, masks, where="the test")
-    assert "(40 of 40 layers)" in str(error.value) and len(str(error.value).splitlines()) == 11
+    assert "(40 layers)" in str(error.value) and len(str(error.value).splitlines()) == 11
 
 
 # Lock in training
@@ -220,7 +221,7 @@ def test_without_a_lock_training_fills_the_zeros():
     """What the lock is for: one step is enough."""
     student, kernels, masks = sparse_student()
     compiled(hard_distiller(student)).fit(dataset(1), verbose=0)
-    with pytest.raises(UserError, match=r"broken in one step \(3 of 3 layers\)"):
+    with pytest.raises(UserError, match=r"broken in one step \(3 layers\)"):
         assert_zeros(kernels, masks, where="one step")
 
 
@@ -232,3 +233,30 @@ def test_a_lock_follows_mask_variables():
     lock.apply()
     assert gradient.numpy().tolist() == [[3, 0]] and other is None
     assert kernel.numpy().tolist() == [[1, 0]]
+
+
+def test_zeros_that_masks_leave_out_are_named():
+    sparse = np.zeros((10, 20))
+    sparse[:, :5] = 1
+    kernels = {"a": sparse, "b": sparse, "c": np.ones((10, 20))}
+    masks = {"a": sparse != 0, "b": sparse != 0}
+    assert_same_zeros(kernels, masks, where="the test")
+    # One of 200 may be zero by chance.
+    kernels["c"][0, 0] = 0
+    assert_same_zeros(kernels, masks, where="the test")
+    kernels["c"][0, 1] = 0
+    masks["a"] = masks["a"].copy()
+    masks["a"][:, :7] = True
+    del masks["b"]
+    with pytest.raises(UserError) as error:
+        assert_same_zeros(kernels, masks, where="the test")
+    assert "broken in the test (3 layers)" in str(error.value)
+    assert "a: 20 of 200 weights are zero, and the masks keep them" in str(error.value)
+    assert "b: 150 of 200 weights are zero, and the layer has no mask" in str(error.value)
+    assert "c: 2 of 200 weights are zero, and the layer has no mask" in str(error.value)
+
+
+def test_no_masks_mean_that_nothing_is_zero():
+    assert_same_zeros({"a": np.ones((3, 3))}, {}, where="the test")
+    with pytest.raises(UserError, match="a: 4 of 4 weights are zero, and the layer has no mask"):
+        assert_same_zeros({"a": np.zeros((2, 2))}, {}, where="the test")

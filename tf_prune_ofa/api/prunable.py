@@ -35,7 +35,14 @@ from tf_prune_ofa.pruning.gradual import (
     pruning_wrap,
     wrapper_masks,
 )
-from tf_prune_ofa.pruning.lock import Masks, PatternLock, assert_zeros, sparsity_of
+from tf_prune_ofa.pruning.lock import (
+    Masks,
+    PatternLock,
+    assert_same_zeros,
+    assert_zeros,
+    pattern_in,
+    sparsity_of,
+)
 from tf_prune_ofa.pruning.plan import plan_pools
 from tf_prune_ofa.pruning.rules import layer_rules
 from tf_prune_ofa.pruning.scores import find_score
@@ -99,9 +106,10 @@ def prunable(model: keras.Model, *, kinds: Mapping[str, Kind] | Kind = "classes"
             f"kinds must say 'classes' or 'value' for each of the outputs {model.output_names}, "
             f"got {dict(of_all)}"
         )
-    return Prunable(
-        model, tuple(model.input_names), {name: of_all[name] for name in model.output_names}
-    )
+    # A model that comes sparse keeps its zeros.
+    masks = pattern_in({name: kernel.numpy() for name, kernel in _kernels(model).items()})
+    outputs = {name: of_all[name] for name in model.output_names}
+    return Prunable(model, tuple(model.input_names), outputs, masks)
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,8 @@ class Prunable:
         model: tf_keras model; behind `quantize` it emulates INT8.
         inputs: names of its inputs, in their order.
         kinds: of its outputs, by name, in their order.
-        masks: bool [in, out] by layer name, True where a weight is kept; empty before `prune`.
+        masks: bool [in, out] by layer name, True where a weight is kept; before `prune`
+            those of layers that came with at least 1 % of zeros.
         ranges: of INT8 activations by layer name, behind `quantize`.
     """
 
@@ -183,19 +192,19 @@ class Prunable:
         student = _cloned(self.model, pruning_wrap(pools, chosen))
         masks = wrapper_masks(student)
         kernels = _kernels(student)
-        lock = PatternLock(kernels, masks, gradient_observer(student, chosen))
+        # Layers that were pruned before and are not pruned now keep their zeros.
+        earlier = {name: mask for name, mask in self.masks.items() if name not in masks}
+        lock = PatternLock(kernels, {**earlier, **masks}, gradient_observer(student, chosen))
 
-        def assert_pattern(where: str) -> None:
-            found = {name: mask.numpy() > 0 for name, mask in masks.items()}
-            assert_zeros(kernels, found, where=where)
+        def pattern() -> Masks:
+            return {**earlier, **{name: mask.numpy() > 0 for name, mask in masks.items()}}
 
         self._fit(
             student, batches, steps, learning_rate, teacher, loss, run_dir, lock,
             callbacks=lambda start: [UpdateMasks(pools, student, chosen)],
-            before_save=assert_pattern,
+            before_save=lambda where: assert_zeros(kernels, pattern(), where=where),
         )  # fmt: skip
-        final = {name: mask.numpy() > 0 for name, mask in masks.items()}
-        return replace(self, model=_cloned(student, lambda layer: layer), masks=final)
+        return replace(self, model=_cloned(student, lambda layer: layer), masks=pattern())
 
     def train(
         self,
@@ -266,7 +275,11 @@ class Prunable:
         return replace(self, model=student, ranges=int8_ranges.trained_ranges(student))
 
     def _lock(self, student: keras.Model) -> PatternLock | None:
-        return PatternLock(_kernels(student), self.masks) if self.masks else None
+        if not self.masks:
+            return None
+        kernels = _kernels(student)
+        assert_same_zeros(kernels, self.masks, where="the model")
+        return PatternLock(kernels, self.masks)
 
     def _fit(
         self,

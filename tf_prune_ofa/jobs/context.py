@@ -13,9 +13,9 @@ from tf_prune_ofa import paths
 from tf_prune_ofa.config import Recipe
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
-from tf_prune_ofa.pruning.lock import load_masks
+from tf_prune_ofa.pruning.lock import LEAST_ZEROS, load_masks
 
-_NEAR, _BY_CHANCE = 1e-9, 0.01  # of a layer's weights
+_NEAR = 1e-9
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _check_masks(path: Path, stage: StageResult) -> None:
     for name, mask in masks.items():
         share = 1.0 - float(np.mean(mask))
         # A weight that was kept may be zero by chance.
-        if name in told and not share <= told[name] + _NEAR <= share + _BY_CHANCE:
+        if name in told and not share <= told[name] + _NEAR <= share + LEAST_ZEROS:
             problems.append(f"{name} has {share:.1%} of its weights pruned, not {told[name]:.1%}")
     if problems:
         raise UserError(

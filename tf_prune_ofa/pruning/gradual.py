@@ -143,7 +143,9 @@ def gradient_observer(
     }
 
     def observe(kernel: tf.Variable, gradient: tf.Tensor) -> None:
-        score.observe(kernel, gradient, statistics[kernel.ref()])
+        # A layer that was pruned before is locked, and no longer ranked.
+        if kernel.ref() in statistics:
+            score.observe(kernel, gradient, statistics[kernel.ref()])
 
     return observe
 

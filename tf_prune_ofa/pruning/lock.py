@@ -20,6 +20,9 @@ from tf_prune_ofa.keras_compat import tf
 
 Masks = dict[str, np.ndarray]
 
+# A weight is 0 by chance, too: underflow of float16 leaves a few. No one prunes so little.
+LEAST_ZEROS = 0.01  # of a layer's weights
+
 
 def masks_from_weights(kernels: Mapping[str, np.ndarray]) -> Masks:
     """Return w != 0 of sparse kernels [in, out]; for a sparse checkpoint that comes without masks.
@@ -35,6 +38,14 @@ def masks_from_weights(kernels: Mapping[str, np.ndarray]) -> Masks:
             "prune first"
         )
     return {name: np.asarray(kernel) != 0 for name, kernel in kernels.items()}
+
+
+def pattern_in(kernels: Mapping[str, np.ndarray]) -> Masks:
+    """Return masks of those layers that have a pattern: `LEAST_ZEROS` of their weights or more."""
+    shares = {name: float(np.mean(kernel == 0)) for name, kernel in kernels.items()}
+    # A layer of nothing but zeros is one that begins so.
+    names = [name for name, share in shares.items() if LEAST_ZEROS <= share < 1]
+    return masks_from_weights({name: kernels[name] for name in names})
 
 
 def save_masks(path: str | Path, masks: Mapping[str, np.ndarray]) -> None:
@@ -98,6 +109,32 @@ def assert_zeros(
     Raises:
         UserError: a pruned weight is not zero, or a masked layer is missing or has another shape.
     """
+    _refuse(_revived(kernels, masks), where)
+
+
+def assert_same_zeros(
+    kernels: Mapping[str, np.ndarray | tf.Variable], masks: Mapping[str, np.ndarray], *, where: str
+) -> None:
+    """Check that masks are those of a model: every pruned weight is zero, and no others are.
+
+    For where the two come in separately. Zeros that no mask names would be trained, or counted, as
+    weights like any others.
+
+    Args:
+        kernels: kernels [in, out] by layer name, of all that may have a pattern.
+        masks: the pattern; none says that nothing was pruned.
+        where: what is being checked, for the message.
+
+    Raises:
+        UserError: as `assert_zeros`; or at least `LEAST_ZEROS` of a layer's weights are zero
+            without being pruned by the masks.
+    """
+    _refuse(_revived(kernels, masks) + _left_out(kernels, masks), where)
+
+
+def _revived(
+    kernels: Mapping[str, np.ndarray | tf.Variable], masks: Mapping[str, np.ndarray]
+) -> list[str]:
     problems = []
     for name, mask in masks.items():
         if name not in kernels:
@@ -112,12 +149,30 @@ def assert_zeros(
             problems.append(
                 f"{name}: {revived} of {np.count_nonzero(~mask)} pruned weights not zero"
             )
+    return problems
+
+
+def _left_out(
+    kernels: Mapping[str, np.ndarray | tf.Variable], masks: Mapping[str, np.ndarray]
+) -> list[str]:
+    problems = []
+    for name, kernel in kernels.items():
+        is_zero = np.asarray(kernel) == 0
+        kept = masks.get(name, np.True_)
+        if np.shape(kept) not in ((), is_zero.shape):
+            continue
+        left_out = np.count_nonzero(is_zero & kept)
+        if left_out >= LEAST_ZEROS * is_zero.size:
+            said = "the masks keep them" if name in masks else "the layer has no mask"
+            problems.append(f"{name}: {left_out} of {is_zero.size} weights are zero, and {said}")
+    return problems
+
+
+def _refuse(problems: list[str], where: str) -> None:
     if problems:
         shown = "\n  ".join(problems[:10])
-        raise UserError(
-            f"the sparsity pattern is broken in {where} ({len(problems)} of {len(masks)} layers):"
-            f"\n  {shown}"
-        )
+        layers = "1 layer" if len(problems) == 1 else f"{len(problems)} layers"
+        raise UserError(f"the sparsity pattern is broken in {where} ({layers}):\n  {shown}")
 
 
 def sparsity_of(masks: Mapping[str, np.ndarray]) -> float:

@@ -23,6 +23,7 @@ from tf_prune_ofa.report.summary import (
     stage_rows,
     words,
 )
+from tf_prune_ofa.report.verdicts import failure, verdict_table
 
 _TEMPLATE_FOLDER = Path(__file__).parent
 _WORST_LAYERS = 12
@@ -70,6 +71,11 @@ def _render(run: Run, drawn: dict[str, plots.Plot]) -> str:
     finished = [stage for stage in run.stages if stage.result]
     bench, verify = run.detail("bench"), run.detail("verify") or {}
     layers = verify.get("layers") or []
+    # Verdicts have a table of their own.
+    figures_of_files = [
+        {key: value for key, value in entry.items() if key != "verdict"}
+        for entry in verify.get("files") or []
+    ]
     return environment.get_template("template.html").render(
         title=run.about.get("title") or run.name,
         about=[(key, value) for key, value in run.about.items() if value and key != "title"],
@@ -87,8 +93,9 @@ def _render(run: Run, drawn: dict[str, plots.Plot]) -> str:
         bench_files=_bench_table(bench) if bench else None,
         bench_meanings=show.COLUMN_MEANINGS,
         bench_warnings=bench["warnings"] if bench else [],
-        verify_facts=[(words(k), number(v)) for k, v in verify.items() if _is_plain(v)],
-        verify_files=_turned(_table(verify.get("files") or [])),
+        failure=failure(verify),
+        verdicts=verdict_table(verify),
+        verify_files=_turned(_table(figures_of_files)),
         verify_layers=_table(layers[:_WORST_LAYERS]),
         verify_layer_count=len(layers),
         configs=_configs(finished),

@@ -16,7 +16,7 @@ from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.models.heads import require_head
 from tf_prune_ofa.models.hf_config import head_of_class
-from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks
+from tf_prune_ofa.pruning.lock import Masks, assert_same_zeros, load_masks
 from tf_prune_ofa.quant.activations import Activations, of_folder
 from tf_prune_ofa.stages import post_training
 from tf_prune_ofa.tasks import KINDS, find_kind
@@ -68,7 +68,7 @@ def export_folder(
         calibration_texts: texts to measure them on (post-training quantization, see
             `post_training`).
         int8_attention: whether those ranges are to make the products inside attention INT8, too.
-        masks: the pattern, checked before anything is written.
+        masks: the pattern, which must be that of the model; none is not checked.
         text_settings: written into the files for the classes that take raw text; None means what
             the folder says of its tokenizer, and the usual windows.
         mediapipe: what to do where MediaPipe makes other tokens of a text: "warn", or refuse all
@@ -89,7 +89,8 @@ def export_folder(
     found = other_tokens(text_settings.tokenizer, wordpiece.kind)
     _compare_with_mediapipe(found, folder, must_be_same=mediapipe == "same", say=labels)
     model = task_model(folder, sequence_length=sequence_length)
-    assert_zeros(dense_kernels(model), masks or {}, where=f"the model in {folder}")
+    if masks:
+        assert_same_zeros(dense_kernels(model), masks, where=f"the model in {folder}")
     if activations is None and calibration_texts:
         activations = post_training.activations_of(
             to_float32(model),

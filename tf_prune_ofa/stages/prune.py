@@ -6,7 +6,7 @@ some more, then the pattern is fixed for the rest of the run. With objective "ta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,15 @@ from tf_prune_ofa.pruning.gradual import (
     pruning_wrap,
     wrapper_masks,
 )
-from tf_prune_ofa.pruning.lock import PatternLock, assert_zeros, save_masks, sparsity_of
+from tf_prune_ofa.pruning.lock import (
+    Masks,
+    PatternLock,
+    assert_zeros,
+    load_masks,
+    pattern_in,
+    save_masks,
+    sparsity_of,
+)
 from tf_prune_ofa.pruning.plan import Pool, asked_sparsity, plan_pools
 from tf_prune_ofa.pruning.plugins import load_plugins
 from tf_prune_ofa.pruning.rules import layer_rules
@@ -39,20 +47,22 @@ def run(settings: PruneSettings, context: Context) -> dict[str, Any]:
     sparsity = settings.sparsity
     load_plugins(sparsity.plugins)
     score = find_score(sparsity.score)(sparsity, job.seed)
-    shapes = {n: kernel.shape for n, kernel in dense_kernels(job.load(settings.start)).items()}
+    found = {n: kernel.numpy() for n, kernel in dense_kernels(job.load(settings.start)).items()}
+    shapes = {name: kernel.shape for name, kernel in found.items()}
     rules = layer_rules(sparsity.rules, shapes, sparsity.pattern)
     schedule = sparsity_schedule(sparsity, job, final=max(r.sparsity for r in rules.values()))
     heads = job.recipe_inputs.encoder.num_heads
     pools = plan_pools(rules, shapes, schedule, heads=heads, scope=sparsity.scope)
     student = job.load(settings.start, wrap=pruning_wrap(pools, score))
     kernels, masks = dense_kernels(student), wrapper_masks(student)
-    lock = PatternLock(kernels, masks, gradient_observer(student, score))
+    earlier = earlier_pattern(context, settings.start, found, rules)
+    lock = PatternLock(kernels, {**earlier, **masks}, gradient_observer(student, score))
     distiller = job.distiller(student, lock)
     check_score(score, pools, settings, [kernels[name] for name in masks], distiller)
     rate = job.schedule(schedule if sparsity.rewind else None)
 
-    def assert_pattern(where: str) -> None:
-        assert_zeros(kernels, {name: mask.numpy() > 0 for name, mask in masks.items()}, where=where)
+    def pattern() -> Masks:
+        return {**earlier, **{name: mask.numpy() > 0 for name, mask in masks.items()}}
 
     job.fit(
         distiller,
@@ -62,12 +72,33 @@ def run(settings: PruneSettings, context: Context) -> dict[str, Any]:
             "sparsity_asked": asked_sparsity(pools, step),
             "sparsity_measured": sparsity_of({name: mask.numpy() for name, mask in masks.items()}),
         },
-        before_save=assert_pattern,
+        before_save=lambda where: assert_zeros(kernels, pattern(), where=where),
     )
-    final_masks = {name: mask.numpy() > 0 for name, mask in masks.items()}
+    final_masks = pattern()
     save_masks(context.folder / paths.MASKS, final_masks)
     job.save(student)
     return job.figures(student) | sparsity_figures(student, final_masks)
+
+
+def earlier_pattern(
+    context: Context, start: str, kernels: Mapping[str, np.ndarray], rules: Iterable[str]
+) -> Masks:
+    """Return the masks of layers that were pruned before and are not to be pruned now.
+
+    They stay locked, and go into this stage's masks: later stages read only those.
+
+    Args:
+        context: of the stage.
+        start: where its weights come from.
+        kernels: of `start`, by layer name.
+        rules: layers that the stage prunes.
+    """
+    path = context.masks_file(start)
+    before = load_masks(path) if path else pattern_in(kernels)
+    kept = {name: mask for name, mask in before.items() if name not in set(rules)}
+    if kept:
+        print(f"  zeros of {start} stay in: {', '.join(sorted(kept))}", flush=True)
+    return kept
 
 
 def sparsity_schedule(

@@ -13,7 +13,7 @@ from tf_prune_ofa.config import QuantizeSettings
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.models.bert import dense_kernels
-from tf_prune_ofa.pruning.lock import PatternLock, assert_zeros, load_masks
+from tf_prune_ofa.pruning.lock import PatternLock, assert_same_zeros, assert_zeros, load_masks
 from tf_prune_ofa.quant import ranges, scheme
 from tf_prune_ofa.quant.activations import Activations
 from tf_prune_ofa.stages.prune import sparsity_figures
@@ -30,9 +30,9 @@ def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
     dense = job.load(settings.start, is_trained=False)
     path = context.masks_file(settings.start)
     masks = load_masks(path) if path else {}
-    assert_zeros(
-        dense_kernels(dense), masks, where=f"the weights that '{context.name}' starts from"
-    )
+    # Without masks zeros would be trained like any other weights, and be lost.
+    where = f"the weights that '{context.name}' starts from"
+    assert_same_zeros(dense_kernels(dense), masks, where=where)
     # With a single head the converter writes attention in a form that the export does not look for.
     has_heads = job.recipe_inputs.encoder.num_heads > 1
     int8_attention = settings.attention == "int8" and has_heads

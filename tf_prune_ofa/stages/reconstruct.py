@@ -34,7 +34,7 @@ from tf_prune_ofa.pruning.ranking import observed_scores, ranked_sparsities
 from tf_prune_ofa.pruning.rules import layer_rules
 from tf_prune_ofa.pruning.scores import find_score
 from tf_prune_ofa.schedules import SparsitySchedule
-from tf_prune_ofa.stages.prune import sparsity_figures
+from tf_prune_ofa.stages.prune import earlier_pattern, sparsity_figures
 from tf_prune_ofa.tasks import reads_corpus
 
 # Words that are masked as for training would not be seen as they are later on.
@@ -88,8 +88,10 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
         checkpoint=checkpoint,
         title=context.name,
     )
-    masks = {name: one.mask for name, one in found.items()}
-    assert_zeros(bert.dense_kernels(sparse), masks, where="the reconstructed model")
+    computed = {name: one.mask for name, one in found.items()}
+    kernels = {name: kernel.numpy() for name, kernel in bert.dense_kernels(sparse).items()}
+    masks = earlier_pattern(context, settings.start, kernels, computed) | computed
+    assert_zeros(kernels, masks, where="the reconstructed model")
     save_masks(context.folder / paths.MASKS, masks)
     job.save(sparse)
     figures = job.figures(sparse) if job.has_task_head else {}

@@ -49,6 +49,11 @@ def relative_difference(outputs: np.ndarray, reference: np.ndarray) -> float:
     return _rms(outputs.astype(np.float64) - reference) / _spread(reference)
 
 
+def allowed_difference(reference: np.ndarray, limits: Limits) -> float:
+    """Return the largest `relative_difference` that the limits allow, given a model's outputs."""
+    return limits.of_spread + limits.of_size * _rms(reference) / _spread(reference)
+
+
 def find_problems(
     relative: float,
     agreement: Mapping[str, float],
@@ -67,7 +72,7 @@ def find_problems(
         count: examples that an agreement is over.
     """
     problems = []
-    allowed = limits.of_spread + limits.of_size * _rms(reference) / _spread(reference)
+    allowed = allowed_difference(reference, limits)
     if not relative <= allowed:
         problems.append(
             f"its outputs differ from the model's by {relative:.3g} of their spread (root mean "
