@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from small_runs import only, recipe, run, run_well, stage_folder
 
+from tf_prune_ofa.models.huggingface import read_weights
 from tf_prune_ofa.pruning.lock import load_masks
 
 PLUGIN = """
@@ -59,3 +60,22 @@ def test_what_cannot_work_is_refused_before_training(inputs, tmp_path, sparsity,
     data["stages"]["prune"]["frozen"] = ["pooler"]
     code, output = run(data, tmp_path / "run")
     assert code == 1 and says in output, output
+
+
+def test_layers_that_were_pruned_before_keep_their_zeros(inputs, tmp_path):
+    data = pruning(inputs, rules={"encoder_.*/attention/.*": 0.5})
+    first = data["stages"]["prune"]
+    sparsity = {**first["sparsity"], "rules": {"encoder_.*/ffn/.*": 0.75}}
+    data["stages"]["again"] = {**first, "kind": "prune", "start": "prune", "sparsity": sparsity}
+    results = run_well(data, tmp_path / "run")
+    before, after = (
+        load_masks(stage_folder(tmp_path / "run", name) / "masks.npz")
+        for name in ("prune", "again")
+    )
+    weights = read_weights(stage_folder(tmp_path / "run", "again") / "model")
+    assert set(before) < set(after)
+    for name, mask in after.items():
+        assert np.all(weights[f"{name}/kernel"][~mask] == 0)
+        if name in before:
+            np.testing.assert_array_equal(mask, before[name])
+    assert set(results["again"]["figures"]["layers"]) == set(after)

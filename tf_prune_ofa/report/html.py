@@ -71,9 +71,9 @@ def _render(run: Run, drawn: dict[str, plots.Plot]) -> str:
     finished = [stage for stage in run.stages if stage.result]
     bench, verify = run.detail("bench"), run.detail("verify") or {}
     layers = verify.get("layers") or []
-    # Verdicts have a table of their own.
+    # Verdicts, and notes on them, have a table of their own.
     figures_of_files = [
-        {key: value for key, value in entry.items() if key != "verdict"}
+        {key: value for key, value in entry.items() if key not in ("verdict", "note")}
         for entry in verify.get("files") or []
     ]
     return environment.get_template("template.html").render(

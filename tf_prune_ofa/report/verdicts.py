@@ -43,17 +43,24 @@ def _difference(entry: dict[str, Any]) -> str:
         return "not run"
     # Older runs wrote the limits only, not what they come to with this model's outputs.
     allowed = entry.get("allowed_difference", (entry.get("limits") or {}).get("of_spread"))
-    return f"{entry['relative_difference']:.3g} ({'-' if allowed is None else f'{allowed:.3g}'})"
+    return f"{entry['relative_difference']:.3g} ({_shown(allowed)})"
 
 
 def _agreement(entry: dict[str, Any]) -> str:
     if "relative_difference" not in entry:
         return "not run"
-    least = (entry.get("limits") or {}).get("agreement")
-    named = entry.get("agreement") or {}
-    shown = ", ".join(f"{share:.3f} {name.replace('_', ' ')}" for name, share in named.items())
-    return f"{shown or '-'} ({'-' if least is None else f'{least:g}'})"
+    limit, least = (entry.get("limits") or {}).get("agreement"), entry.get("least_agreement") or {}
+    shown = [
+        f"{share:.3f} {name.replace('_', ' ')} ({_shown(least.get(name, limit))})"
+        for name, share in (entry.get("agreement") or {}).items()
+    ]
+    return ", ".join(shown) or f"- ({_shown(limit)})"
 
 
 def _why(entry: dict[str, Any]) -> str:
-    return "; ".join(entry.get("problems") or []) or _PASSED
+    said = "; ".join(entry.get("problems") or []) or _PASSED
+    return f"{said} ({entry['note']})" if "note" in entry else said
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

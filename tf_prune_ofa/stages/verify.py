@@ -216,19 +216,25 @@ def _compare(
         return
     relative = behaviour.relative_difference(logits[is_real], reference[is_real])
     agreement = kind.agreement(logits, reference, split)
+    blurred = kind.agreement(behaviour.blur(reference, is_real, limits), reference, split)
+    least = behaviour.least_agreement(limits, agreement, blurred)
+    if note := behaviour.describe_undecided(limits, least):
+        checked["note"] = note
+        print(f"  {checked['file']}: {note}", flush=True)
     checked |= kind.score(logits, split)
     checked |= {f"keras_{key}": v for key, v in kind.score(reference, split).items()}
     checked |= kind.compare(logits, reference, split) | {
         "relative_difference": relative,
         "allowed_difference": behaviour.allowed_difference(reference[is_real], limits),
         "agreement": agreement,
+        "least_agreement": least,
     }
     result = expected.dense[kind.layer].result
     if files.FORMS[checked["variant"]] == "static" and result is not None:
         step = float(result.scale)
         checked["max_logit_difference_steps"] = checked["max_logit_difference"] / step
     checked["problems"] += behaviour.find_problems(
-        relative, agreement, reference[is_real], limits, count=kind.count(split)
+        relative, agreement, reference[is_real], limits, count=kind.count(split), least=least
     )
 
 

@@ -22,7 +22,7 @@ class Limits:
         of_size: and share of their root mean square: together the largest root mean square of the
             differences.
         agreement: smallest share of examples with the same answer, or correlation of numbers; one
-            example may differ always.
+            example may differ always, and more where the model itself is undecided (`blur`).
     """
 
     of_spread: float
@@ -54,6 +54,49 @@ def allowed_difference(reference: np.ndarray, limits: Limits) -> float:
     return limits.of_spread + limits.of_size * _rms(reference) / _spread(reference)
 
 
+def blur(reference: np.ndarray, is_real: np.ndarray, limits: Limits) -> np.ndarray:
+    """Return a model's outputs with random differences, of the largest size that is allowed.
+
+    What one reads from these is what the limits of size allow to be read. A model that was hardly
+    trained gives nearly the same numbers for all examples, and nearly the same to all classes:
+    differences that are small by every measure change many of its answers.
+
+    Args:
+        reference: outputs of the model, of any shape.
+        is_real: of that shape; the others are left as they are.
+        limits: to keep.
+    """
+    size = allowed_difference(reference[is_real], limits) * _spread(reference[is_real])
+    noise = np.random.default_rng(0).normal(0, size, reference.shape)
+    return np.where(is_real, reference + noise, reference)
+
+
+def least_agreement(
+    limits: Limits, agreement: Mapping[str, float], blurred: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the least of each agreement that passes: the limit's, or that of `blur` if it is less.
+
+    Args:
+        limits: to keep.
+        agreement: of the file with its model, by name.
+        blurred: of the model's own blurred outputs with it, by name.
+    """
+    return {name: min(limits.agreement, blurred.get(name, 1.0)) for name in agreement}
+
+
+def describe_undecided(limits: Limits, least: Mapping[str, float]) -> str:
+    """Return a sentence on a model that was judged by less than the limit; "" for others."""
+    found = [f"{name.replace('_', ' ')} by {least[name]:.2f}" for name in least
+             if least[name] < limits.agreement]  # fmt: skip
+    if not found:
+        return ""
+    return (
+        f"judged {', '.join(found)} rather than {limits.agreement:g}: the model itself hardly "
+        "tells the examples apart, so that differences within the limit change so many answers. "
+        "Is it trained?"
+    )
+
+
 def find_problems(
     relative: float,
     agreement: Mapping[str, float],
@@ -61,6 +104,7 @@ def find_problems(
     limits: Limits,
     *,
     count: int,
+    least: Mapping[str, float] | None = None,
 ) -> list[str]:
     """Return which limits a file breaks.
 
@@ -70,6 +114,7 @@ def find_problems(
         reference: outputs of the model.
         limits: to keep.
         count: examples that an agreement is over.
+        least: from `least_agreement`; the limit for all if None.
     """
     problems = []
     allowed = allowed_difference(reference, limits)
@@ -79,10 +124,11 @@ def find_problems(
             f"square); allowed is {allowed:.3g}"
         )
     for name, share in agreement.items():
-        if not (1 - share) * count <= max(1, (1 - limits.agreement) * count):
+        needed = (least or {}).get(name, limits.agreement)
+        if not (1 - share) * count <= max(1, (1 - needed) * count):
             problems.append(
                 f"its {name.replace('_', ' ')} with the model is {share:.3f} on {count} examples; "
-                f"at least {limits.agreement:g} is needed"
+                f"at least {needed:.3g} is needed"
             )
     return problems
 

@@ -51,10 +51,17 @@ def compare(outputs: Outputs, reference: Outputs, mask: np.ndarray) -> Compariso
         problem = "its outputs are not all numbers (NaN or infinite)"
         return Comparison(float("inf"), {}, [problem], np.nan_to_num(by_text, nan=np.inf))
     relative = behaviour.relative_difference(ours[is_real], theirs[is_real])
-    agreement = _agreement(outputs, reference, mask)
+    agreement, limits = _agreement(outputs, reference, mask), behaviour.INT8
+    blurred = {
+        name: behaviour.blur(value, _is_real(name, value, mask), limits)
+        for name, value in reference.items()
+    }
+    least = behaviour.least_agreement(limits, agreement, _agreement(blurred, reference, mask))
     problems = behaviour.find_problems(
-        relative, agreement, theirs[is_real], behaviour.INT8, count=len(mask)
+        relative, agreement, theirs[is_real], limits, count=len(mask), least=least
     )
+    if note := behaviour.describe_undecided(limits, least):
+        problems = [f"{problem} ({note})" for problem in problems]
     return Comparison(relative, agreement, problems, by_text)
 
 
@@ -85,13 +92,19 @@ def _numbers(
     count = len(mask)
     parts: tuple[list[np.ndarray], ...] = ([], [], [])
     for name, value in reference.items():
-        is_real = np.ones(value.shape, bool)
-        if name != _BY_TEXT:
-            is_real &= (mask > 0).reshape(mask.shape + (1,) * (value.ndim - 2))
+        is_real = _is_real(name, value, mask)
         for part, one in zip(parts, (outputs[name], value, is_real), strict=True):
             part.append(one.reshape(count, -1))
     ours, theirs, counts = (np.concatenate(part, axis=1) for part in parts)
     return ours, theirs, counts
+
+
+def _is_real(name: str, value: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return which numbers of an output count, of its shape."""
+    if name == _BY_TEXT:
+        return np.ones(value.shape, bool)
+    real = (mask > 0).reshape(mask.shape + (1,) * (value.ndim - 2))
+    return np.broadcast_to(real, value.shape)
 
 
 def _agreement(outputs: Outputs, reference: Outputs, mask: np.ndarray) -> dict[str, float]:
