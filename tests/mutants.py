@@ -26,7 +26,8 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime import delegate
 from tf_prune_ofa.runtime.inspect import inspect
 from tf_prune_ofa.runtime.inspect_text import describe
-from tf_prune_ofa.runtime.interpreter import Interpreter, plain_name
+from tf_prune_ofa.runtime.interpreter import Interpreter
+from tf_prune_ofa.runtime.ports import plain_name
 from tf_prune_ofa.tflite import flatbuffer, guard, packed_files, sparse
 from tf_prune_ofa.tflite.graph import Graph
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tf_prune_ofa import files
+from tf_prune_ofa import array_files, files, json_files
 from tf_prune_ofa.errors import UserError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -73,18 +73,20 @@ def test_an_error_about_another_file_passes(tmp_path):
 
 def test_json_holds_numpy_and_paths(tmp_path):
     path = tmp_path / "result.json"
-    files.write_json(path, {"a": np.float32(0.5), "b": np.arange(2), "c": Path("x"), "d": [None]})
+    json_files.write_json(
+        path, {"a": np.float32(0.5), "b": np.arange(2), "c": Path("x"), "d": [None]}
+    )
     assert json.loads(path.read_text()) == {"a": 0.5, "b": [0, 1], "c": "x", "d": [None]}
     with pytest.raises(ValueError, match="Out of range"):
-        files.write_json(path, {"loss": float("nan")})
+        json_files.write_json(path, {"loss": float("nan")})
     with pytest.raises(TypeError, match="set cannot be written"):
-        files.write_json(path, {1, 2})
+        json_files.write_json(path, {1, 2})
     assert json.loads(path.read_text())["a"] == 0.5
 
 
 def test_arrays_come_back(tmp_path):
     arrays = {"encoder_00/ffn/output": np.arange(6).reshape(2, 3), "step": np.int64(7)}
-    files.write_arrays(tmp_path / "a.npz", arrays)
+    array_files.write_arrays(tmp_path / "a.npz", arrays)
     with np.load(tmp_path / "a.npz") as read:
         assert {name: read[name].tolist() for name in read} == {
             "encoder_00/ffn/output": [[0, 1, 2], [3, 4, 5]],
@@ -94,8 +96,8 @@ def test_arrays_come_back(tmp_path):
 
 def test_arrays_are_read_as_they_were_written(tmp_path):
     path = tmp_path / "a.npz"
-    files.write_arrays(path, {"a/b": np.arange(3, dtype=np.int16), "text": np.array("x")})
-    read = files.read_arrays(path, ["a/b"])
+    array_files.write_arrays(path, {"a/b": np.arange(3, dtype=np.int16), "text": np.array("x")})
+    read = array_files.read_arrays(path, ["a/b"])
     assert read["a/b"].dtype == np.int16 and read["a/b"].tolist() == [0, 1, 2]
     assert str(read["text"]) == "x"
 
@@ -131,7 +133,7 @@ def rewritten(archive, old, new):
 )
 def test_arrays_that_cannot_be_read(tmp_path, damage, message):
     path = tmp_path / "a.npz"
-    files.write_arrays(path, {"a": np.arange(300)})
+    array_files.write_arrays(path, {"a": np.arange(300)})
     content = path.read_bytes()
     if damage in ("cut", "empty", "text"):
         path.write_bytes({"cut": content[:-30], "empty": b"", "text": b"arrays"}[damage])
@@ -152,7 +154,7 @@ def test_arrays_that_cannot_be_read(tmp_path, damage, message):
     if damage == "folder":
         path.mkdir()
     with pytest.raises(UserError, match=message):
-        files.read_arrays(path, ["c"], remedy="make it again")
+        array_files.read_arrays(path, ["c"], remedy="make it again")
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
@@ -198,7 +200,7 @@ def test_require_writable_dir_leaves_nothing(tmp_path):
 WRITE_TOO_MUCH = """
     import sys
     import numpy as np
-    from tf_prune_ofa import files
+    from tf_prune_ofa import array_files, files
     from tf_prune_ofa.errors import UserError
 
     path, how = sys.argv[1:]
@@ -206,7 +208,7 @@ WRITE_TOO_MUCH = """
         if how == "text":
             files.write_text(path, "x" * 200_000)
         elif how == "arrays":
-            files.write_arrays(path, {"kernel": np.zeros(50_000, np.float32)})
+            array_files.write_arrays(path, {"kernel": np.zeros(50_000, np.float32)})
         else:
             with files.atomic_folder(path) as temporary:
                 (temporary / "a.txt").write_text("fits")
@@ -277,8 +279,8 @@ def test_a_kill_leaves_the_old_file_and_a_leftover_that_can_be_removed(tmp_path)
 
 
 def test_json_is_read_as_it_was_written(tmp_path):
-    files.write_json(tmp_path / "a.json", {"a": [1, 0.5, None]})
-    assert files.read_json(tmp_path / "a.json") == {"a": [1, 0.5, None]}
+    json_files.write_json(tmp_path / "a.json", {"a": [1, 0.5, None]})
+    assert json_files.read_json(tmp_path / "a.json") == {"a": [1, 0.5, None]}
 
 
 @pytest.mark.parametrize(
@@ -296,9 +298,9 @@ def test_json_is_read_as_it_was_written(tmp_path):
 def test_json_that_is_damaged(tmp_path, content, message):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(UserError, match=message):
-        files.read_json(tmp_path / "a.json", remedy="run it again")
+        json_files.read_json(tmp_path / "a.json", remedy="run it again")
     with pytest.raises(UserError, match="Cannot read"):
-        files.read_json(tmp_path)
+        json_files.read_json(tmp_path)
 
 
 # Symbolic links

@@ -18,7 +18,8 @@ LIBRARY = "tf_prune_ofa/runtime/libtf_prune_ofa_delegate.so"
 
 # A module imports from what comes before it here, and from its own folder.
 SETTINGS = ("paths", "variants", "yaml_files", "limits", "schedules", "config", "plain_values")
-BASE = ("errors", "files", "text_table", "encoders", "architectures", *SETTINGS)
+BASE = ("errors", "files", "array_files", "json_files", "text_table", "encoders")
+BASE += ("architectures", *SETTINGS)
 BASE += ("text", "keras_compat")
 TRAINING = ("data", "models", "pruning", "quant", "distill", "train")
 DEPLOYMENT = ("tflite", "runtime", "bench", "blocks", "conversion", "device")

@@ -7,37 +7,17 @@ complete, so that a full disk, an exception or a kill leaves the old file, never
 import contextlib
 import errno
 import hashlib
-import io
-import json
-import math
 import os
 import secrets
 import shutil
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from tf_prune_ofa.errors import UserError
 
 # The final name stays at the end of the temporary one: np.savez, h5py and tf_keras choose their
 # format, or append an ending, by the ending they see.
 _TEMPORARY_PREFIX = ".partial-"
-
-# What reading a file raises that is not what it should be.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    OverflowError,
-)
 
 _ADVICE = {
     errno.ENOSPC: "Free some space there, or choose a folder on another disk.",
@@ -139,114 +119,6 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes `value` as indented JSON to `path`, whole or not at all; see `atomic_path`.
-
-    NumPy scalars and arrays are written as numbers and lists, paths as strings.
-
-    Raises:
-        UserError: the file cannot be written there.
-        ValueError: `value` holds NaN or an infinity, which JSON does not have.
-    """
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, default=_json_value) + "\n")
-
-
-def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes named arrays to `path` (.npz, not compressed), whole or not at all; see `atomic_path`.
-
-    They pass through memory: on a full disk np.savez leaves an open archive behind, which complains
-    once more when it is collected.
-    """
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    write_bytes(path, buffer.getvalue())
-
-
-def read_arrays(
-    path: str | os.PathLike[str],
-    names: Iterable[str] = (),
-    *,
-    remedy: str = "delete it to compute it again",
-) -> dict[str, np.ndarray]:
-    """Reads what `write_arrays` wrote.
-
-    Args:
-        path: the file.
-        names: of arrays that must be in it.
-        remedy: what to do where the file is of no use, for the message.
-
-    Raises:
-        UserError: the file cannot be read, is damaged, or lacks one of the arrays.
-    """
-    try:
-        with zipfile.ZipFile(path) as file:
-            arrays = {
-                member.filename.removesuffix(".npy"): _stored_array(file, member)
-                for member in file.infolist()
-            }
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}; {remedy}") from error
-    # An archive cut short, another kind of file, pickled objects, a header that is none.
-    except _DAMAGE as error:
-        raise UserError(f"{path} is damaged ({error}); {remedy}") from error
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        raise UserError(f"{path} is damaged (without '{missing[0]}'); {remedy}")
-    return arrays
-
-
-def _stored_array(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """The array of a member that `write_arrays` wrote: as large as the file has bytes for it.
-
-    Raises:
-        ValueError: it is compressed, or its header speaks of another size; NumPy would set that
-            much memory aside, whatever it is.
-    """
-    if member.compress_type != zipfile.ZIP_STORED or member.file_size > member.compress_size:
-        raise ValueError(f"'{member.filename}' is compressed")
-    with file.open(member) as stream:
-        if np.lib.format.read_magic(stream) == (1, 0):
-            header = np.lib.format.read_array_header_1_0(stream)
-        else:
-            raise ValueError(f"'{member.filename}' is of another version")
-        shape, _, dtype = header
-        size = math.prod(shape) * dtype.itemsize
-        if size != member.file_size - stream.tell():
-            raise ValueError(
-                f"'{member.filename}' says that it has {size} bytes, and has "
-                f"{member.file_size - stream.tell()}"
-            )
-        stream.seek(0)
-        return np.lib.format.read_array(stream, allow_pickle=False)
-
-
-def read_json(
-    path: str | os.PathLike[str], *, remedy: str = "delete it to make it again"
-) -> dict[str, Any]:
-    """Reads a JSON object that this package wrote.
-
-    Args:
-        path: the file.
-        remedy: what to do where the file is of no use, for the message.
-
-    Raises:
-        UserError: the file cannot be read, is no JSON (NaN is none), or is no object.
-    """
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON")
-
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=refuse)
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}; {remedy}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}); {remedy}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is damaged ({type(value).__name__} for an object); {remedy}")
-    return value
-
-
 def refuse_links(folder: str | os.PathLike[str]) -> None:
     """Checks that a folder of a run, and what is in it, are no symbolic links.
 
@@ -299,38 +171,6 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
         raise UserError(f"{path} is not UTF-8 text ({error}). Convert it to UTF-8.") from error
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     return lines if lines[-1] else lines[:-1]
-
-
-def read_json_object(
-    path: str | os.PathLike[str], *, missing: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """The object that a JSON file holds.
-
-    Args:
-        path: the file.
-        missing: what to return where there is no such file; None makes that an error.
-
-    Raises:
-        UserError: the file cannot be read, is no JSON, or holds something else than an object.
-    """
-    path = Path(path)
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        if missing is not None:
-            return missing
-        raise UserError(
-            f"{path.parent} has no {path.name}; give a folder with a whole model"
-        ) from None
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}. Check the path.") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}); get the file again") from error
-    except RecursionError:
-        raise UserError(f"{path} is nested too deeply to be read; get the file again") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds a {type(value).__name__}, not an object; get it again")
-    return value
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
@@ -394,11 +234,3 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON: {value!r}")

@@ -25,12 +25,14 @@ from typing import Any
 
 from absl import flags
 
-from tf_prune_ofa.bench.host import BenchSettings, benchmark
+from tf_prune_ofa.bench.host import benchmark
+from tf_prune_ofa.bench.settings import BenchSettings
 from tf_prune_ofa.bench.show import describe
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.experiments import peers
 from tf_prune_ofa.experiments.suite import SUITES, find_suite
-from tf_prune_ofa.files import write_bytes, write_json
+from tf_prune_ofa.files import write_bytes
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.tools._main import run
 
 _DEFAULT = BenchSettings()

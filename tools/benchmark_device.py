@@ -26,7 +26,8 @@ from tf_prune_ofa.device.show import describe
 from tf_prune_ofa.device.target import Target
 from tf_prune_ofa.device.targets import find_targets
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_json, write_text
+from tf_prune_ofa.files import write_text
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.tools._main import run
 
 _DEFAULT = DeviceSettings()

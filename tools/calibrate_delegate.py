@@ -15,7 +15,8 @@ from absl import flags
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_text
 from tf_prune_ofa.runtime import costs, delegate
-from tf_prune_ofa.runtime.interpreter import Interpreter, find_runtime
+from tf_prune_ofa.runtime.installed import find_runtime
+from tf_prune_ofa.runtime.interpreter import Interpreter
 from tf_prune_ofa.runtime.layer_chain import LayerShape
 from tf_prune_ofa.runtime.measured import measure_shapes
 from tf_prune_ofa.text_table import text_table

@@ -17,7 +17,7 @@ from absl import flags
 
 from tf_prune_ofa.data.reviews import reviews_task
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_json
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.runtime import mediapipe
 from tf_prune_ofa.runtime.text_classifier import TextClassifier
 from tf_prune_ofa.tflite import flatbuffer, packed_files

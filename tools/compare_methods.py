@@ -41,7 +41,8 @@ def main(argv: list[str]) -> None:
         selected,
     )
     from tf_prune_ofa.experiments.comparison_table import comparison_table, write_between_markers
-    from tf_prune_ofa.files import write_json, write_text
+    from tf_prune_ofa.files import write_text
+    from tf_prune_ofa.json_files import write_json
 
     if len(argv) > 1:
         raise UserError(f"unexpected arguments {argv[1:]}; write --plan=FILE")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tf_prune_ofa.files import write_json
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.runtime.elsewhere import make_python
 from tf_prune_ofa.tools._main import run
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from absl import flags
 
-from tf_prune_ofa.bench.host import BenchSettings
+from tf_prune_ofa.bench.settings import BenchSettings
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_bytes, write_json
+from tf_prune_ofa.files import write_bytes
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.text_table import megabytes, text_table
 from tf_prune_ofa.tools._main import run
 

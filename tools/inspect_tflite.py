@@ -10,7 +10,7 @@ which layers the sparse INT8 delegate does.
 from absl import flags
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_json
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.runtime.inspect import inspect, load
 from tf_prune_ofa.runtime.inspect_text import describe, describe_load
 from tf_prune_ofa.tools._main import run

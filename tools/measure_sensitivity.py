@@ -49,8 +49,8 @@ def main(argv: list[str]) -> None:
             f"{', '.join(trained)}"
         )
     # TensorFlow is slow to load: a wrong flag, or --help, should answer at once.
-    from tf_prune_ofa.files import write_json
     from tf_prune_ofa.jobs.training import TrainingJob
+    from tf_prune_ofa.json_files import write_json
     from tf_prune_ofa.models.bert import dense_kernels
     from tf_prune_ofa.pruning.allocation import named_sites
     from tf_prune_ofa.pruning.sensitivity import output_losses

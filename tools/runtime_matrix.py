@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from tf_prune_ofa.conversion import calibrate, convert, watch
 from tf_prune_ofa.conversion.variants import write_variants
-from tf_prune_ofa.files import write_json
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.models.bert import Classification, EncoderConfig, build_model, dense_kernels
 from tf_prune_ofa.runtime import delegate
 from tf_prune_ofa.runtime.matrix import RUNTIMES, describe, run_matrix

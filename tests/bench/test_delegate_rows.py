@@ -3,7 +3,8 @@
 import pytest
 import tflite_files
 
-from tf_prune_ofa.bench.host import BenchSettings, benchmark
+from tf_prune_ofa.bench.host import benchmark
+from tf_prune_ofa.bench.settings import BenchSettings
 from tf_prune_ofa.bench.show import describe, file_rows
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime import delegate

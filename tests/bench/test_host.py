@@ -8,7 +8,8 @@ import pytest
 import tflite_files
 
 from tf_prune_ofa.bench import process
-from tf_prune_ofa.bench.host import SCHEMA, BenchSettings, benchmark
+from tf_prune_ofa.bench.host import SCHEMA, benchmark
+from tf_prune_ofa.bench.settings import BenchSettings
 from tf_prune_ofa.bench.show import FILE_HEADER, describe, file_rows
 from tf_prune_ofa.errors import UserError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tf_prune_ofa.bench.host import BenchSettings
+from tf_prune_ofa.bench.settings import BenchSettings
 from tf_prune_ofa.blocks.live import Block, live_blocks
 from tf_prune_ofa.conversion import int8
 from tf_prune_ofa.errors import UserError

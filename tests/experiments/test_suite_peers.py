@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tf_prune_ofa.bench.host import BenchSettings
+from tf_prune_ofa.bench.settings import BenchSettings
 from tf_prune_ofa.blocks.live import Block
 from tf_prune_ofa.experiments import peers, suite_peers
 from tf_prune_ofa.experiments import suite as bench_suite

@@ -11,7 +11,8 @@ from exported_models import CONFIG, make_examples, make_model
 from tf_prune_ofa.conversion import calibrate, convert, int8
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime import delegate
-from tf_prune_ofa.runtime.interpreter import SPARSE, Interpreter
+from tf_prune_ofa.runtime.interpreter import Interpreter
+from tf_prune_ofa.runtime.places import SPARSE
 from tf_prune_ofa.tflite import sparse
 
 pytestmark = pytest.mark.skipif(

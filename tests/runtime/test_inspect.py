@@ -9,13 +9,9 @@ import tflite_files
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime import apart
 from tf_prune_ofa.runtime.delegate import DelegateReport, LayerVerdict
-from tf_prune_ofa.runtime.inspect import (
-    LoadSummary,
-    OpSummary,
-    inspect,
-    load,
-)
+from tf_prune_ofa.runtime.inspect import inspect, load
 from tf_prune_ofa.runtime.inspect_text import describe, describe_load
+from tf_prune_ofa.runtime.summaries import LoadSummary, OpSummary
 
 
 def written(tmp_path, data):

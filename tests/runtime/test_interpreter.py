@@ -7,7 +7,8 @@ import tflite_files
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime import interpreter as interpreter_module
-from tf_prune_ofa.runtime.interpreter import Interpreter, find_runtime
+from tf_prune_ofa.runtime.installed import find_runtime
+from tf_prune_ofa.runtime.interpreter import Interpreter
 
 # ids [1, 4] -> table of 10 rows (0.1 * (4 * id + column)) -> KERNEL: outputs are
 # [row[2] + 2 * row[3], 0, 3 * row[0] + 4 * row[1], 0].

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from tf_prune_ofa.config import About, ModelSettings, Recipe, StageSettings, TaskSettings
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import atomic_folder, write_json
+from tf_prune_ofa.files import atomic_folder
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.plain_values import settings_of, to_dict
 from tf_prune_ofa.recipe import apart, build_stage
 

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tf_prune_ofa.api.results import Chain, Files, Model
+from tf_prune_ofa.api.chain import Start, add, begin, kind_of, trained
+from tf_prune_ofa.api.results import Files, Model
 from tf_prune_ofa.api.task import Task
-from tf_prune_ofa.config import ModelSettings, TaskSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import require_writable_dir
-from tf_prune_ofa.recipe import build_stage, check_references
 
-# What a student is trained with behind a teacher, unless told otherwise: logits and hidden states
-# of the teacher, no dropout, embeddings as they are (recipe reconstruct_minilm; docs/results.md).
-DISTILLED: Mapping[str, Any] = {
-    "batch_size": 16,
-    "dropout": False,
-    "frozen": ["embeddings/.*"],
-    "loss": {"hard": 0.0, "soft": 1.0, "temperature": 2.0, "hidden": 1.0},
-}
-Start = str | Path | Model
 Length = int | str | None
 
 
@@ -47,9 +35,9 @@ def finetune(
     Raises:
         UserError: a mistake in model, task or settings.
     """
-    chain, name = _begin(start, task, run_dir, seed)
+    chain, name = begin(start, task, run_dir, seed)
     settings = {"length": f"{epochs} epochs", "learning_rate": 1e-4, **settings}
-    return _trained(chain, "finetune", name, settings)
+    return trained(chain, "finetune", name, settings)
 
 
 def reconstruct(
@@ -70,9 +58,9 @@ def reconstruct(
     Raises:
         UserError: a mistake in model, task or settings.
     """
-    chain, name = _begin(start, task, run_dir, seed)
+    chain, name = begin(start, task, run_dir, seed)
     defaults = {"rules": {"encoder_.*": sparsity}, "scope": "global"}
-    return _trained(chain, "reconstruct", name, {**defaults, **settings})
+    return trained(chain, "reconstruct", name, {**defaults, **settings})
 
 
 def prune(
@@ -95,10 +83,10 @@ def prune(
     Raises:
         UserError: a mistake in model, task or settings.
     """
-    chain, name = _begin(start, task, run_dir, seed)
+    chain, name = begin(start, task, run_dir, seed)
     schedule = {"rules": {"encoder_.*": sparsity}, **settings.pop("sparsity_schedule", {})}
     settings = {"length": steps, "learning_rate": 3e-4, "sparsity": schedule, **settings}
-    return _trained(chain, "prune", name, settings, teacher)
+    return trained(chain, "prune", name, settings, teacher)
 
 
 def transfer(
@@ -119,12 +107,12 @@ def transfer(
     Raises:
         UserError: a mistake in model, task or settings.
     """
-    chain, name = _begin(start, task, run_dir, seed)
+    chain, name = begin(start, task, run_dir, seed)
     settings = {"length": steps, "learning_rate": 5e-4 if teacher else 5e-5, **settings}
     if isinstance(teacher, Model):
         # Where hidden states are those of the teacher, its head fits from the first step.
         settings = {"head": "teacher", **settings}
-    return _trained(chain, "transfer", name, settings, teacher)
+    return trained(chain, "transfer", name, settings, teacher)
 
 
 def quantize(
@@ -145,9 +133,9 @@ def quantize(
     Raises:
         UserError: a mistake in model, task or settings.
     """
-    chain, name = _begin(start, task, run_dir, seed)
+    chain, name = begin(start, task, run_dir, seed)
     settings = {"length": steps, "learning_rate": 1e-4 if teacher else 2e-5, **settings}
-    return _trained(chain, "quantize", name, settings, teacher)
+    return trained(chain, "quantize", name, settings, teacher)
 
 
 def export(
@@ -167,10 +155,10 @@ def export(
             cannot be written.
     """
     if variants is None:
-        quantized = ["dense_int8", "sparse_int8"] if _kind(start) == "quantize" else []
+        quantized = ["dense_int8", "sparse_int8"] if kind_of(start) == "quantize" else []
         variants = ["float32", "dynamic_int8", *quantized]
     settings = {"sequence_length": sequence_length, "variants": list(variants)}
-    chain, name = _add(start.chain, "export", start.name, settings)
+    chain, name = add(start.chain, "export", start.name, settings)
     folder = chain.results[name].folder
     out = require_writable_dir(out_dir)
     for sizes in chain.results[name].figures.values():
@@ -193,9 +181,7 @@ def verify(files: Files, *, examples: int = 0, threads: int = 1) -> dict[str, An
         made = files.folder / path.name
         if not path.is_file() or path.read_bytes() != made.read_bytes():
             raise UserError(f"{path} is not the file that was exported; export it again")
-    chain, name = _add(
-        files.chain, "verify", files.name, {"examples": examples, "threads": threads}
-    )
+    chain, name = add(files.chain, "verify", files.name, {"examples": examples, "threads": threads})
     return chain.results[name].figures
 
 
@@ -213,8 +199,8 @@ def benchmark(
     Raises:
         UserError: no such reference.
     """
-    from tf_prune_ofa.bench.host import BenchSettings
     from tf_prune_ofa.bench.host import benchmark as run
+    from tf_prune_ofa.bench.settings import BenchSettings
     from tf_prune_ofa.bench.show import describe
 
     paths = files.paths
@@ -225,88 +211,3 @@ def benchmark(
     result = run(list(paths.values()), settings, reference=paths[reference])
     print(describe(result))
     return result
-
-
-# How a stage is put behind others
-
-
-def _begin(start: Start, task: Task, run_dir: str | Path | None, seed: int) -> tuple[Chain, str]:
-    """Return the chain that a stage is added to, and what it starts from by name."""
-    if isinstance(start, Model):
-        folder = start.chain.run_dir if run_dir is None else require_writable_dir(run_dir)
-        chain = replace(start.chain, run_dir=folder, seed=seed, task=_resolve(task, folder))
-        return chain, start.name
-    keep: tuple[Any, ...] = ()
-    if run_dir is None:
-        temporary = tempfile.TemporaryDirectory(prefix="tf_prune_ofa-")
-        run_dir, keep = temporary.name, (temporary,)
-    folder = require_writable_dir(run_dir)
-    model = ModelSettings(weights=str(start))
-    return Chain(folder, model, _resolve(task, folder), seed, keep=keep), "model"
-
-
-def _resolve(task: Task, folder: Path) -> TaskSettings:
-    if not isinstance(task, Task):
-        raise UserError(f"task must be an ofa.Task, got {task!r:.80}")
-    return task.resolve(folder)
-
-
-def _kind(model: Model) -> str:
-    return model.chain.results[model.name].kind
-
-
-def _trained(
-    chain: Chain,
-    kind: str,
-    start: str,
-    settings: Mapping[str, Any],
-    teacher: Model | str | None = None,
-) -> Model:
-    settings = dict(settings)
-    if isinstance(teacher, Model):
-        chain, teacher = _joined(chain, teacher)
-    if teacher:
-        settings = {**DISTILLED, **settings, "teacher": teacher}
-    chain, name = _add(chain, kind, start, settings)
-    return Model(name, chain)
-
-
-def _joined(chain: Chain, teacher: Model) -> tuple[Chain, str]:
-    """Return the chain with the teacher's stages, and the teacher's name there.
-
-    A teacher of another chain may have stages of the same names: they get other ones.
-    """
-    names: dict[str, str] = {}
-    stages, results = dict(chain.stages), dict(chain.results)
-    for name, result in teacher.chain.results.items():
-        is_same = name in results and results[name].digest == result.digest
-        names[name] = name if is_same else _free_name(name, results)
-        if is_same:
-            continue
-        own = names[name]
-        results[own] = replace(result, name=own, start=names.get(result.start, result.start))
-        stages[own] = teacher.chain.stages[name]
-    keep = (*chain.keep, *teacher.chain.keep)
-    return replace(chain, stages=stages, results=results, keep=keep), names[teacher.name]
-
-
-def _add(chain: Chain, kind: str, start: str, settings: Mapping[str, Any]) -> tuple[Chain, str]:
-    """Run a stage behind a chain; return the chain with it, and its name."""
-    from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
-    from tf_prune_ofa.stages.runner import only_process, run_stage
-
-    name = _free_name(kind, chain.results)
-    stage = build_stage(name, {"kind": kind, "start": start, **settings})
-    chain = replace(chain, stages={**chain.stages, name: stage})
-    recipe = chain.recipe()
-    check_references(recipe)
-    with only_process(chain.run_dir):
-        result = run_stage(name, recipe, RecipeInputs(recipe), dict(chain.results), chain.run_dir)
-    return replace(chain, results={**chain.results, name: result}), name
-
-
-def _free_name(name: str, taken: Mapping[str, Any]) -> str:
-    stem, number = name, 2
-    while name in taken:
-        name, number = f"{stem}_{number}", number + 1
-    return name

@@ -12,66 +12,28 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from tqdm import tqdm
 
-from tf_prune_ofa.bench.inputs import make_inputs, open_inputs
-from tf_prune_ofa.bench.machine import busy_warning, machine_facts
+from tf_prune_ofa.bench.examples import Examples, examples_of
+from tf_prune_ofa.bench.findings import warnings_of, with_statistics
+from tf_prune_ofa.bench.machine import machine_facts
 from tf_prune_ofa.bench.process import WorkerProcess
 from tf_prune_ofa.bench.rounds import interleave
 from tf_prune_ofa.bench.rows import Row, row_labels, with_delegate
-from tf_prune_ofa.bench.stats import latency_summary, ratio_to_reference
+from tf_prune_ofa.bench.settings import TFLITE_RUNTIMES, BenchSettings, check_settings
 from tf_prune_ofa.bench.worker import decoded, encoded
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime import delegate as sparse_delegate
-from tf_prune_ofa.runtime.interpreter import plain_name
 from tf_prune_ofa.tflite import flatbuffer
 
 SCHEMA = "tf_prune_ofa.bench/1"
-# On how many inputs the results of two rows are compared.
-_COMPARED = 4
-# Runtimes whose files are `.tflite` files that XNNPACK may run.
-_TFLITE_RUNTIMES = ("auto", "litert", "tflite_runtime", "tensorflow", "compiled_model")
 _LOAD_FIGURES = ("load_ms", "first_run_ms", "peak_memory_bytes")
-
-Examples = Sequence[Mapping[str, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class BenchSettings:
-    """How to measure.
-
-    Attributes:
-        threads: threads of the runtime.
-        runs: counted runs of each file.
-        burst: counted runs in a row before the next file has its turn.
-        warmup: runs of each file before the first turn.
-        seconds: stop taking turns after this long.
-        loads: fresh processes for each file that measure load time and memory; the median counts.
-            0 leaves these figures out.
-        seed: of the inputs.
-        runtime: which runtime, for files that do not come with one; one of `runners.NAMES`.
-        xnnpack: whether XNNPACK may take operators over.
-        sequence_length: tokens of an example, for files that leave that open; None where all files
-            have fixed shapes.
-    """
-
-    threads: int = 1
-    runs: int = 200
-    burst: int = 2
-    warmup: int = 5
-    seconds: float = 60.0
-    loads: int = 3
-    seed: int = 0
-    runtime: str = "auto"
-    xnnpack: bool = True
-    sequence_length: int | None = None
 
 
 def benchmark(
@@ -98,7 +60,7 @@ def benchmark(
             run, or the delegate was asked for and is not there.
     """
     settings = settings or BenchSettings()
-    _check_settings(settings)
+    check_settings(settings)
     paths = _distinct_paths(files, reference)
     rows = [Row(path, settings.runtime) for path in paths]
     same_as = {}
@@ -139,9 +101,9 @@ def benchmark_rows(
         UserError: settings without sense, or a file that is missing, damaged or does not run.
     """
     settings = settings or BenchSettings()
-    _check_settings(settings)
+    check_settings(settings)
     rows = [_with_xnnpack(row, settings) for row in rows]
-    rows, examples = _examples(rows, reference, settings)
+    rows, examples = examples_of(rows, reference, settings)
     machine = machine_facts()
     labels = row_labels(rows)
     loads = [
@@ -199,9 +161,9 @@ def benchmark_rows(
         "runtime": {**shown["runtime"], "threads": settings.threads, "xnnpack": settings.xnnpack},
         "machine": machine,
         "settings": asdict(settings),
-        "warnings": _warnings(entries, reference_entry, machine, settings),
+        "warnings": warnings_of(entries, reference_entry, machine, settings),
         "files": [
-            _with_statistics(entry, reference_entry) | {"difference": differences.get(i)}
+            with_statistics(entry, reference_entry) | {"difference": differences.get(i)}
             for i, entry in enumerate(entries)
         ],
     }
@@ -283,89 +245,9 @@ def _load(row: Row, settings: BenchSettings, inputs: Mapping[str, np.ndarray]) -
 
 
 def _with_xnnpack(row: Row, settings: BenchSettings) -> Row:
-    if row.runtime not in _TFLITE_RUNTIMES:
+    if row.runtime not in TFLITE_RUNTIMES:
         return row
     return replace(row, options={"xnnpack": settings.xnnpack, **row.options})
-
-
-def _examples(
-    rows: Sequence[Row], reference: int | None, settings: BenchSettings
-) -> tuple[list[Row], list[Examples]]:
-    """The rows, and inputs by name for each: those of its own file, or else the reference's."""
-    known: dict[Path, Examples] = {}
-    lengths: dict[Path, int] = {}
-    found, opened = [], []
-    for row in rows:
-        if not row.path.is_file():
-            raise UserError(f"No such file: {row.path}. Give paths of model files.")
-        source = row.path
-        if source.suffix != ".tflite":
-            if reference is None or rows[reference].path.suffix != ".tflite":
-                raise UserError(
-                    f"{source} is no .tflite file, so it needs the inputs of the reference. Name a "
-                    ".tflite file as reference."
-                )
-            source = rows[reference].path
-        if source not in known:
-            # What is no model is refused here, before minutes of measuring.
-            model = flatbuffer.read_model(source)
-            length = _length(source, model, settings)
-            graph = model.subgraphs[0]
-            names = [plain_name(flatbuffer.text(graph.tensors[i].name)) for i in graph.inputs]
-            examples = [
-                make_inputs(model, seed=settings.seed + step, sequence_length=length)
-                for step in range(_COMPARED)
-            ]
-            known[source] = [dict(zip(names, one, strict=True)) for one in examples]
-            if length is not None:
-                lengths[source] = length
-        found.append(known[source])
-        if row.path in lengths:
-            row = replace(row, options={**row.options, "sequence_length": lengths[row.path]})
-        opened.append(row)
-    return opened, found
-
-
-def _length(path: Path, model: schema.ModelT, settings: BenchSettings) -> int | None:
-    """How many tokens a file is run on; None where its shapes are fixed.
-
-    Raises:
-        UserError: the settings do not say, or say otherwise.
-    """
-    shapes = open_inputs(model)
-    if shapes and settings.sequence_length is None:
-        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise UserError(
-            f"{path} leaves the length of its inputs open ({listed}), and a time means nothing "
-            "without one. Say how many tokens with --sequence_length=128."
-        )
-    if shapes and settings.runtime == "compiled_model":
-        raise UserError(
-            f"{path} leaves the length of its inputs open, which --runtime=compiled_model is not "
-            "measured with. Take --runtime=litert, or a file of fixed shapes."
-        )
-    if not shapes and settings.sequence_length is not None:
-        graph = model.subgraphs[0]
-        fixed = {flatbuffer.shape_of(graph.tensors[int(i)]) for i in graph.inputs}
-        if not any(settings.sequence_length in shape for shape in fixed):
-            raise UserError(
-                f"{path} has the fixed input shapes {', '.join(map(str, sorted(fixed)))}, but "
-                f"--sequence_length is {settings.sequence_length}. Leave it out, or convert the "
-                "model for that length."
-            )
-        return None
-    return settings.sequence_length if shapes else None
-
-
-def _check_settings(settings: BenchSettings) -> None:
-    for name, least in (("threads", 1), ("runs", 1), ("burst", 1), ("warmup", 0), ("loads", 0)):
-        value = getattr(settings, name)
-        if value < least:
-            raise UserError(f"--{name} is {value}; it must be at least {least}.")
-    if settings.sequence_length is not None and settings.sequence_length < 1:
-        raise UserError(f"--sequence_length is {settings.sequence_length}; it must be at least 1.")
-    if not settings.seconds > 0:
-        raise UserError(f"--seconds is {settings.seconds}; it must be more than 0.")
 
 
 def _distinct_paths(
@@ -395,48 +277,3 @@ def _signatures(data: bytes) -> list[str]:
     """The names of what can be run in a file."""
     definitions = flatbuffer.parse_model(data).signatureDefs or []
     return [flatbuffer.text(definition.signatureKey) for definition in definitions]
-
-
-def _with_statistics(entry: dict[str, Any], reference: dict[str, Any] | None) -> dict[str, Any]:
-    """The entry with figures instead of single timings."""
-    kept = {k: v for k, v in entry.items() if k not in ("samples_ms", "cpu_samples_ms")}
-    samples, cpu_samples = np.array(entry["samples_ms"]), np.array(entry["cpu_samples_ms"])
-    figures = {"latency_ms": latency_summary(samples), "cpu_ms": float(np.median(cpu_samples))}
-    ratios: dict[str, Any] = {"ratio": None, "cpu_ratio": None}
-    if reference is not None:
-        ratios = {
-            "ratio": ratio_to_reference(samples, np.array(reference["samples_ms"])),
-            "cpu_ratio": ratio_to_reference(cpu_samples, np.array(reference["cpu_samples_ms"])),
-        }
-    return kept | figures | ratios
-
-
-def _warnings(
-    entries: list[dict[str, Any]],
-    reference: dict[str, Any] | None,
-    machine: dict[str, Any],
-    settings: BenchSettings,
-) -> list[str]:
-    warnings = [
-        f"{entry['file']} has the signatures {', '.join(entry['signatures'])}; its first graph was "
-        "run."
-        for entry in entries
-        if len(entry["signatures"]) > 1
-    ]
-    busy = busy_warning(machine, settings.threads)
-    if busy:
-        warnings.append(busy)
-    cores = machine["usable_cores"]
-    if cores is not None and settings.threads > cores:
-        warnings.append(f"{settings.threads} threads were asked for on {cores} usable cores.")
-    for entry in entries:
-        if reference is not None and _shapes(entry) != _shapes(reference):
-            warnings.append(
-                f"{entry['file']} has inputs of other shapes than {reference['file']}: "
-                "its ratio compares different work."
-            )
-    return warnings
-
-
-def _shapes(entry: dict[str, Any]) -> list[tuple[str, list[int]]]:
-    return sorted((port["name"], port["shape"]) for port in entry["inputs"])

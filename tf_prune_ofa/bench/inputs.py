@@ -7,7 +7,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.runtime.interpreter import open_shape
+from tf_prune_ofa.runtime.ports import open_shape
 from tf_prune_ofa.tflite import flatbuffer
 
 # Where the file does not show how many words it knows, ids this small are safe for any vocabulary.

@@ -205,7 +205,7 @@ class _DeepSparse:
 
 
 # Class and module of each runtime.
-_INTERPRETER = "tf_prune_ofa.runtime.interpreter"
+_INTERPRETER = "tf_prune_ofa.runtime.installed"
 _RUNNERS: Mapping[str, tuple[Callable[..., Runner], str]] = {
     "auto": (_Interpreter, _INTERPRETER),
     "litert": (_Interpreter, _INTERPRETER),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tf_prune_ofa.blocks.live import Block, Group, runs_of
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_json
+from tf_prune_ofa.json_files import write_json
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tf_prune_ofa.bench.inputs import make_inputs
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime.elsewhere import FileRun, run_file
-from tf_prune_ofa.runtime.interpreter import plain_name
+from tf_prune_ofa.runtime.ports import plain_name
 from tf_prune_ofa.tflite import flatbuffer
 
 

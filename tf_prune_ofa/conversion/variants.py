@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa import files
+from tf_prune_ofa import files, json_files
 from tf_prune_ofa.blocks import rewrite
 from tf_prune_ofa.blocks.cost import DEFAULT_TABLE, CostTable
 from tf_prune_ofa.blocks.rewrite import LayerChoice
@@ -109,7 +109,7 @@ def write_variants(
         "files": entries,
     }
     _replace(out_dir, contents)
-    files.write_json(out_dir / MANIFEST, manifest)
+    json_files.write_json(out_dir / MANIFEST, manifest)
     return manifest
 
 

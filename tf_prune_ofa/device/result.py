@@ -18,7 +18,7 @@ from tf_prune_ofa.bench.stats import latency_summary, ratio_to_reference
 from tf_prune_ofa.device import throttle
 from tf_prune_ofa.device.measure import DeviceSettings, Measured, RowSpec
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.runtime.interpreter import plain_name
+from tf_prune_ofa.runtime.ports import plain_name
 from tf_prune_ofa.tflite import flatbuffer
 
 _LOAD_FIGURES = ("load_ms", "first_run_ms", "peak_memory_bytes")

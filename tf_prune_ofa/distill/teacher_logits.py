@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_prune_ofa.array_files import read_arrays, write_arrays
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import read_arrays, write_arrays
 
 
 def cached_logits(path: Path, examples: int, compute: Callable[[], np.ndarray]) -> np.ndarray:

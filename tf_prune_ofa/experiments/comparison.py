@@ -28,7 +28,7 @@ from typing import Any
 from tf_prune_ofa.config import About, PruneSettings, Recipe, ReconstructSettings, RuleSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.experiments.comparison_table import Outcome
-from tf_prune_ofa.files import write_json
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.limits import SEED, SHARE, limited
 from tf_prune_ofa.plain_values import digest, settings_of
 from tf_prune_ofa.recipe import load_recipe, truncate

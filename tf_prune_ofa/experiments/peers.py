@@ -16,7 +16,8 @@ from typing import Any
 
 import tf_prune_ofa
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import atomic_path, write_json
+from tf_prune_ofa.files import atomic_path
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.runtime.elsewhere import make_python
 
 # `onnx` writes the graphs. DeepSparse ended with 1.8, for Python up to 3.11, and brings the `onnx`

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa.array_files import write_arrays
 from tf_prune_ofa.bench.machine import busy_warning, machine_facts
 from tf_prune_ofa.bench.process import WorkerProcess
 from tf_prune_ofa.bench.rounds import interleave
@@ -22,7 +23,6 @@ from tf_prune_ofa.bench.stats import latency_summary, ratio_to_reference
 from tf_prune_ofa.bench.worker import timed
 from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.distill.distiller import TEACHER_PREFIX, Distiller, Target
-from tf_prune_ofa.files import write_arrays
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert, presets
 from tf_prune_ofa.models.assign import assign_weights

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tf_prune_ofa.bench.host import BenchSettings, benchmark_rows
+from tf_prune_ofa.bench.host import benchmark_rows
 from tf_prune_ofa.bench.rows import Row
+from tf_prune_ofa.bench.settings import BenchSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.text_table import megabytes, text_table
 

@@ -12,7 +12,8 @@ from tf_prune_ofa.bench.rows import Row
 from tf_prune_ofa.blocks.live import Block
 from tf_prune_ofa.experiments.suite import REFERENCE, SuiteRow
 from tf_prune_ofa.experiments.suite_files import with_zeros
-from tf_prune_ofa.files import write_bytes, write_json
+from tf_prune_ofa.files import write_bytes
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.runtime import delegate
 
 # Shares of zeros in each pattern; "unstructured" means anywhere.

@@ -15,7 +15,8 @@ from tf_prune_ofa.blocks.live import Block
 from tf_prune_ofa.blocks.rewrite import block_sparse
 from tf_prune_ofa.conversion import calibrate, convert, int8
 from tf_prune_ofa.experiments.suite import REFERENCE, Suite, SuiteRow
-from tf_prune_ofa.files import require_writable_dir, write_bytes, write_json
+from tf_prune_ofa.files import require_writable_dir, write_bytes
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import Classification, EncoderConfig, build_model, parameters
 from tf_prune_ofa.tflite import sparse

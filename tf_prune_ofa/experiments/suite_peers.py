@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from tf_prune_ofa import __version__
+from tf_prune_ofa.array_files import write_arrays
 from tf_prune_ofa.bench.rows import Row
 from tf_prune_ofa.blocks.live import Block
 from tf_prune_ofa.experiments import peers
 from tf_prune_ofa.experiments.suite import Suite, SuiteRow
 from tf_prune_ofa.experiments.suite_files import random_model, random_ranges, with_zeros
-from tf_prune_ofa.files import write_arrays, write_bytes, write_json
+from tf_prune_ofa.files import write_bytes
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.models.bert import parameters
 from tf_prune_ofa.tflite.dense_layers import KERNEL_SUFFIX
 from tf_prune_ofa.tflite.graph import Graph

@@ -9,11 +9,11 @@ import numpy as np
 from tqdm import tqdm
 
 from tf_prune_ofa import paths
+from tf_prune_ofa.array_files import read_arrays, write_arrays
 from tf_prune_ofa.config import AugmentSettings, LossSettings
 from tf_prune_ofa.data.augment import Propose, Vocabulary, augment
 from tf_prune_ofa.data.batches import BatchPlan, model_inputs, pad
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import read_arrays, write_arrays
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.other_models import load_other_model
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs

@@ -12,9 +12,9 @@ from typing import Any
 from tf_prune_ofa import paths
 from tf_prune_ofa.config import OLD_KINDS, StageSettings
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import read_json, write_json
 from tf_prune_ofa.jobs.context import Context, StageResult
 from tf_prune_ofa.jobs.left_files import digests, require_unchanged
+from tf_prune_ofa.json_files import read_json, write_json
 from tf_prune_ofa.plain_values import shown, to_dict
 
 PACKAGES = (

@@ -9,7 +9,7 @@ from typing import Any
 
 from tf_prune_ofa.architectures import FAMILIES, find_family
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import read_json_object
+from tf_prune_ofa.json_files import read_json_object
 from tf_prune_ofa.models.bert import EncoderConfig, Head
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors import numpy as safetensors_numpy
 
-from tf_prune_ofa import files
+from tf_prune_ofa import files, json_files
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert
@@ -161,8 +161,8 @@ def write_folder(
             "choose a new folder"
         )
     with files.atomic_folder(folder) as temporary:
-        files.write_json(temporary / CONFIG, dict(sorted(description.items())))
-        files.write_json(
+        json_files.write_json(temporary / CONFIG, dict(sorted(description.items())))
+        json_files.write_json(
             temporary / TOKENIZER_CONFIG, describe_tokenizer(config, tokenizer, word_piece.pieces)
         )
         if isinstance(word_piece, JsonTokenizer):

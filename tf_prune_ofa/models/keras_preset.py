@@ -13,7 +13,7 @@ import numpy as np
 
 from tf_prune_ofa.architectures import families
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import read_json_object
+from tf_prune_ofa.json_files import read_json_object
 from tf_prune_ofa.models import hf_config
 from tf_prune_ofa.models.bert import EncoderConfig
 from tf_prune_ofa.models.checkpoint import require_finite

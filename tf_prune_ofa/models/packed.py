@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa.array_files import read_arrays, write_arrays
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import read_arrays, write_arrays
 
 FORMAT = 1
 ABOUT = "about"  # the key of the JSON text

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tf_prune_ofa.files import read_arrays, write_arrays
+from tf_prune_ofa.array_files import read_arrays, write_arrays
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.pruning.lock import Masks

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa.array_files import read_arrays, write_arrays
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import read_arrays, write_arrays
 from tf_prune_ofa.keras_compat import tf
 
 Masks = dict[str, np.ndarray]

@@ -19,7 +19,7 @@ import numpy as np
 
 from tf_prune_ofa import paths
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_json
+from tf_prune_ofa.json_files import write_json
 
 Ranges = dict[str, tuple[float, float]]
 OutlierScales = dict[str, np.ndarray]

@@ -17,7 +17,7 @@ from typing import Any
 
 import tf_prune_ofa
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_json
+from tf_prune_ofa.json_files import write_json
 
 # Far more than any file takes that is ever going to be finished.
 LIMIT_S = 600.0

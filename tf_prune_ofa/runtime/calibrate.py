@@ -51,7 +51,7 @@ def measure(
     A layer and the one that leads back (K outputs, N inputs) are measured together.
 
     Args:
-        module: the runtime's interpreter module, from `interpreter.find_runtime`.
+        module: the runtime's interpreter module, from `installed.find_runtime`.
         library: of the delegate.
         kernels: the instruction set that it takes here.
         default_tile: its largest tile of columns.

@@ -80,7 +80,7 @@ def load(
     """Load the delegate into a runtime.
 
     Args:
-        module: the runtime's interpreter module, from `interpreter.find_runtime`.
+        module: the runtime's interpreter module, from `installed.find_runtime`.
         delegate: the library's path, or "auto" for the package's own, which may be missing.
         options: what docs/delegate.md lists.
 

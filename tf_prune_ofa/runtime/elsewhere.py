@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_json
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.runtime import apart
 from tf_prune_ofa.runtime.interpreter import Interpreter
 

@@ -1,6 +1,6 @@
 """The summary of a `.tflite` file as text for the console."""
 
-from tf_prune_ofa.runtime.inspect import FileSummary, LoadSummary, WeightSummary
+from tf_prune_ofa.runtime.summaries import FileSummary, LoadSummary, WeightSummary
 from tf_prune_ofa.text_table import megabytes, text_table
 
 

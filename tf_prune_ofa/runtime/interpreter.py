@@ -5,55 +5,20 @@ Legend: S sequence.
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import os
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime import delegate as sparse_delegate
+from tf_prune_ofa.runtime.installed import Runtime, find_runtime
 from tf_prune_ofa.runtime.measured import open_measured
+from tf_prune_ofa.runtime.places import SPARSE, XNNPACK, PlacedNode, find_places
+from tf_prune_ofa.runtime.ports import by_name, resize
 from tf_prune_ofa.tflite import flatbuffer
-
-Runtime = Literal["auto", "litert", "tflite_runtime", "tensorflow"]
-
-# Module and distribution of each runtime, best first: LiteRT is the one that is maintained.
-_RUNTIMES = {
-    "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
-    "tflite_runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
-    "tensorflow": ("tensorflow.lite.python.interpreter", "tensorflow"),
-}
-
-# The oldest versions that this package's files were run on, with results equal to newer ones. In
-# LiteRT 1.0.1 logits of a static INT8 file were up to 0.2 off, without a word.
-OLDEST = {"litert": (1, 4), "tflite_runtime": (2, 14)}
-
-# Who runs an operator. The last stands for the runtime's own kernels.
-SPARSE, XNNPACK, BUILTIN = "sparse delegate", "XNNPACK", "runtime"
-
-
-@dataclass(frozen=True)
-class PlacedNode:
-    """An operator of a loaded file, and where it runs.
-
-    Attributes:
-        index: of the operator.
-        operator: its name, such as `FULLY_CONNECTED`.
-        output: name of its first output.
-        place: `SPARSE`, `XNNPACK` or `BUILTIN`.
-    """
-
-    index: int
-    operator: str
-    output: str
-    place: str
 
 
 class Interpreter:
@@ -134,7 +99,7 @@ class Interpreter:
             # allocated: those that are there by now are not XNNPACK's.
             nodes = opened._interpreter.NumNodes()
             if sequence_length is not None:
-                _resize(opened, sequence_length)
+                resize(opened, sequence_length)
             opened.allocate_tensors()
             return opened, nodes
 
@@ -155,12 +120,12 @@ class Interpreter:
                 f"{self.runtime_name} {self.runtime_version} cannot load {self.path}: {error}\n"
                 "Use a newer runtime, or another variant of this model."
             ) from error
-        self._inputs, self._outputs = (_by_name(ports, self.path) for ports in (inputs, outputs))
+        self._inputs, self._outputs = (by_name(ports, self.path) for ports in (inputs, outputs))
         self.input_names = list(self._inputs)
         self.output_names = list(self._outputs)
         has_length = len(inputs) and len(inputs[0]["shape"])
         self.sequence_length = int(inputs[0]["shape"][-1]) if has_length else None
-        self._places, pieces = _find_places(operators, nodes_before_xnnpack)
+        self._places, pieces = find_places(operators, nodes_before_xnnpack)
         places = list(self._places.values())
         self.node_count = len(places)
         self.delegated_count, self.partition_count = places.count(XNNPACK), pieces.count(XNNPACK)
@@ -277,113 +242,3 @@ class Interpreter:
             name: self._interpreter.get_tensor(detail["index"])
             for name, detail in self._outputs.items()
         }
-
-
-def find_runtime(runtime: Runtime = "auto") -> tuple[ModuleType, str, str]:
-    """Import a runtime and return its module, its name and its version.
-
-    Raises:
-        UserError: no runtime of this name, or it is not installed, or is older than `OLDEST`.
-    """
-    if runtime != "auto" and runtime not in _RUNTIMES:
-        raise UserError(f"there is no runtime {runtime!r}; choose auto, {', '.join(_RUNTIMES)}.")
-    names = list(_RUNTIMES) if runtime == "auto" else [runtime]
-    for name in names:
-        module, distribution = _RUNTIMES[name]
-        if name == "tensorflow":
-            # TensorFlow must not bring Keras 3 in before keras_compat is asked.
-            os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-        try:
-            found = importlib.import_module(module)
-        except ModuleNotFoundError:
-            continue
-        version = importlib.metadata.version(distribution)
-        _require_new(name, distribution, version)
-        return found, name, version
-    wanted = " or ".join(_RUNTIMES[name][1] for name in names)
-    raise UserError(f"no TFLite runtime found: {wanted} is not installed. pip install {wanted}")
-
-
-def _require_new(name: str, distribution: str, version: str) -> None:
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    oldest = OLDEST.get(name, ())
-    if numbers < oldest:
-        wanted = ".".join(map(str, oldest))
-        raise UserError(
-            f"{distribution} {version} is older than {wanted}, the oldest that files of this "
-            "package were compared on (LiteRT 1.0.1 has logits that are up to 0.2 off). "
-            f"pip install '{distribution}>={wanted}'"
-        )
-
-
-def plain_name(name: str) -> str:
-    """Return the name of an input or output without what the converter puts around it."""
-    # Files straight from the converter have "serving_default_input_mask:0".
-    return name.removeprefix("serving_default_").removesuffix(":0")
-
-
-def open_shape(signature: Sequence[int], sequence_length: int) -> tuple[int, ...]:
-    """Return a shape whose open sizes (-1) are filled in: one example of so many tokens.
-
-    >>> open_shape([-1, -1, 768], 128)
-    (1, 128, 768)
-    """
-    sizes = [int(size) for size in signature]
-    if len(sizes) > 1 and sizes[0] < 0:
-        sizes[0] = 1
-    return tuple(sequence_length if size < 0 else size for size in sizes)
-
-
-def _by_name(ports: Sequence[dict], path: Path) -> dict[str, dict]:
-    """Return inputs or outputs by their plain names; by their full ones where these are the same.
-
-    Raises:
-        UserError: two have one name even so.
-    """
-    for named in (plain_name, str):
-        found = {named(port["name"]): port for port in ports}
-        if len(found) == len(ports):
-            return found
-    names = ", ".join(port["name"] for port in ports)
-    raise UserError(
-        f"{path} has two inputs or outputs of one name: {names}. Give each a name of its own when "
-        "the model is converted."
-    )
-
-
-def _resize(opened: Any, sequence_length: int) -> None:
-    """Give the inputs of a runtime's interpreter the length that they leave open."""
-    for detail in opened.get_input_details():
-        shape = open_shape(detail["shape_signature"], sequence_length)
-        if shape != tuple(detail["shape"]):
-            opened.resize_tensor_input(detail["index"], shape)
-
-
-def _find_places(nodes: Sequence[dict], before_xnnpack: int) -> tuple[dict[int, str], list[str]]:
-    """Return where each operator runs, and whose each delegated piece is.
-
-    A runtime keeps delegated operators in its list and appends a DELEGATE that stands for them,
-    without saying for which. What it stands for is what lies between its inputs and its outputs.
-
-    Args:
-        nodes: what the runtime lists.
-        before_xnnpack: how many of them there were before XNNPACK had its turn.
-    """
-    delegates = [node for node in nodes if node["op_name"] == "DELEGATE"]
-    operators = [node for node in nodes if node["op_name"] != "DELEGATE"]
-    producer = {int(tensor): node["index"] for node in operators for tensor in node["outputs"]}
-    inputs_of = {node["index"]: [int(t) for t in node["inputs"]] for node in operators}
-    places = dict.fromkeys(inputs_of, BUILTIN)
-    pieces = []
-    for delegate in delegates:
-        pieces.append(SPARSE if delegate["index"] < before_xnnpack else XNNPACK)
-        seen = {int(tensor) for tensor in delegate["inputs"]}
-        waiting = [int(tensor) for tensor in delegate["outputs"]]
-        while waiting:
-            tensor = waiting.pop()
-            if tensor in seen or tensor not in producer:
-                continue
-            seen.add(tensor)
-            places[producer[tensor]] = pieces[-1]
-            waiting += inputs_of[producer[tensor]]
-    return places, pieces

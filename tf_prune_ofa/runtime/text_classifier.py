@@ -10,7 +10,7 @@ import numpy as np
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime.delegate import AUTO
-from tf_prune_ofa.runtime.interpreter import Runtime
+from tf_prune_ofa.runtime.installed import Runtime
 from tf_prune_ofa.runtime.text_model import TextModel
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime.delegate import AUTO
-from tf_prune_ofa.runtime.interpreter import Interpreter, Runtime
+from tf_prune_ofa.runtime.installed import Runtime
+from tf_prune_ofa.runtime.interpreter import Interpreter
 from tf_prune_ofa.text.json_tokenizer import JsonTokenizer
 from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.text.wordpiece import WordPiece, vocab_lines

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tf_prune_ofa.runtime.delegate import AUTO
-from tf_prune_ofa.runtime.interpreter import Runtime
+from tf_prune_ofa.runtime.installed import Runtime
 from tf_prune_ofa.runtime.text_model import TextModel
 from tf_prune_ofa.text.entities import (
     NO_TAG,

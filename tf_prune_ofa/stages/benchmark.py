@@ -6,13 +6,14 @@ import json
 from typing import Any
 
 from tf_prune_ofa import paths
-from tf_prune_ofa.bench.host import BenchSettings, benchmark_rows
+from tf_prune_ofa.bench.host import benchmark_rows
 from tf_prune_ofa.bench.rows import DELEGATE_SUFFIX, Row, with_delegate
+from tf_prune_ofa.bench.settings import BenchSettings
 from tf_prune_ofa.bench.show import describe
 from tf_prune_ofa.config import BenchmarkSettings
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_json
 from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.runtime import delegate
 
 # The zeros of this file lie anywhere, which only the delegate computes faster.

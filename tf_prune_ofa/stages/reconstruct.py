@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from tf_prune_ofa import paths
+from tf_prune_ofa.array_files import read_arrays, write_arrays
 from tf_prune_ofa.config import ReconstructSettings, SparsitySettings, TrainSettings
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import read_arrays, require_writable_dir, write_arrays
+from tf_prune_ofa.files import require_writable_dir
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.keras_compat import keras, tf

@@ -18,8 +18,8 @@ from tf_prune_ofa import paths
 from tf_prune_ofa.config import VerifySettings
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_json
 from tf_prune_ofa.jobs.context import Context, StageResult
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.models.bert import dense_kernels

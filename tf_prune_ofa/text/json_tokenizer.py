@@ -17,7 +17,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import read_json_object
+from tf_prune_ofa.json_files import read_json_object
 from tf_prune_ofa.text.tokenizer import TextTokenizer
 
 KINDS = ("BPE", "Unigram")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tf_prune_ofa.files import read_json_object
+from tf_prune_ofa.json_files import read_json_object
 from tf_prune_ofa.text.json_tokenizer import KINDS, JsonTokenizer, kind_of
 from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.text.tokenizer_files import tokenizer_settings

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import read_json_object
+from tf_prune_ofa.json_files import read_json_object
 from tf_prune_ofa.text.added_tokens import SPECIAL_TOKENS, read_added_tokens
 from tf_prune_ofa.text.json_tokenizer import KINDS, kind_of
 from tf_prune_ofa.text.vocabulary import (

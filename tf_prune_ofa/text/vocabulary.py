@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import read_json_object
+from tf_prune_ofa.json_files import read_json_object
 
 # Where a Hugging Face folder and a keras-nlp preset keep the vocabulary.
 VOCAB_NAMES = ("vocab.txt", "assets/tokenizer/vocabulary.txt")
