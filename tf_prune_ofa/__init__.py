@@ -19,8 +19,8 @@ _NAMES = {
     "TokenClassifier": "tf_prune_ofa.runtime.token_classifier",
     "prunable": "tf_prune_ofa.api.prunable",
     **dict.fromkeys(
-        ("Files", "Model", "Result", "Task", "benchmark", "export", "finetune", "open", "prune",
-         "quantize", "reconstruct", "transfer", "verify"),
+        ("Exported", "Files", "Model", "Result", "Task", "benchmark", "export", "finetune", "open",
+         "prune", "push_to_hub", "quantize", "reconstruct", "transfer", "verify"),
         "tf_prune_ofa.api",
     ),
 }  # fmt: skip

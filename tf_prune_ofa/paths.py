@@ -12,6 +12,7 @@ model/                       a Hugging Face folder
 masks.npz                    the pattern, in the folder of the stage that pruned
 ranges.json                  of activations, with their outlier scales
 manifest.json                what the `.tflite` files beside it are
+README.md                    the same for people: their model card
 verify.json, bench.json, report.html
 """
 
@@ -29,6 +30,7 @@ MASKS = "masks.npz"
 RANGES = "ranges.json"
 OLD_OUTLIER_SCALES = "channel_factors.json"  # where older runs have the outlier scales
 MANIFEST = "manifest.json"
+CARD = "README.md"
 VERIFICATION = "verify.json"
 BENCHMARK = "bench.json"
 REPORT = "report.html"

@@ -4,6 +4,7 @@
               [--ranges=ranges.json | --calibration_texts=FILE --attention=int8]
               [--masks=masks.npz] [--sequence_length=64]
               [--variants=float32,dynamic_int8,dense_int8,sparse_int8]
+              [--push_to_hub=user/name [--create_pr]]
 
 The static variants need activation ranges: those of a quantize stage, or ranges measured on texts,
 one a line (post-training quantization, docs/pipeline.md): then the static file is run beside the
@@ -18,6 +19,7 @@ from absl import flags
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import read_lines
 from tf_prune_ofa.text_table import megabytes, text_table
+from tf_prune_ofa.tools._hub import push_export
 from tf_prune_ofa.tools._main import run
 from tf_prune_ofa.variants import USUAL_VARIANTS
 
@@ -56,6 +58,8 @@ def main(argv: list[str]) -> None:
     # TensorFlow is slow to load: a wrong flag, or --help, should answer at once.
     from tf_prune_ofa.pruning.lock import load_masks
     from tf_prune_ofa.quant.activations import load_activations
+    from tf_prune_ofa.report.card import write_card
+    from tf_prune_ofa.report.collect import Run, Stage
     from tf_prune_ofa.stages.export import export_folder
 
     if _OUTLIER_SCALES.value and not _RANGES.value:
@@ -74,11 +78,15 @@ def main(argv: list[str]) -> None:
         masks=load_masks(_MASKS.value) if _MASKS.value else None,
         mediapipe=_MEDIAPIPE.value,
     )
+    stage = Stage("export", "export", details={"manifest": manifest})
+    card = write_card(Run(Path(_MODEL.value).resolve().name, {}, (stage,)), Path(_OUT.value))
     rows = [
         [entry["file"], megabytes(entry["size_bytes"]), megabytes(entry["gzip_bytes"])]
         for entry in manifest["files"]
     ]
     print(text_table(["file", "MB", "MB gzipped"], rows))
+    print(f"model card: {card}")
+    push_export(Path(_OUT.value))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Pack a sparse encoder into a small file, or unpack one into a Hugging Face folder.
 
     pack_encoder.py --encoder=FOLDER --output=my_encoder.npz [--base=minilm_l6] [--about=about.json]
+                    [--push_to_hub=user/name [--create_pr]]
     pack_encoder.py --unpack=my_encoder.npz --output=FOLDER [--base=minilm_l6]
 
 The file holds what pruning changed: the kept weights in 16 bits and a bit mask; the rest, the word
@@ -14,6 +15,9 @@ from typing import Any
 from absl import flags
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.files import write_text
+from tf_prune_ofa.paths import CARD
+from tf_prune_ofa.tools._hub import push_files
 from tf_prune_ofa.tools._main import run
 
 _ENCODER = flags.DEFINE_string("encoder", None, "folder of the sparse encoder")
@@ -33,6 +37,7 @@ def main(argv: list[str]) -> None:
 
     from tf_prune_ofa.encoders import shipped_encoders
     from tf_prune_ofa.models import packed, presets, shipped
+    from tf_prune_ofa.models.packed_card import packed_card
 
     output = Path(_OUTPUT.value)
     base = presets.open_pretrained(_BASE.value)
@@ -48,10 +53,14 @@ def main(argv: list[str]) -> None:
     weights = presets.open_pretrained(_ENCODER.value).read_weights()
     found = packed.pack(weights, base.read_weights(), about, dtype=_DTYPE.value)
     packed.write_packed(output, found)
+    card = output.with_suffix(".md")
+    write_text(card, packed_card(found, output))
     size = output.stat().st_size / 1e6
     print(
         f"{output}: {size:.2f} MB, sparsity {packed.sparsity(found):.4f}, {found.about['digest']}"
     )
+    print(f"model card: {card}")
+    push_files({output.name: output, CARD: card}, "Add a sparse encoder")
 
 
 def _read_about(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
     run_recipe.py --recipe=configs/quickstart.yaml [--run_dir=DIR] [--set=stage.key=value]...
     [--export] [--until=STAGE] [--tiny] [--dry_run] [--print_recipe]
+    [--push_to_hub=user/name [--create_pr]]
 
 The same command again goes on where it stopped. It ends with a table and the path of an HTML
 report.
@@ -13,6 +14,7 @@ import yaml
 from absl import flags
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.tools._hub import push_export
 from tf_prune_ofa.tools._main import run
 
 _RECIPE = flags.DEFINE_string(
@@ -73,6 +75,8 @@ def main(argv: list[str]) -> None:
 
     results = run_recipe(recipe, run_dir)
     for result in results.values():
+        if result.kind == "export":
+            push_export(result.folder)
         if result.kind == "report":
             print(
                 f"\n{result.figures['table']}\n\nReport: {result.folder / result.figures['report']}"

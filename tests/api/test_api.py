@@ -97,6 +97,10 @@ def test_files_are_written_verified_and_timed(files):
     assert set(ofa.verify(files, examples=8)) == set(files.paths)
     timed = ofa.benchmark(files, runs=3)
     assert {entry["file"] for entry in timed["files"]} == {p.name for p in files.paths.values()}
+    card = (files.out_dir / "README.md").read_text(encoding="utf-8")
+    assert "No score" not in card and "| latency ms |" in card and "bad, good" in card
+    opened = ofa.open(files.out_dir)
+    assert isinstance(opened, ofa.Exported) and opened.paths == files.paths
 
 
 def test_a_file_that_was_changed_is_not_verified(files):

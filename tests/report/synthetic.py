@@ -126,7 +126,8 @@ def add_export(run: Path) -> None:
         }
         for variant, (size, gzipped, *_) in FILES.items()
     ]
-    _write(folder / "manifest.json", {"sequence_length": 64, "files": files})
+    manifest = {"sequence_length": 64, "outputs": ["logits"], "files": files}
+    _write(folder / "manifest.json", manifest)
 
 
 def add_verify(run: Path, layers: dict[str, float]) -> None:

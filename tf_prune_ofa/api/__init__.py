@@ -16,7 +16,8 @@ Further keyword arguments of a function are settings of its stage, with the name
 recipes (docs/pipeline.md): `learning_rate`, `batch_size`, `loss={"soft": 1.0}` and so on.
 """
 
-from tf_prune_ofa.api.results import Files, Model, Result, open
+from tf_prune_ofa.api.hub_push import push_to_hub
+from tf_prune_ofa.api.results import Exported, Files, Model, Result, open
 from tf_prune_ofa.api.stages import (
     benchmark,
     export,
@@ -30,6 +31,7 @@ from tf_prune_ofa.api.stages import (
 from tf_prune_ofa.api.task import Task
 
 __all__ = [
+    "Exported",
     "Files",
     "Model",
     "Result",
@@ -39,6 +41,7 @@ __all__ = [
     "finetune",
     "open",
     "prune",
+    "push_to_hub",
     "quantize",
     "reconstruct",
     "transfer",

@@ -11,12 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tf_prune_ofa import hub
 from tf_prune_ofa.config import About, ModelSettings, Recipe, StageSettings, TaskSettings
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import atomic_folder
+from tf_prune_ofa.files import atomic_folder, sha256_of
 from tf_prune_ofa.json_files import write_json
+from tf_prune_ofa.paths import CARD, MANIFEST
 from tf_prune_ofa.plain_values import settings_of, to_dict
 from tf_prune_ofa.recipe import apart, build_stage
+from tf_prune_ofa.verification.manifest import read_manifest
 
 if TYPE_CHECKING:
     from tf_prune_ofa.jobs.context import StageResult
@@ -162,16 +165,60 @@ class Files(Result):
         return {variant: self.out_dir / sizes["file"] for variant, sizes in self.figures.items()}
 
 
-def open(folder: str | Path) -> Result:  # noqa: A001 (it is read as ofa.open)
-    """Return what `Result.save` wrote.
+@dataclass(frozen=True)
+class Exported:
+    """A folder of `.tflite` files as an export left it, without the model that they are of.
+
+    Attributes:
+        out_dir: where they are, with their model card.
+        manifest: what they are.
+    """
+
+    out_dir: Path
+    manifest: dict[str, Any] = field(repr=False)
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The files by variant."""
+        return {one["variant"]: self.out_dir / one["file"] for one in self.manifest["files"]}
+
+
+def open_exported(folder: Path) -> Exported:
+    """Return the files of an export's folder, each of them the one that its manifest names.
 
     Raises:
-        UserError: no such folder, or it is damaged.
+        UserError: it has no manifest, or a file is missing or another one.
+    """
+    manifest = read_manifest(folder)
+    for entry in manifest["files"]:
+        path = folder / entry["file"]
+        if not path.is_file() or sha256_of(path) != entry["sha256"]:
+            raise UserError(f"{path} is not the file that {MANIFEST} names; get the folder again")
+    return Exported(folder, manifest)
+
+
+def open(folder: str | Path) -> Result | Exported:  # noqa: A001 (it is read as ofa.open)
+    """Return what `Result.save` or an export wrote.
+
+    Args:
+        folder: where that is; or "hf://user/name", for files on the Hub (`push_to_hub`), which are
+            downloaded into its client's cache.
+
+    Returns:
+        A `Model` or `Files` with all that it was made from; or, of the folder of an export alone,
+        `Exported`.
+
+    Raises:
+        UserError: no such folder, it cannot be downloaded, or it is damaged.
     """
     from tf_prune_ofa.jobs.results import load_result
 
+    if str(folder).startswith(hub.SCHEME):
+        folder = hub.download(str(folder), [MANIFEST, "*.tflite", CARD])
     folder = Path(folder)
     path = folder / INDEX_FILE
+    if not path.exists() and (folder / MANIFEST).exists():
+        return open_exported(folder)
     try:
         with builtins.open(path, encoding="utf-8") as file:
             index = json.load(file)

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tf_prune_ofa import paths
+from tf_prune_ofa.api.cards import write_files_card
 from tf_prune_ofa.api.chain import Start, add, begin, kind_of, trained
-from tf_prune_ofa.api.results import Files, Model
+from tf_prune_ofa.api.results import Exported, Files, Model
 from tf_prune_ofa.api.task import Task
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import require_writable_dir
+from tf_prune_ofa.json_files import write_json
 
 Length = int | str | None
 
@@ -146,7 +149,8 @@ def export(
 
     Args:
         start: from `quantize` for static INT8 files; any model of a task for the others.
-        out_dir: where they go; files of the same names are replaced.
+        out_dir: where they go, with their manifest and a model card (README.md); files of the same
+            names are replaced.
         sequence_length: tokens that every file takes.
         variants: of `variants.VARIANTS`; None for all that the model has what is needed for.
 
@@ -161,9 +165,15 @@ def export(
     chain, name = add(start.chain, "export", start.name, settings)
     folder = chain.results[name].folder
     out = require_writable_dir(out_dir)
+    # The manifest last: what it names is there. Its figures of an earlier export are not of these.
+    for old in (paths.MANIFEST, paths.VERIFICATION, paths.BENCHMARK):
+        (out / old).unlink(missing_ok=True)
     for sizes in chain.results[name].figures.values():
         shutil.copy2(folder / sizes["file"], out / sizes["file"])
-    return Files(name, chain, out)
+    shutil.copy2(folder / paths.MANIFEST, out / paths.MANIFEST)
+    files = Files(name, chain, out)
+    write_files_card(files)
+    return files
 
 
 def verify(files: Files, *, examples: int = 0, threads: int = 1) -> dict[str, Any]:
@@ -182,16 +192,18 @@ def verify(files: Files, *, examples: int = 0, threads: int = 1) -> dict[str, An
         if not path.is_file() or path.read_bytes() != made.read_bytes():
             raise UserError(f"{path} is not the file that was exported; export it again")
     chain, name = add(files.chain, "verify", files.name, {"examples": examples, "threads": threads})
+    shutil.copy2(chain.results[name].folder / paths.VERIFICATION, files.out_dir)
+    write_files_card(files)
     return chain.results[name].figures
 
 
 def benchmark(
-    files: Files, *, threads: int = 1, runs: int = 100, reference: str = ""
+    files: Files | Exported, *, threads: int = 1, runs: int = 100, reference: str = ""
 ) -> dict[str, Any]:
     """Time the files on this machine, in turns; return medians, and ratios to a reference.
 
     Args:
-        files: from `export`.
+        files: from `export`, or from `open`.
         threads: of the runtime.
         runs: of each file.
         reference: variant that the others are compared with; dense_int8 if there is one.
@@ -203,11 +215,14 @@ def benchmark(
     from tf_prune_ofa.bench.settings import BenchSettings
     from tf_prune_ofa.bench.show import describe
 
-    paths = files.paths
-    reference = reference or ("dense_int8" if "dense_int8" in paths else next(iter(paths)))
-    if reference not in paths:
-        raise UserError(f"reference is {reference!r}; the files are {', '.join(paths)}")
+    found = files.paths
+    reference = reference or ("dense_int8" if "dense_int8" in found else next(iter(found)))
+    if reference not in found:
+        raise UserError(f"reference is {reference!r}; the files are {', '.join(found)}")
     settings = BenchSettings(threads=threads, runs=runs)
-    result = run(list(paths.values()), settings, reference=paths[reference])
+    result = run(list(found.values()), settings, reference=found[reference])
+    if isinstance(files, Files):
+        write_json(files.out_dir / paths.BENCHMARK, result)
+        write_files_card(files)
     print(describe(result))
     return result

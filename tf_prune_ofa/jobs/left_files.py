@@ -9,9 +9,11 @@ from tf_prune_ofa import paths
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import sha256_of
 
-# What no later stage depends on, and whoever needs the space may delete.
+# What no later stage depends on, and whoever needs the space may delete; and the card, to which
+# later stages add their figures.
 _SPARE = (
-    paths.CHECKPOINT, paths.TENSORBOARD, paths.METRICS, paths.TEACHER_LOGITS, paths.RESULT
+    paths.CHECKPOINT, paths.TENSORBOARD, paths.METRICS, paths.TEACHER_LOGITS, paths.RESULT,
+    paths.CARD,
 )  # fmt: skip
 
 

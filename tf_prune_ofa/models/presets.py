@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.encoders import BASE, encoder_names, shipped_encoders
+from tf_prune_ofa import hub
+from tf_prune_ofa.encoders import BASE, SUFFIX, encoder_names, shipped_encoders
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, checkpoint, huggingface, keras_preset, shipped
@@ -50,6 +51,7 @@ _DOWNLOADED = (
     "pytorch_model-*.bin",
     "modules.json",
     "0_Transformer/*",
+    f"*{SUFFIX}",  # an encoder of tools/pack_encoder.py
 )
 
 
@@ -231,12 +233,12 @@ def _keras_presets() -> dict[str, str]:
 
 def _download(scheme: str, handle: str) -> Path:
     """Return the folder in the downloader's own cache."""
+    if scheme == "hf":
+        folder = hub.download(handle, _DOWNLOADED)
+        packed = sorted(folder.glob(f"*{SUFFIX}"))
+        is_packed = len(packed) == 1 and not (folder / CONFIG).is_file()
+        return shipped.unpacked(packed[0], _find_default()) if is_packed else folder
     try:
-        if scheme == "hf":
-            import huggingface_hub
-
-            patterns = list(_DOWNLOADED)
-            return Path(huggingface_hub.snapshot_download(handle, allow_patterns=patterns))
         if scheme == "kaggle":
             import kagglehub
 

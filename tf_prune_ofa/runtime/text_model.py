@@ -6,11 +6,11 @@ import json
 import os
 import threading
 import typing
-from pathlib import Path
 
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.hub import local_file
 from tf_prune_ofa.runtime.delegate import AUTO
 from tf_prune_ofa.runtime.installed import Runtime
 from tf_prune_ofa.runtime.interpreter import Interpreter
@@ -55,7 +55,8 @@ class TextModel:
         """Open a file.
 
         Args:
-            path: a `.tflite` file of this package (or another with a vocab.txt in its zip part).
+            path: a `.tflite` file of this package (or another with a vocab.txt in its zip part), or
+                "hf://user/name" for the one of a repository on the Hub (`hub.local_file`).
             threads: how many threads the runtime may use.
             delegate: the sparse INT8 delegate: "auto" uses it where it is there, None never, or
                 the path of its library.
@@ -65,7 +66,7 @@ class TextModel:
             UserError: no such file, not a whole `.tflite` file, no vocabulary in it, or the
                 runtime refuses it.
         """
-        self.path = Path(path)
+        path = self.path = local_file(path)
         content = flatbuffer.read_bytes(self.path)
         flatbuffer.parse_model(content, name=os.fspath(path))
         packed = associated_files(content, name=os.fspath(path))

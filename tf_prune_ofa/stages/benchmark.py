@@ -12,6 +12,7 @@ from tf_prune_ofa.bench.settings import BenchSettings
 from tf_prune_ofa.bench.show import describe
 from tf_prune_ofa.config import BenchmarkSettings
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.cards import refresh_cards
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.runtime import delegate
@@ -44,6 +45,7 @@ def run(settings: BenchmarkSettings, context: Context) -> dict[str, Any]:
         same_as=same_as,
     )
     write_json(context.folder / paths.BENCHMARK, result)
+    refresh_cards(context)
     print(describe(result))
     return {
         name: {"latency_ms": entry["latency_ms"]["median"], "ratio": entry["ratio"]["ratio"]}

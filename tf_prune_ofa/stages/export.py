@@ -1,4 +1,4 @@
-"""Export: the `.tflite` files of a model, one for each variant, with a manifest."""
+"""Export: the `.tflite` files of a model, one for each variant, with a manifest and a card."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tf_prune_ofa.config import ExportSettings
 from tf_prune_ofa.conversion.convert import to_float32
 from tf_prune_ofa.conversion.variants import write_variants
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.cards import refresh_cards
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
@@ -41,6 +42,7 @@ def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
         text_settings=recipe_inputs.kind.text_settings(**recipe_inputs.tokenizer_settings),
         mediapipe=settings.mediapipe,
     )
+    refresh_cards(context)
     return {entry["variant"]: _sizes(entry) for entry in manifest["files"]}
 
 

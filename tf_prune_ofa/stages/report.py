@@ -6,18 +6,16 @@ from typing import Any
 
 from tf_prune_ofa import paths
 from tf_prune_ofa.config import ReportSettings
+from tf_prune_ofa.jobs.cards import refresh_cards, run_so_far
 from tf_prune_ofa.jobs.context import Context
-from tf_prune_ofa.plain_values import to_dict
-from tf_prune_ofa.report.collect import collect_run
 from tf_prune_ofa.report.html import build_report
 from tf_prune_ofa.report.table import console_table
 
 
 def run(settings: ReportSettings, context: Context) -> dict[str, Any]:
     """Write report.html and its plots; return where the page is and the table."""
-    folders = {name: result.folder for name, result in context.results.items()}
-    recipe = context.recipe
-    collected = collect_run(folders, name=recipe.name, about=to_dict(recipe.about))
+    collected = run_so_far(context)
+    refresh_cards(context)
     page = context.folder / paths.REPORT
     build_report(collected, page)
     return {"report": page.name, "table": console_table(collected)}

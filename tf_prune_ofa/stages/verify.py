@@ -18,6 +18,7 @@ from tf_prune_ofa import paths
 from tf_prune_ofa.config import VerifySettings
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.cards import refresh_cards
 from tf_prune_ofa.jobs.context import Context, StageResult
 from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.keras_compat import keras
@@ -49,6 +50,7 @@ def run(settings: VerifySettings, context: Context) -> dict[str, Any]:
     )
     path = context.folder / paths.VERIFICATION
     write_json(path, checked)
+    refresh_cards(context)
     require_pass(checked, where=f"; {path} has all of it")
     return {entry["variant"]: entry for entry in checked["files"]}
 

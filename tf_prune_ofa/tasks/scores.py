@@ -8,6 +8,7 @@ Legend: N examples · C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,16 @@ def _of_answers(logits: np.ndarray, labels: np.ndarray) -> float:
     raise TypeError("answers and entities are scored by their task; see `tasks.kind.Kind.score`")
 
 
+def _of_share(score: float, count: int) -> float:
+    """Standard error of a share: that of a binomial."""
+    return math.sqrt(max(0.0, score * (1 - score)) / count)
+
+
+def _of_correlation(score: float, count: int) -> float:
+    """Standard error of a correlation: Fisher's of its arctanh, brought back to first order."""
+    return (1 - score**2) / math.sqrt(max(1, count - 3))
+
+
 @dataclass(frozen=True)
 class Score:
     """How good a model is on held-out examples.
@@ -68,16 +79,18 @@ class Score:
     Attributes:
         meaning: for a report.
         of: the score of logits [N, C] and labels [N].
+        error: its standard error, from the score and N; None where that needs more than the two.
     """
 
     meaning: str
     of: Metric = _of_answers
+    error: Callable[[float, int], float] | None = None
 
 
 # By name. An old run that does not say which one is its task's main score is judged by the first of
 # these that it has.
 SCORES = {
-    "accuracy": Score("share of held-out examples with the right label", accuracy),
+    "accuracy": Score("share of held-out examples with the right label", accuracy, error=_of_share),
     "f1": Score(
         "F1 of the second label on held-out examples, or mean F1 of the answers' words", f1
     ),
@@ -86,16 +99,34 @@ SCORES = {
         "Matthews correlation of predicted and right labels, on held-out examples", matthews
     ),
     "pearson": Score(
-        "Pearson correlation of the outputs with the labels, on held-out examples", pearson
+        "Pearson correlation of the outputs with the labels, on held-out examples",
+        pearson,
+        error=_of_correlation,
     ),
     "spearman": Score(
-        "Spearman rank correlation of the outputs with the labels, on held-out examples", spearman
+        "Spearman rank correlation of the outputs with the labels, on held-out examples",
+        spearman,
+        error=_of_correlation,
     ),
     "entity_f1": Score("F1 of the entities in held-out sentences, type and borders right"),
     "entity_precision": Score("share of the found entities that are right"),
     "entity_recall": Score("share of the right entities that are found"),
-    "exact_match": Score("share of held-out questions with exactly a right answer"),
+    "exact_match": Score(
+        "share of held-out questions with exactly a right answer", error=_of_share
+    ),
 }
+
+
+def standard_error(name: str, score: float, count: int) -> float | None:
+    """Return the standard error of a score on `count` examples, or None where it is not known.
+
+    >>> round(standard_error("accuracy", 0.9, 900), 4)
+    0.01
+    """
+    error = SCORES[name].error if name in SCORES else None
+    return error(score, count) if error and count > 0 else None
+
+
 # Which of them a kind of task may be judged by.
 OF_CLASSES = ("accuracy", "f1_macro")
 OF_TWO_CLASSES = (*OF_CLASSES, "f1", "matthews")
