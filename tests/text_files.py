@@ -43,6 +43,19 @@ def span(length=16, settings=None, start="ann", end="may"):
     return metadata.attach(file.finish([ids, mask, types], outputs), PIECES, None, settings)
 
 
+def tagger(length=16, settings=None, entity="ann", kind="person"):
+    """A model for entities: one word piece is one."""
+    scores = np.zeros([len(PIECES), 3], np.float32)
+    scores[:, 0] = 1
+    scores[PIECES.index(entity), 1] = 5
+    file, ids, mask, types = _inputs(length)
+    table = file.tensor("scores", scores.shape, np.float32, data=scores)
+    logits = file.tensor("tag_logits", [1, length, 3], np.float32)
+    file.operator("GATHER", [table, ids], [logits], options=schema.GatherOptionsT())
+    content = file.finish([ids, mask, types], [logits])
+    return metadata.attach(content, PIECES, ["O", f"B-{kind}", f"I-{kind}"], settings)
+
+
 def _inputs(length):
     file = tflite_files.FileBuilder()
     names = ("input_word_ids", "input_mask", "input_type_ids")
