@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: quickstart paper test check bench clean help
+.PHONY: quickstart paper test check bench docs clean help
 
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -42,8 +42,12 @@ bench: $(STAMP)  ## Measure the files of the quickstart, or FILES="a.tflite b.tf
 	@test -n "$(FILES)" || { echo "No files: run make quickstart first, or name FILES=" >&2; exit 1; }
 	$(PYTHON) tools/benchmark.py --reference=$(firstword $(FILES)) --threads=$(THREADS) $(FILES)
 
+docs: $(STAMP)  ## Build the documentation as pages in site/, without the network
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build -q --strict
+	@echo "$$(find site -name '*.html' | wc -l) pages; open site/index.html"
+
 clean:  ## Remove the environment and caches; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache tf_prune_ofa/runtime/*.so
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache tf_prune_ofa/runtime/*.so
 	find . -name __pycache__ -type d -not -path './runs/*' -exec rm -rf {} +
 
 help:
