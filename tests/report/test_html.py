@@ -8,6 +8,7 @@ import synthetic
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.report import plots
 from tf_prune_ofa.report.collect import collect_run
+from tf_prune_ofa.report.devices import read_device
 from tf_prune_ofa.report.html import build_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -51,7 +52,7 @@ def test_page_is_whole_and_needs_nothing_beside_it(run_dir, tmp_path):
     page_file = build_report(run, tmp_path / "out" / "report.html")
     text = page_file.read_text()
     page = Page(text)
-    assert len(page.sources) == 11
+    assert len(page.sources) == 12
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert "<script" not in text and "http" not in re.sub(r"base64,[^\"]+", "", text)
     assert sorted(p.stem for p in (tmp_path / "out" / "plots").glob("*.png")) == sorted(
@@ -125,3 +126,53 @@ def test_sections_that_all_stages_share_are_shown_once(run_dir, tmp_path, no_plo
     text = build_report(run_dir, tmp_path / "r.html").read_text()
     assert text.count("minilm_l6") == 1
     assert text.count(json.dumps("3 epochs").replace('"', "&#34;")) == 8
+
+
+def device_result(run):
+    """What a device's JSON holds, made of the run's own benchmark."""
+    bench = run.detail("bench")
+    machine = bench["machine"] | {
+        "device": "Some Phone 7",
+        "cores_used": [6, 7],
+        "clock_ghz": {"before": 2.8, "first_third": 2.8, "last_third": 2.7},
+        "temperature": {"before": 30.0, "highest": 41.5, "after": 40.0},
+        "battery_celsius": None,
+        "battery_celsius_after": None,
+    }
+    return bench | {"machine": machine, "throttled": [], "refused": []}
+
+
+def test_devices_and_another_run_are_shown(tmp_path):
+    run = collect_run(synthetic.write_run(tmp_path / "run"))
+    result = device_result(run)
+    result["refused"] = [{"file": "float32_s64.tflite", "error": "no memory"}]
+    (tmp_path / "phone.json").write_text(json.dumps(result))
+    other = collect_run(synthetic.write_run(tmp_path / "other"), name="the other")
+    page = build_report(
+        run, tmp_path / "report.html", devices=[tmp_path / "phone.json"], other=other
+    ).read_text(encoding="utf-8")
+    assert "On devices" in page and "Some Phone 7" in page and "highest 41.5" in page
+    assert "float32_s64.tflite does not run there: no memory." in page
+    assert "Beside the other" in page and "+0.000" in page
+    assert "Time of each stage" in page
+
+
+def test_a_throttled_device_has_no_figures_and_other_files_are_said_to_be_others(tmp_path):
+    run = collect_run(synthetic.write_run(tmp_path / "run"))
+    result = device_result(run) | {"throttled": ["the clock fell by 40 %"]}
+    result["files"] = [one | {"sha256": "cd" * 32} for one in result["files"]]
+    path = tmp_path / "phone.json"
+    path.write_text(json.dumps(result))
+    found = read_device(path, run)
+    assert found.rows == []
+    assert "Throttled, so no figures: the clock fell by 40 %." in found.notes
+    assert any(note.startswith("Not files of this run: ") for note in found.notes)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"machine": {}, "files": [1]}'])
+def test_what_is_no_result_of_a_device_is_refused(tmp_path, content):
+    run = collect_run(synthetic.write_run(tmp_path / "run"))
+    (tmp_path / "phone.json").write_text(content)
+    with pytest.raises(UserError, match="is no result of a device"):
+        build_report(run, tmp_path / "report.html", devices=[tmp_path / "phone.json"])
+    assert not (tmp_path / "report.html").exists()

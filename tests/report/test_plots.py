@@ -22,6 +22,7 @@ def test_draws_every_plot_at_the_width_that_a_phone_needs(run):
         "sparsity",
         "learning_rate",
         "layer_sparsity",
+        "time",
         "loss_teacher_mlm",
         "loss_teacher_task",
         "loss_prune",

@@ -2,10 +2,9 @@ import pytest
 import synthetic
 
 from tf_prune_ofa.report.collect import Run, Stage, collect_run
-from tf_prune_ofa.report.rows import model_rows
+from tf_prune_ofa.report.rows import duration, model_rows
 from tf_prune_ofa.report.summary import (
     cards,
-    duration,
     headline,
     number,
     pruned_layers_note,

@@ -19,7 +19,6 @@ from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.paths import CARD, MANIFEST
 from tf_prune_ofa.plain_values import settings_of, to_dict
 from tf_prune_ofa.recipe import apart, build_stage
-from tf_prune_ofa.verification.manifest import read_manifest
 
 if TYPE_CHECKING:
     from tf_prune_ofa.jobs.context import StageResult
@@ -189,6 +188,8 @@ def open_exported(folder: Path) -> Exported:
     Raises:
         UserError: it has no manifest, or a file is missing or another one.
     """
+    from tf_prune_ofa.verification.manifest import read_manifest
+
     manifest = read_manifest(folder)
     for entry in manifest["files"]:
         path = folder / entry["file"]

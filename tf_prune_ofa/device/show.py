@@ -18,11 +18,12 @@ def describe(result: dict[str, Any]) -> str:
     elif result["files"]:
         parts.append(show.describe(result))
     parts += [f"{row['file']} does not run here: {row['error']}" for row in result["refused"]]
-    parts.append("\n".join(f"{what:24} {value}" for what, value in _facts(result["machine"])))
+    parts.append("\n".join(f"{what:24} {value}" for what, value in facts_of(result["machine"])))
     return "\n\n".join(parts)
 
 
-def _facts(machine: dict[str, Any]) -> list[tuple[str, str]]:
+def facts_of(machine: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the device was like while it measured, as (what, value)."""
     clock, heat = machine["clock_ghz"], machine["temperature"]
     used = machine["cores_used"]
     return [

@@ -23,10 +23,11 @@ from tf_prune_ofa.report.rows import (
     ModelRow,
     by_file,
     columns,
+    duration,
     model_rows,
     score_name,
 )
-from tf_prune_ofa.report.summary import duration, headline, model_sparsity
+from tf_prune_ofa.report.summary import headline, model_sparsity
 from tf_prune_ofa.tasks.scores import standard_error
 from tf_prune_ofa.tflite import flatbuffer
 from tf_prune_ofa.tflite.packed_files import LABELS_FILE, associated_files

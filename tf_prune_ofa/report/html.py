@@ -3,7 +3,7 @@
 import base64
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import jinja2
 from tf_prune_ofa.bench import show
 from tf_prune_ofa.files import write_bytes, write_text
 from tf_prune_ofa.report import plots
+from tf_prune_ofa.report.beside import beside
 from tf_prune_ofa.report.collect import Run, Stage, collect_run
-from tf_prune_ofa.report.rows import columns, model_rows, ratio_interval
+from tf_prune_ofa.report.devices import DeviceTimes, read_device
+from tf_prune_ofa.report.rows import columns, duration, model_rows, ratio_interval
 from tf_prune_ofa.report.summary import (
     cards,
-    duration,
     headline,
     number,
     pruned_layers_note,
@@ -32,6 +33,9 @@ _WORST_LAYERS = 12
 def build_report(
     source: Run | str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]],
     out_html: str | os.PathLike[str],
+    *,
+    devices: Sequence[str | os.PathLike[str]] = (),
+    other: Run | None = None,
 ) -> Path:
     """Writes the page of a run, and its plots as PNG files into `plots/` beside it.
 
@@ -41,6 +45,8 @@ def build_report(
     Args:
         source: a run, or what `collect.collect_run` takes.
         out_html: the page to write.
+        devices: results of tools/benchmark_device.py to show, too.
+        other: a run to put beside it.
 
     Returns:
         The path of the page.
@@ -50,14 +56,17 @@ def build_report(
     """
     run = source if isinstance(source, Run) else collect_run(source)
     out_html = Path(out_html)
+    measured = [read_device(path, run) for path in devices]
     drawn = plots.all_plots(run)
     for plot in drawn.values():
         write_bytes(out_html.parent / "plots" / f"{plot.key}.png", plot.png)
-    write_text(out_html, _render(run, drawn))
+    write_text(out_html, _render(run, drawn, measured, other))
     return out_html
 
 
-def _render(run: Run, drawn: dict[str, plots.Plot]) -> str:
+def _render(
+    run: Run, drawn: dict[str, plots.Plot], devices: list[DeviceTimes], other: Run | None
+) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATE_FOLDER),
         autoescape=True,
@@ -77,7 +86,7 @@ def _render(run: Run, drawn: dict[str, plots.Plot]) -> str:
         for entry in verify.get("files") or []
     ]
     return environment.get_template("template.html").render(
-        title=run.about.get("title") or run.name,
+        title=_title(run),
         about=[(key, value) for key, value in run.about.items() if value and key != "title"],
         headline=headline(run),
         cards=cards(run),
@@ -98,13 +107,23 @@ def _render(run: Run, drawn: dict[str, plots.Plot]) -> str:
         verify_files=_turned(_table(figures_of_files)),
         verify_layers=_table(layers[:_WORST_LAYERS]),
         verify_layer_count=len(layers),
+        devices=[(one, _plain(list(show.FILE_HEADER), one.rows)) for one in devices],
+        other=None if other is None else (_title(other), _plain(*beside(run, other))),
         configs=_configs(finished),
         environment=_environment(finished),
     )
 
 
+def _title(run: Run) -> str:
+    return run.about.get("title") or run.name
+
+
 def _bench_table(bench: dict[str, Any]) -> dict[str, Any]:
-    return {"header": list(show.FILE_HEADER), "rows": show.file_rows(bench), "words": {0}}
+    return _plain(list(show.FILE_HEADER), show.file_rows(bench))
+
+
+def _plain(header: list[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
+    return {"header": header, "rows": rows, "words": {0}}
 
 
 def _table(entries: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from tf_prune_ofa.report import drawing
 from tf_prune_ofa.report.collect import Run, Stage
 from tf_prune_ofa.report.drawing import Plot
-from tf_prune_ofa.report.rows import ModelRow, milliseconds, model_rows, score_name
+from tf_prune_ofa.report.rows import ModelRow, duration, milliseconds, model_rows, score_name
 
 # encoder_03/attention/query -> layer 3, kernel attention/query
 _ENCODER_LAYER = re.compile(r"encoder_(\d+)/(.+)")
@@ -24,6 +24,7 @@ def all_plots(run: Run) -> dict[str, Plot]:
         sparsity_plot(run),
         learning_rate_plot(run),
         layer_sparsity_plot(run),
+        time_plot(run),
     )
     drawn = [plot for plot in (*single, *loss_plots(run)) if plot is not None]
     return {plot.key: plot for plot in drawn}
@@ -284,6 +285,30 @@ def size_plot(run: Run) -> Plot | None:
             "size",
             "Size of the files",
             "The zeros that a dense file stores take little room after gzip, so compare both bars.",
+        )
+
+
+def time_plot(run: Run) -> Plot | None:
+    """How long each stage took."""
+    timed = [(s.name, s.result["seconds"]) for s in run.stages if s.result.get("seconds")]
+    if not timed:
+        return None
+    total = sum(seconds for _, seconds in timed)
+    with drawing.style():
+        figure, axes = drawing.new_figure(drawing.bars_height(len(timed)))
+        bars = axes.barh(
+            np.arange(len(timed)), [s / 60 for _, s in timed], color=drawing.BLUE, height=0.6
+        )
+        labels = [f"{duration(seconds)}, {seconds / total:.0%}" for _, seconds in timed]
+        axes.bar_label(bars, labels, padding=5)
+        drawing.name_rows(axes, [name for name, _ in timed])
+        axes.set_xlim(0, 1.6 * max(seconds for _, seconds in timed) / 60)
+        axes.set_xlabel("minutes")
+        return drawing.finish(
+            figure,
+            "time",
+            "Time of each stage",
+            f"{duration(total)} in all; other work on the machine counts, too.",
         )
 
 

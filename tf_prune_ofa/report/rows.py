@@ -155,6 +155,20 @@ def milliseconds(value: float) -> str:
     return f"{value:.2f}" if value >= 1 else f"{value:.3g}"
 
 
+def duration(seconds: float | None) -> str:
+    """Seconds for reading.
+
+    >>> duration(754)
+    '12 min 34 s'
+    """
+    if seconds is None:
+        return "not finished"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s"
+
+
 def _judged_on(run: Run) -> str:
     """Says so where the files were judged on fewer examples than the Keras models."""
     verified = (run.detail("verify") or {}).get("files") or []

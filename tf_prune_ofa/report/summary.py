@@ -5,7 +5,13 @@ from typing import Any
 
 from tf_prune_ofa.bench.rows import DELEGATE_SUFFIX
 from tf_prune_ofa.report.collect import Run, Stage
-from tf_prune_ofa.report.rows import ModelRow, milliseconds, model_rows, model_sparsity, score_name
+from tf_prune_ofa.report.rows import (
+    ModelRow,
+    milliseconds,
+    model_rows,
+    model_sparsity,
+    score_name,
+)
 
 
 @dataclass(frozen=True)
@@ -112,20 +118,6 @@ def number(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return str(value)
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds for reading.
-
-    >>> duration(754)
-    '12 min 34 s'
-    """
-    if seconds is None:
-        return "not finished"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s"
 
 
 def words(key: str) -> str:
