@@ -1,6 +1,8 @@
 """What is installed, and which module may import which."""
 
 import ast
+import configparser
+import importlib.metadata
 import os
 import platform
 import re
@@ -245,3 +247,31 @@ def test_every_test_file_has_a_name_of_its_own():
     # pytest imports them by their names alone; two of one name are an error before any test runs.
     names = [path.name for path in REPOSITORY.glob("tests/**/test_*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+def test_running_a_file_needs_no_more_than_its_extra():
+    """What the classes that run files import is what pip install '.[runtime]' brings."""
+    code = "import sys\nbefore = set(sys.modules)\nimport tf_prune_ofa as ofa\n"
+    code += "ofa.TextClassifier, ofa.QuestionAnswerer, ofa.TokenClassifier\n"
+    code += "from tf_prune_ofa.demo import server\n"
+    code += "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(REPOSITORY / "setup.cfg", encoding="utf-8")
+    asked = settings["options.extras_require"]["runtime"].splitlines()
+    asked += settings["options"]["install_requires"].splitlines()
+    brought, waiting = {"tf-prune-ofa"}, [line for line in asked if line and line[0] != "#"]
+    while waiting:
+        requirement = waiting.pop()
+        name = re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-")
+        if "extra ==" in requirement or name in brought:
+            continue
+        brought.add(name)
+        try:
+            waiting += importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of another system
+    owners = importlib.metadata.packages_distributions()
+    for module in set(done.stdout.split()) & set(owners) - {"tf_prune_ofa"}:
+        names = {name.lower().replace("_", "-") for name in owners[module]}
+        assert names & brought, f"{module} is imported, and [runtime] does not bring it"

@@ -56,7 +56,7 @@ def test_page_is_whole_and_needs_nothing_beside_it(run_dir, tmp_path):
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert "<script" not in text and "http" not in re.sub(r"base64,[^\"]+", "", text)
     assert sorted(p.stem for p in (tmp_path / "out" / "plots").glob("*.png")) == sorted(
-        ["score", "latency", "size", "sparsity", "learning_rate", "layer_sparsity"]
+        ["score", "latency", "size", "sparsity", "learning_rate", "layer_sparsity", "time"]
         + [f"loss_{s}" for s in ("teacher_mlm", "teacher_task", "prune", "transfer", "quantize")]
     )
     assert "missing" not in "".join(page.text).split("</style>")[-1].replace(".missing", "")
