@@ -7,6 +7,8 @@
 #include <limits>
 #include <utility>
 
+#include "claim_fusions.h"
+#include "graph.h"
 #include "pack_weights.h"
 #include "sparse_tensor.h"
 
@@ -17,50 +19,10 @@ namespace {
 constexpr int kUnknownFullyConnected = 15;
 // Above it int32 sums of 255 * 128 * K might overflow.
 constexpr int kMostColumns = 1 << 16;
-constexpr int kTfLiteBuiltinReshape = 22;
 // Layers below any of these save next to nothing even on the processors where zeros pay best.
 constexpr double kFewestZeros = 0.3;
 constexpr int kFewestTokens = 16;
 constexpr size_t kFewestProducts = 1 << 20;
-
-struct Operator {
-  int index;
-  const TfLiteNode* node;
-  const TfLiteRegistration* registration;
-
-  int input(int i) const { return node->inputs->data[i]; }
-  int output() const { return node->outputs->data[0]; }
-  int code() const { return registration->builtin_code; }
-};
-
-bool IsFixed(const TfLiteTensor& tensor) {
-  if (tensor.allocation_type == kTfLiteDynamic || NumElements(tensor.dims) < 1) return false;
-  if (tensor.dims_signature == nullptr) return true;
-  for (int i = 0; i < tensor.dims_signature->size; ++i) {
-    if (tensor.dims_signature->data[i] < 0) return false;
-  }
-  return true;
-}
-
-const TfLiteAffineQuantization* Affine(const TfLiteTensor& tensor) {
-  if (tensor.quantization.type != kTfLiteAffineQuantization) return nullptr;
-  const auto* affine = static_cast<const TfLiteAffineQuantization*>(tensor.quantization.params);
-  if (affine == nullptr || affine->scale == nullptr || affine->zero_point == nullptr) return nullptr;
-  // Hosts before LiteRT 2 write equal zero points of many scales once.
-  const int zero_points = affine->zero_point->size;
-  return zero_points == affine->scale->size || zero_points == 1 ? affine : nullptr;
-}
-
-bool IsScale(float scale) { return scale > 0 && std::isfinite(scale); }
-
-// Scale and zero point of activations.
-bool TensorQuantization(const TfLiteTensor& tensor, float* scale, int32_t* zero_point) {
-  const TfLiteAffineQuantization* affine = Affine(tensor);
-  if (affine == nullptr || affine->scale->size != 1) return false;
-  *scale = affine->scale->data[0];
-  *zero_point = affine->zero_point->data[0];
-  return IsScale(*scale) && *zero_point >= -128 && *zero_point <= 127;
-}
 
 bool Limits(TfLiteFusedActivation activation, float* minimum, float* maximum) {
   const float infinity = std::numeric_limits<float>::infinity();
@@ -92,75 +54,25 @@ class Finder {
       : context_(context), settings_(settings) {}
 
   Claims Run() {
-    if (!ReadGraph()) return {};
-    for (const Operator& op : operators_) {
+    if (!graph_.Read(context_)) return {};
+    for (const Operator& op : graph_.operators()) {
       if (op.code() == kTfLiteBuiltinFullyConnected || op.code() == kTfLiteBuiltinConv2d) {
         ClaimLayer(op);
       }
     }
-    if (disorder_.empty()) ClaimAround();
+    if (graph_.disorder().empty()) {
+      ClaimAround();
+      ClaimFusions(context_, graph_, settings_, &claims_);
+    }
     return std::move(claims_);
   }
 
  private:
-  // ---- The graph
-
-  bool ReadGraph() {
-    TfLiteIntArray* plan = nullptr;
-    if (context_->GetExecutionPlan(context_, &plan) != kTfLiteOk || plan == nullptr) return false;
-    // The plan belongs to the host and may change with the next call.
-    const std::vector<int> indices(plan->data, plan->data + std::max(plan->size, 0));
-    for (const int index : indices) {
-      TfLiteNode* node = nullptr;
-      TfLiteRegistration* registration = nullptr;
-      if (context_->GetNodeAndRegistration(context_, index, &node, &registration) != kTfLiteOk ||
-          node == nullptr || registration == nullptr || node->inputs == nullptr ||
-          node->outputs == nullptr) {
-        return false;
-      }
-      const Operator op = {index, node, registration};
-      for (int i = 0; i < node->inputs->size; ++i) readers_[op.input(i)].push_back(index);
-      for (int i = 0; i < node->outputs->size; ++i) ReadOutput(op, node->outputs->data[i]);
-      if (node->outputs->size == 1) operators_.push_back(op);
-    }
-    return true;
-  }
-
-  // What a partition takes for granted: a tensor is written by one operator, before it is read.
-  // A runtime may run other graphs all the same, in its own way.
-  void ReadOutput(const Operator& op, int tensor) {
-    const TfLiteTensor* written = Tensor(tensor);
-    if (written == nullptr) return;
-    const char* fault = nullptr;
-    if (!writer_.emplace(tensor, op).second) {
-      fault = "is written by two operators";
-    } else if (readers_.count(tensor) != 0) {
-      fault = "is read before it is written";
-    } else if (written->allocation_type == kTfLiteMmapRo) {
-      fault = "is constant and written";
-    }
-    if (fault != nullptr && disorder_.empty()) {
-      disorder_ = "the graph is out of order, tensor " + std::to_string(tensor) + " " + fault;
-    }
-  }
-
-  // Null if there is no such tensor.
-  const TfLiteTensor* Tensor(int index) const {
-    if (index < 0 || static_cast<size_t>(index) >= context_->tensors_size) return nullptr;
-    return context_->tensors + index;
-  }
-
-  const Operator* Writer(int tensor, int code) const {
-    const auto found = writer_.find(tensor);
-    if (found == writer_.end() || found->second.code() != code) return nullptr;
-    return found->second.node->inputs->size >= 1 ? &found->second : nullptr;
-  }
-
   // ---- Layers
 
   void ClaimLayer(const Operator& op) {
     // Other layers, float ones above all, are none of ours and not worth a word.
-    const TfLiteTensor* weights = op.node->inputs->size < 2 ? nullptr : Tensor(op.input(1));
+    const TfLiteTensor* weights = op.node->inputs->size < 2 ? nullptr : graph_.Tensor(op.input(1));
     if (weights == nullptr || weights->type != kTfLiteInt8) return;
     Verdict verdict = {op.index, weights->name == nullptr ? "" : weights->name, false, ""};
     ClaimedNode claimed;
@@ -172,13 +84,13 @@ class Finder {
   // Fills `claimed` and, with what was decided, `reason`.
   bool Describe(const Operator& op, const TfLiteTensor& weights, ClaimedNode* claimed,
                 std::string* reason) {
-    if (!disorder_.empty()) {
-      *reason = disorder_;
+    if (!graph_.disorder().empty()) {
+      *reason = graph_.disorder();
       return false;
     }
     const int inputs = op.node->inputs->size;
-    const TfLiteTensor* input = Tensor(op.input(0));
-    const TfLiteTensor* output = Tensor(op.output());
+    const TfLiteTensor* input = graph_.Tensor(op.input(0));
+    const TfLiteTensor* output = graph_.Tensor(op.output());
     if (inputs > 3 || input == nullptr || output == nullptr || op.node->builtin_data == nullptr) {
       *reason = "the operator is malformed";
       return false;
@@ -213,7 +125,7 @@ class Finder {
       return false;
     }
     const TfLiteTensor* bias =
-        inputs == 3 && op.input(2) != kTfLiteOptionalTensor ? Tensor(op.input(2)) : nullptr;
+        inputs == 3 && op.input(2) != kTfLiteOptionalTensor ? graph_.Tensor(op.input(2)) : nullptr;
     if (inputs == 3 && op.input(2) != kTfLiteOptionalTensor && bias == nullptr) {
       *reason = "the operator is malformed";
       return false;
@@ -223,8 +135,8 @@ class Finder {
       return false;
     }
 
-    const Operator* densify = Writer(op.input(1), kTfLiteBuiltinDensify);
-    const TfLiteTensor* stored = densify == nullptr ? &weights : Tensor(densify->input(0));
+    const Operator* densify = graph_.Writer(op.input(1), kTfLiteBuiltinDensify);
+    const TfLiteTensor* stored = densify == nullptr ? &weights : graph_.Tensor(densify->input(0));
     std::vector<int8_t> dense;
     if (stored == nullptr || !DenseValues(*stored, &dense, reason)) return false;
     if (dense.size() != static_cast<size_t>(rows) * claimed->columns) {
@@ -379,13 +291,13 @@ class Finder {
   // ---- What stands around a convolution
 
   void ClaimAround() {
-    for (const Operator& op : operators_) {
+    for (const Operator& op : graph_.operators()) {
       if (op.node->inputs->size < 1) continue;
       if (op.code() == kTfLiteBuiltinDensify && AllReadersAreLayers(op.output())) {
-        claims_.nodes[op.index] = {NodeKind::kDensify, op.input(0), op.output(), 0, {}, nullptr};
+        claims_.nodes[op.index] = {NodeKind::kDensify, op.input(0), op.output(), 0, {}, nullptr, nullptr};
       } else if (op.code() == kTfLiteBuiltinReshape && IsPlainReshape(op) &&
                  (AllReadersAreLayers(op.output()) || WriterIsLayer(op.input(0)))) {
-        claims_.nodes[op.index] = {NodeKind::kReshape, op.input(0), op.output(), 0, {}, nullptr};
+        claims_.nodes[op.index] = {NodeKind::kReshape, op.input(0), op.output(), 0, {}, nullptr, nullptr};
       }
     }
   }
@@ -397,22 +309,22 @@ class Finder {
   }
 
   bool AllReadersAreLayers(int tensor) const {
-    const auto readers = readers_.find(tensor);
-    return readers != readers_.end() &&
-           std::all_of(readers->second.begin(), readers->second.end(), [this](int node) {
+    const std::vector<int>& readers = graph_.Readers(tensor);
+    return !readers.empty() &&
+           std::all_of(readers.begin(), readers.end(), [this](int node) {
              const auto found = claims_.nodes.find(node);
              return found != claims_.nodes.end() && found->second.kind == NodeKind::kLayer;
            });
   }
 
   bool WriterIsLayer(int tensor) const {
-    const Operator* writer = Writer(tensor, kTfLiteBuiltinConv2d);
+    const Operator* writer = graph_.Writer(tensor, kTfLiteBuiltinConv2d);
     return writer != nullptr && IsConvolutionOfOurs(writer->index);
   }
 
   bool IsPlainReshape(const Operator& op) const {
-    const TfLiteTensor* input = Tensor(op.input(0));
-    const TfLiteTensor* output = Tensor(op.output());
+    const TfLiteTensor* input = graph_.Tensor(op.input(0));
+    const TfLiteTensor* output = graph_.Tensor(op.output());
     if (input == nullptr || output == nullptr || !IsFixed(*input) || !IsFixed(*output) ||
         input->type != kTfLiteInt8 || output->type != kTfLiteInt8 ||
         input->allocation_type == kTfLiteMmapRo ||
@@ -420,7 +332,7 @@ class Finder {
       return false;
     }
     for (int i = 1; i < op.node->inputs->size; ++i) {
-      const TfLiteTensor* shape = Tensor(op.input(i));
+      const TfLiteTensor* shape = graph_.Tensor(op.input(i));
       if (shape == nullptr || shape->allocation_type != kTfLiteMmapRo) return false;
     }
     return true;
@@ -428,10 +340,7 @@ class Finder {
 
   TfLiteContext* context_;
   const ClaimSettings& settings_;
-  std::vector<Operator> operators_;  // with one output
-  std::map<int, std::vector<int>> readers_;
-  std::map<int, Operator> writer_;
-  std::string disorder_;  // what is wrong with the order of the operators, or empty
+  Graph graph_;
   Claims claims_;
 };
 

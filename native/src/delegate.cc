@@ -70,6 +70,21 @@ std::string ParseOptions(const char* const* keys, const char* const* values, siz
         return "tile_columns must be a multiple of 4, not " + value;
       }
       options->claim.limits.tile_columns = static_cast<int>(tile);
+    } else if (key == "exact") {
+      if (value != "0" && value != "1" && value != "false" && value != "true") {
+        return "exact must be 0, 1, false or true, not " + value;
+      }
+      options->claim.takes_fusions = value == "0" || value == "false";
+    } else if (key == "live_tokens") {
+      if (value == "never") {
+        options->claim.live_tokens = LiveTokens::kNever;
+      } else if (value == "unseen") {
+        options->claim.live_tokens = LiveTokens::kWhereUnseen;
+      } else if (value == "always") {
+        options->claim.live_tokens = LiveTokens::kAlways;
+      } else {
+        return "live_tokens must be never, unseen or always, not " + value;
+      }
     } else if (key == "verbose") {
       if (value != "0" && value != "1" && value != "false" && value != "true") {
         return "verbose must be 0, 1, false or true, not " + value;
@@ -77,8 +92,8 @@ std::string ParseOptions(const char* const* keys, const char* const* values, siz
       options->is_verbose = value == "1" || value == "true";
     } else {
       return "unknown option " + key +
-             "; there are num_threads, isa, cost_table, min_saving, force, layout, tile_columns, "
-             "verbose";
+             "; there are num_threads, isa, cost_table, min_saving, force, exact, live_tokens, "
+             "layout, tile_columns, verbose";
     }
   }
   options->claim.kernels = FindKernels(isa.empty() ? nullptr : isa.c_str());
@@ -132,7 +147,8 @@ void* InitPartition(TfLiteContext* context, const char* buffer, size_t /*length*
       nodes.push_back(delegate->claims.nodes.at(params->nodes_to_replace->data[i]));
     }
     partition =
-        new Partition(std::move(nodes), *params->output_tensors, delegate->workspace.get());
+        new Partition(std::move(nodes), *params->output_tensors,
+                      delegate->claims.leaves_out_masked, delegate->workspace.get());
     return kTfLiteOk;
   });
   return partition;
@@ -160,7 +176,14 @@ std::string Report(const Delegate& delegate) {
   std::string report = std::string("kernels ") + delegate.options.claim.kernels->name + ", threads " +
                        std::to_string(delegate.options.claim.threads) + ", costs " +
                        delegate.options.claim.costs.origin + "\n";
-  for (const Verdict& verdict : delegate.claims.verdicts) {
+  const Claims& claims = delegate.claims;
+  if (claims.attentions + claims.normalizations + claims.tables > 0) {
+    report += "with " + std::to_string(claims.attentions) + " attentions, " +
+              std::to_string(claims.normalizations) + " normalizations, " +
+              std::to_string(claims.tables) + " tables, " +
+              (claims.leaves_out_masked ? "live tokens alone" : "all tokens") + "\n";
+  }
+  for (const Verdict& verdict : claims.verdicts) {
     report += std::string(verdict.is_claimed ? "taken " : "left ") + std::to_string(verdict.node) +
               " " + (verdict.name.empty() ? "?" : verdict.name) + ": " + verdict.reason + "\n";
   }

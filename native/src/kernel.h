@@ -119,6 +119,8 @@ struct RowQuantization {
   float scale;
 };
 
+struct EncoderKernels;
+
 // The function table of one instruction set. All functions may be called from several threads.
 struct Kernels {
   // "avx512vnni", "avx512vnni_shifts", "avxvnni", "avx2", "i8mm", "neondot", "neon" or "portable".
@@ -152,6 +154,8 @@ struct Kernels {
   // sum * (input_scale * scale) + bias, rounded after each step, and `quantize` rounds halves away
   // from zero.
   bool rounds_as_kleidiai = false;
+  // What it has for the operators between the layers; null: nothing.
+  const EncoderKernels* encoder = nullptr;
 };
 
 // Each is in a source file of its own, compiled for its instruction set; null where that is not the

@@ -11,6 +11,7 @@
 #pragma GCC diagnostic pop
 #endif
 
+#include "encoder_kernel.h"
 #include "kernel.h"
 
 namespace tf_prune_ofa {
@@ -505,13 +506,13 @@ void FinishInt8(const FinishInt8Args& args) {
 constexpr Kernels kKernels = {
     "avx512vnni", kTokens, 1, kOffset, true, 768, IsSupported, Quantize,
     Pack<Moves::kShuffles>, Accumulate<Moves::kShuffles>, FinishFloat, FinishInt8,
-    /*requantizes_rows=*/true,
+    /*requantizes_rows=*/true, /*rounds_as_kleidiai=*/false, &kAvx512EncoderKernels,
 };
 
 constexpr Kernels kShiftKernels = {
     "avx512vnni_shifts", kTokens, 1, kOffset, true, 768, IsSupported, Quantize,
     Pack<Moves::kShifts>, Accumulate<Moves::kShifts>, FinishFloat, FinishInt8,
-    /*requantizes_rows=*/true,
+    /*requantizes_rows=*/true, /*rounds_as_kleidiai=*/false, &kAvx512EncoderKernels,
 };
 
 }  // namespace

@@ -19,13 +19,38 @@ int64_t Product(const std::vector<int>& shape) {
 
 size_t BytesOf(Arithmetic arithmetic) { return arithmetic == Arithmetic::kDynamic ? 4 : 1; }
 
+// Tensors that a node reads and writes.
+std::vector<int> Inputs(const ClaimedNode& node) {
+  if (node.kind != NodeKind::kFusion) return {node.input};
+  std::vector<int> inputs;
+  for (const FusionTensor& tensor : Reads(*node.fusion)) inputs.push_back(tensor.tensor);
+  return inputs;
+}
+
+// And how many bytes.
+std::vector<std::pair<int, size_t>> Outputs(const ClaimedNode& node, int64_t layer_numbers) {
+  if (node.kind == NodeKind::kLayer) {
+    return {{node.output, layer_numbers * BytesOf(node.layer->arithmetic())}};
+  }
+  std::vector<std::pair<int, size_t>> outputs;
+  if (node.kind != NodeKind::kFusion) return outputs;
+  for (const FusionTensor& tensor : Writes(*node.fusion)) {
+    outputs.emplace_back(tensor.tensor, tensor.count * (tensor.is_float ? 4 : 1));
+  }
+  return outputs;
+}
+
 }  // namespace
 
 Partition::Partition(std::vector<ClaimedNode> nodes, const TfLiteIntArray& outputs,
-                     Workspace* workspace)
-    : nodes_(std::move(nodes)),
-      outputs_(outputs.data, outputs.data + outputs.size),
+                     bool leaves_out_masked, Workspace* workspace)
+    : outputs_(outputs.data, outputs.data + outputs.size),
+      leaves_out_masked_(leaves_out_masked),
       workspace_(workspace) {
+  for (ClaimedNode& node : nodes) {
+    if (node.kind == NodeKind::kDensify || node.kind == NodeKind::kInside) continue;
+    nodes_.push_back(std::move(node));
+  }
   ShareMemory();
 }
 
@@ -41,7 +66,7 @@ int Partition::Root(int tensor) const {
 void Partition::ShareMemory() {
   std::set<int> written;
   for (const ClaimedNode& node : nodes_) {
-    if (node.kind == NodeKind::kLayer) written.insert(node.output);
+    for (const auto& [tensor, bytes] : Outputs(node, 0)) written.insert(tensor);
     // Never a circle: Root would not come back.
     if (node.kind == NodeKind::kReshape && Root(node.input) != node.output) {
       same_as_.emplace(node.output, node.input);
@@ -69,55 +94,84 @@ void Partition::ShareMemory() {
   }
 }
 
-TfLiteStatus Partition::FindShapes(TfLiteContext* context) {
-  shapes_.clear();
-  for (const ClaimedNode& node : nodes_) {
-    if (node.kind == NodeKind::kDensify) continue;
-    auto known = shapes_.find(node.input);
-    if (known == shapes_.end()) {
-      const TfLiteIntArray* dims = context->tensors[node.input].dims;
-      if (NumElements(dims) < 1) {
-        context->ReportError(context, "tf_prune_ofa: tensor %d has no fixed shape.", node.input);
-        return kTfLiteError;
-      }
-      known = shapes_.emplace(node.input, Shape(dims->data, dims->data + dims->size)).first;
-    }
-    const Shape& input = known->second;
-    Shape output;
-    if (node.kind == NodeKind::kReshape) {
-      const TfLiteIntArray* dims = context->tensors[node.output].dims;
-      output.assign(dims->data, dims->data + dims->size);
-      if (Product(output) != Product(input)) {
-        context->ReportError(context,
-                             "tf_prune_ofa: the input of tensor %d changed its size; the delegate "
-                             "takes it only as it is in the file.",
-                             node.output);
-        return kTfLiteError;
-      }
-    } else {
-      const int64_t tokens = Product(input) / node.columns;
-      if (tokens * node.columns != Product(input) || tokens > (1 << 24)) {
-        context->ReportError(context, "tf_prune_ofa: the input of tensor %d changed its size.",
-                             node.output);
-        return kTfLiteError;
-      }
-      const int rows = node.layer->rows();
-      if (node.output_shape == OutputShape::kMatrix) {
-        output = {static_cast<int>(tokens), rows};
-      } else if (node.output_shape == OutputShape::kColumn) {
-        output = {input[0], input[1], 1, rows};
-      } else {
-        output = input;
-        output.back() = rows;
-      }
-    }
-    shapes_[node.output] = std::move(output);
+// ---- Shapes
+
+const Partition::Shape* Partition::InputShape(TfLiteContext* context, int tensor) {
+  const auto known = shapes_.find(tensor);
+  if (known != shapes_.end()) return &known->second;
+  const TfLiteIntArray* dims = context->tensors[tensor].dims;
+  if (NumElements(dims) < 1) {
+    context->ReportError(context, "tf_prune_ofa: tensor %d has no fixed shape.", tensor);
+    return nullptr;
+  }
+  return &shapes_.emplace(tensor, Shape(dims->data, dims->data + dims->size)).first->second;
+}
+
+// A fusion computes what it was found for, and no other sizes.
+TfLiteStatus Partition::CheckFusion(TfLiteContext* context, const Fusion& fusion) {
+  for (const FusionTensor& tensor : Reads(fusion)) {
+    const Shape* shape = InputShape(context, tensor.tensor);
+    if (shape == nullptr) return kTfLiteError;
+    if (Product(*shape) == tensor.count) continue;
+    context->ReportError(context,
+                         "tf_prune_ofa: tensor %d changed its size; the delegate takes it only as "
+                         "it is in the file.",
+                         tensor.tensor);
+    return kTfLiteError;
+  }
+  for (const FusionTensor& tensor : Writes(fusion)) {
+    const TfLiteIntArray* dims = context->tensors[tensor.tensor].dims;
+    shapes_[tensor.tensor] = Shape(dims->data, dims->data + dims->size);
   }
   return kTfLiteOk;
 }
 
-TfLiteStatus Partition::Prepare(TfLiteContext* context) {
-  if (FindShapes(context) != kTfLiteOk) return kTfLiteError;
+TfLiteStatus Partition::FindShape(TfLiteContext* context, const ClaimedNode& node) {
+  const Shape* input = InputShape(context, node.input);
+  if (input == nullptr) return kTfLiteError;
+  Shape output;
+  if (node.kind == NodeKind::kReshape) {
+    const TfLiteIntArray* dims = context->tensors[node.output].dims;
+    output.assign(dims->data, dims->data + dims->size);
+    if (Product(output) != Product(*input)) {
+      context->ReportError(context,
+                           "tf_prune_ofa: the input of tensor %d changed its size; the delegate "
+                           "takes it only as it is in the file.",
+                           node.output);
+      return kTfLiteError;
+    }
+  } else {
+    const int64_t tokens = Product(*input) / node.columns;
+    if (tokens * node.columns != Product(*input) || tokens > (1 << 24)) {
+      context->ReportError(context, "tf_prune_ofa: the input of tensor %d changed its size.",
+                           node.output);
+      return kTfLiteError;
+    }
+    const int rows = node.layer->rows();
+    if (node.output_shape == OutputShape::kMatrix) {
+      output = {static_cast<int>(tokens), rows};
+    } else if (node.output_shape == OutputShape::kColumn) {
+      output = {(*input)[0], (*input)[1], 1, rows};
+    } else {
+      output = *input;
+      output.back() = rows;
+    }
+  }
+  shapes_[node.output] = std::move(output);
+  return kTfLiteOk;
+}
+
+TfLiteStatus Partition::FindShapes(TfLiteContext* context) {
+  shapes_.clear();
+  for (const ClaimedNode& node : nodes_) {
+    const TfLiteStatus status = node.kind == NodeKind::kFusion ? CheckFusion(context, *node.fusion)
+                                                               : FindShape(context, node);
+    if (status != kTfLiteOk) return status;
+  }
+  return kTfLiteOk;
+}
+
+TfLiteStatus Partition::SetOutputShapes(TfLiteContext* context) {
   for (const int output : outputs_) {
     const auto found = shapes_.find(output);
     if (found == shapes_.end()) continue;
@@ -135,22 +189,108 @@ TfLiteStatus Partition::Prepare(TfLiteContext* context) {
     std::copy(shape.begin(), shape.end(), size->data);
     if (context->ResizeTensor(context, tensor, size) != kTfLiteOk) return kTfLiteError;
   }
+  return kTfLiteOk;
+}
 
-  std::lock_guard<std::mutex> lock(workspace_->mutex);
-  const int threads = workspace_->pool.threads();
-  workspace_->sums.Reserve(workspace_->kernels, threads);
+// ---- Memory
+
+// A piece is free again behind the last node that reads it: what lies in few pieces stays in the
+// caches.
+void Partition::PlanMemory() {
   std::set<int> outside(outputs_.begin(), outputs_.end());
-  for (const ClaimedNode& node : nodes_) {
-    if (node.kind != NodeKind::kLayer) continue;
-    const int tokens = static_cast<int>(Product(shapes_[node.input]) / node.columns);
-    PackedActivations& activations =
-        workspace_->activations[static_cast<int>(node.layer->layout())];
-    activations.Reserve(workspace_->kernels, tokens, node.columns, threads);
-    const int root = Root(node.output);
-    if (outside.count(root) == 0) {
-      own_[root].Reserve(Product(shapes_[node.output]) * BytesOf(node.layer->arithmetic()));
+  std::map<int, size_t> last_use;
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    for (const int tensor : Inputs(nodes_[i])) last_use[Root(tensor)] = i;
+  }
+  for (const auto& [copy, original] : copies_) last_use[original] = nodes_.size();
+  own_.clear();
+  std::vector<size_t> sizes;
+  std::set<size_t> free_pieces;
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const ClaimedNode& node = nodes_[i];
+    const int64_t numbers = node.kind == NodeKind::kLayer ? Product(shapes_[node.output]) : 0;
+    for (const auto& [tensor, bytes] : Outputs(node, numbers)) {
+      const int root = Root(tensor);
+      if (outside.count(root) != 0 || own_.count(root) != 0) continue;
+      // The smallest that is large enough, else the largest, which grows, else a new one.
+      size_t best = sizes.size();
+      for (const size_t piece : free_pieces) {
+        const bool fits = sizes[piece] >= bytes;
+        if (best == sizes.size() ||
+            (fits ? sizes[best] < bytes || sizes[piece] < sizes[best]
+                  : sizes[best] < bytes && sizes[piece] > sizes[best])) {
+          best = piece;
+        }
+      }
+      if (best == sizes.size()) sizes.push_back(0);
+      sizes[best] = std::max(sizes[best], bytes);
+      free_pieces.erase(best);
+      own_[root] = best;
+      last_use.emplace(root, i);
+    }
+    for (const auto& [root, piece] : own_) {
+      if (last_use[root] == i) free_pieces.insert(piece);
     }
   }
+  pieces_.resize(std::max(pieces_.size(), sizes.size()));
+  for (size_t i = 0; i < sizes.size(); ++i) pieces_[i].Reserve(sizes[i]);
+}
+
+void Partition::ReserveWorkspace() {
+  const Kernels& kernels = workspace_->kernels;
+  const int threads = workspace_->pool.threads();
+  workspace_->sums.Reserve(kernels, threads);
+  for (const ClaimedNode& node : nodes_) {
+    if (node.kind == NodeKind::kLayer) {
+      const int tokens = static_cast<int>(Product(shapes_[node.input]) / node.columns);
+      workspace_->activations[static_cast<int>(node.layer->layout())].Reserve(
+          kernels, tokens, node.columns, threads);
+    }
+    if (node.kind != NodeKind::kFusion || node.fusion->attention == nullptr) continue;
+    const Attention& attention = *node.fusion->attention;
+    workspace_->scratch.resize(
+        std::max(workspace_->scratch.size(), static_cast<size_t>(threads)));
+    for (Buffer& scratch : workspace_->scratch) {
+      scratch.Reserve(kernels.encoder->scratch_bytes(attention.tokens, attention.dim));
+    }
+    workspace_->mask.Reserve(sizeof(float) * (attention.tokens + 64));
+  }
+}
+
+// Tokens can be left out where all nodes have the same, and one mask is for all.
+void Partition::FindMask() {
+  mask_ = -1;
+  largest_step_ = 0;
+  if (!leaves_out_masked_) return;
+  int mask = -1;
+  std::set<int> masks;
+  std::set<int64_t> tokens;
+  for (const ClaimedNode& node : nodes_) {
+    if (node.kind == NodeKind::kLayer) tokens.insert(Product(shapes_[node.input]) / node.columns);
+    if (node.kind != NodeKind::kFusion) continue;
+    if (node.fusion->normalization != nullptr) {
+      tokens.insert(node.fusion->normalization->parameters.tokens);
+    }
+    if (node.fusion->attention == nullptr) continue;
+    const Attention& attention = *node.fusion->attention;
+    tokens.insert(attention.tokens);
+    mask = attention.mask;
+    masks.insert(mask);
+    mask_tokens_ = attention.tokens;
+    largest_step_ = std::max(largest_step_, attention.quantization.score_step);
+  }
+  // RESHAPEs only give other names, so each of their outputs has as many numbers for a token.
+  if (masks.size() == 1 && tokens.size() == 1) mask_ = mask;
+}
+
+TfLiteStatus Partition::Prepare(TfLiteContext* context) {
+  if (FindShapes(context) != kTfLiteOk || SetOutputShapes(context) != kTfLiteOk) {
+    return kTfLiteError;
+  }
+  std::lock_guard<std::mutex> lock(workspace_->mutex);
+  PlanMemory();
+  ReserveWorkspace();
+  FindMask();
   return kTfLiteOk;
 }
 
@@ -158,53 +298,9 @@ TfLiteStatus Partition::Prepare(TfLiteContext* context) {
 void* Partition::Data(TfLiteContext* context, int tensor, size_t bytes) const {
   const int root = Root(tensor);
   const auto found = own_.find(root);
-  if (found != own_.end()) return found->second.get();
+  if (found != own_.end()) return pieces_[found->second].get();
   const TfLiteTensor& host = context->tensors[root];
   return host.bytes >= bytes ? host.data.data : nullptr;
-}
-
-TfLiteStatus Partition::Invoke(TfLiteContext* context) {
-  std::lock_guard<std::mutex> lock(workspace_->mutex);
-  // By layout: what is packed. A RESHAPE may have made longer or shorter rows of the same tensor.
-  std::pair<int, int> packed[2] = {{-1, 0}, {-1, 0}};
-  for (const ClaimedNode& node : nodes_) {
-    if (node.kind != NodeKind::kLayer) continue;
-    const Layer& layer = *node.layer;
-    const int64_t numbers = Product(shapes_.at(node.input));
-    const int tokens = static_cast<int>(numbers / node.columns);
-    const size_t number_bytes = BytesOf(layer.arithmetic());
-    const void* input = Data(context, node.input, numbers * number_bytes);
-    void* output =
-        Data(context, node.output, static_cast<size_t>(tokens) * layer.rows() * number_bytes);
-    if (input == nullptr || output == nullptr) {
-      context->ReportError(context, "tf_prune_ofa: tensor %d or %d has too little memory.",
-                           node.input, node.output);
-      return kTfLiteError;
-    }
-    const int layout = static_cast<int>(layer.layout());
-    PackedActivations& activations = workspace_->activations[layout];
-    const std::pair<int, int> rows = {Root(node.input), node.columns};
-    if (packed[layout] != rows) {
-      packed[layout] = rows;
-      if (layer.arithmetic() == Arithmetic::kDynamic) {
-        activations.PackDynamic(workspace_->kernels, layer.layout(),
-                                static_cast<const float*>(input), tokens, node.columns,
-                                &workspace_->pool);
-      } else {
-        activations.PackStatic(workspace_->kernels, layer.layout(),
-                               static_cast<const int8_t*>(input), tokens, node.columns,
-                               &workspace_->pool);
-      }
-    }
-    layer.Run(activations, output, workspace_->sums, &workspace_->pool);
-  }
-  for (const auto& [copy, original] : copies_) {
-    const TfLiteTensor& to = context->tensors[copy];
-    const void* from = Data(context, original, to.bytes);
-    if (to.data.data == nullptr || from == nullptr) return kTfLiteError;
-    std::memcpy(to.data.data, from, to.bytes);
-  }
-  return kTfLiteOk;
 }
 
 }  // namespace tf_prune_ofa

@@ -106,13 +106,25 @@ enum TfLiteDelegateFlags : int64_t {
 
 // Values of TfLiteRegistration::builtin_code.
 enum TfLiteBuiltinOperator : int32_t {
+  kTfLiteBuiltinAdd = 0,
   kTfLiteBuiltinConv2d = 3,
   kTfLiteBuiltinDequantize = 6,
   kTfLiteBuiltinFullyConnected = 9,
+  kTfLiteBuiltinMul = 18,
+  kTfLiteBuiltinReshape = 22,
+  kTfLiteBuiltinSoftmax = 25,
   kTfLiteBuiltinCustom = 32,
+  kTfLiteBuiltinTranspose = 39,
+  kTfLiteBuiltinMean = 40,
+  kTfLiteBuiltinSub = 41,
+  kTfLiteBuiltinStridedSlice = 45,
   kTfLiteBuiltinDelegate = 51,
+  kTfLiteBuiltinRsqrt = 76,
+  kTfLiteBuiltinSquaredDifference = 99,
   kTfLiteBuiltinQuantize = 114,
   kTfLiteBuiltinDensify = 124,
+  kTfLiteBuiltinBatchMatmul = 126,
+  kTfLiteBuiltinGelu = 150,
 };
 
 // An input index of a node that stands for "not given" (a layer without a bias).
@@ -309,6 +321,37 @@ struct TfLiteConvParams {
   TfLiteFusedActivation activation;
   int dilation_width_factor;
   int dilation_height_factor;
+};
+
+// Of ADD, SUB and MUL, whose structs all begin with it; what follows does not concern float numbers.
+struct TfLiteBinaryParams {
+  TfLiteFusedActivation activation;
+};
+
+struct TfLiteSoftmaxParams {
+  float beta;
+};
+
+// Of MEAN.
+struct TfLiteReducerParams {
+  bool keep_dims;
+};
+
+struct TfLiteBatchMatMulParams {
+  bool adj_x;
+  bool adj_y;
+};
+
+struct TfLiteGeluParams {
+  bool approximate;
+};
+
+struct TfLiteStridedSliceParams {
+  int begin_mask;
+  int end_mask;
+  int ellipsis_mask;
+  int new_axis_mask;
+  int shrink_axis_mask;
 };
 
 }  // extern "C"
