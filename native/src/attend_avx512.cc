@@ -7,7 +7,8 @@ namespace tf_prune_ofa {
 namespace {
 
 constexpr int kQueries = 4;
-constexpr int kKeys = 64;  // of a tile
+constexpr int kKeys = 64;    // of a tile
+constexpr int kNarrow = 32;  // of one with few keys, which Kernels::pack makes half as wide
 
 inline int RoundUp(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
@@ -28,7 +29,7 @@ struct Scratch {
     probabilities = reinterpret_cast<uint8_t*>(scores + kQueries * padded);
   }
 
-  uint8_t* keys;      // [padded / 64][dim / 4][64][4], 128 added
+  uint8_t* keys;      // [padded / 64][dim / 4][64 or 32][4], 128 added
   int8_t* values;     // [padded / 4][dim][4], the dim interleaved as PackValues does
   int32_t* key_sums;  // [padded]
   float* scores;      // [4][padded]
@@ -45,10 +46,11 @@ void PackKeys(const AttendArgs& args, const Scratch& to) {
     uint8_t* tile = to.keys + static_cast<ptrdiff_t>(k) * args.dim;
     Avx512VnniKernels()->pack(Layout::kGroups, args.keys + k * args.stride, args.stride, live,
                               args.dim, tile);
-    for (int i = 0; i < 4; ++i) {
+    const int vectors = live <= kNarrow ? 2 : 4;
+    for (int i = 0; i < vectors; ++i) {
       __m512i sum = _mm512_setzero_si512();
       for (int g = 0; g < args.dim / 4; ++g) {
-        sum = _mm512_dpbusd_epi32(sum, _mm512_load_si512(tile + 256 * g + 64 * i), ones);
+        sum = _mm512_dpbusd_epi32(sum, _mm512_load_si512(tile + 64 * (vectors * g + i)), ones);
       }
       _mm512_store_si512(to.key_sums + k + 16 * i, _mm512_sub_epi32(sum, offset));
     }
@@ -133,47 +135,69 @@ void PackValues(const AttendArgs& args, const Scratch& to) {
 
 // ---- Scores
 
-// Quantized, taken back to float and masked. Returns the largest of each query.
-void Score(const AttendArgs& args, const Scratch& scratch, const int8_t* const* queries, int padded,
-           __m512 largest[kQueries]) {
+struct ScoreArgs {
+  const AttendArgs& args;
+  const Scratch& scratch;
+  const int8_t* const* queries;
+  int padded;
   int32_t query_sums[kQueries];
-  for (int q = 0; q < kQueries; ++q) {
-    query_sums[q] = 0;
-    for (int d = 0; d < args.dim; ++d) query_sums[q] += queries[q][d];
-    largest[q] = _mm512_set1_ps(-__builtin_inff());
+  __m512 largest[kQueries];
+};
+
+// Of one tile of keys: quantized, taken back to float and masked.
+template <int kVectors>
+void ScoreTile(ScoreArgs* score, int k) {
+  const AttendArgs& args = score->args;
+  const uint8_t* tile = score->scratch.keys + static_cast<ptrdiff_t>(k) * args.dim;
+  const __m512i zero = _mm512_set1_epi32(args.query_zero);
+  __m512i sums[kQueries][kVectors];
+  for (int i = 0; i < kVectors; ++i) {
+    const __m512i shift =
+        _mm512_mullo_epi32(zero, _mm512_load_si512(score->scratch.key_sums + k + 16 * i));
+    for (int q = 0; q < kQueries; ++q) {
+      sums[q][i] = _mm512_sub_epi32(_mm512_set1_epi32(-128 * score->query_sums[q]), shift);
+    }
+  }
+  for (int g = 0; g < args.dim / 4; ++g) {
+    __m512i keys[kVectors];
+    for (int i = 0; i < kVectors; ++i) {
+      keys[i] = _mm512_load_si512(tile + 64 * (kVectors * g + i));
+    }
+    for (int q = 0; q < kQueries; ++q) {
+      const __m512i four = _mm512_set1_epi32(Four(score->queries[q] + 4 * g));
+      for (int i = 0; i < kVectors; ++i) {
+        sums[q][i] = _mm512_dpbusd_epi32(sums[q][i], keys[i], four);
+      }
+    }
   }
   const __m512 scale = _mm512_set1_ps(args.score_scale), step = _mm512_set1_ps(args.score_step);
   const __m512 most = _mm512_set1_ps(static_cast<float>(127 - args.score_zero));
   const __m512 least = _mm512_set1_ps(static_cast<float>(-128 - args.score_zero));
-  const __m512i zero = _mm512_set1_epi32(args.query_zero);
-  for (int k = 0; k < padded; k += kKeys) {
-    const uint8_t* tile = scratch.keys + static_cast<ptrdiff_t>(k) * args.dim;
-    __m512i sums[kQueries][4];
-    for (int i = 0; i < 4; ++i) {
-      const __m512i shift =
-          _mm512_mullo_epi32(zero, _mm512_load_si512(scratch.key_sums + k + 16 * i));
-      for (int q = 0; q < kQueries; ++q) {
-        sums[q][i] = _mm512_sub_epi32(_mm512_set1_epi32(-128 * query_sums[q]), shift);
-      }
+  for (int i = 0; i < kVectors; ++i) {
+    const __m512 mask = _mm512_load_ps(args.mask + k + 16 * i);
+    for (int q = 0; q < kQueries; ++q) {
+      __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[q][i]), scale);
+      y = _mm512_max_ps(_mm512_min_ps(y, most), least);
+      y = _mm512_roundscale_ps(y, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+      y = _mm512_add_ps(_mm512_mul_ps(y, step), mask);
+      score->largest[q] = _mm512_max_ps(score->largest[q], y);
+      _mm512_store_ps(score->scratch.scores + q * score->padded + k + 16 * i, y);
     }
-    for (int g = 0; g < args.dim / 4; ++g) {
-      __m512i keys[4];
-      for (int i = 0; i < 4; ++i) keys[i] = _mm512_load_si512(tile + 256 * g + 64 * i);
-      for (int q = 0; q < kQueries; ++q) {
-        const __m512i four = _mm512_set1_epi32(Four(queries[q] + 4 * g));
-        for (int i = 0; i < 4; ++i) sums[q][i] = _mm512_dpbusd_epi32(sums[q][i], keys[i], four);
-      }
-    }
-    for (int i = 0; i < 4; ++i) {
-      const __m512 mask = _mm512_load_ps(args.mask + k + 16 * i);
-      for (int q = 0; q < kQueries; ++q) {
-        __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[q][i]), scale);
-        y = _mm512_max_ps(_mm512_min_ps(y, most), least);
-        y = _mm512_roundscale_ps(y, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-        y = _mm512_add_ps(_mm512_mul_ps(y, step), mask);
-        largest[q] = _mm512_max_ps(largest[q], y);
-        _mm512_store_ps(scratch.scores + q * padded + k + 16 * i, y);
-      }
+  }
+}
+
+void Score(ScoreArgs* score) {
+  const AttendArgs& args = score->args;
+  for (int q = 0; q < kQueries; ++q) {
+    score->query_sums[q] = 0;
+    for (int d = 0; d < args.dim; ++d) score->query_sums[q] += score->queries[q][d];
+    score->largest[q] = _mm512_set1_ps(-__builtin_inff());
+  }
+  for (int k = 0; k < args.tokens; k += kKeys) {
+    if (args.tokens - k <= kNarrow) {
+      ScoreTile<2>(score, k);
+    } else {
+      ScoreTile<4>(score, k);
     }
   }
 }
@@ -205,13 +229,18 @@ void Softmax(const AttendArgs& args, float* scores, int padded, float largest, u
   int k = 0;
   for (; k < (padded < whole ? padded : whole); k += 64) {
     for (int i = 0; i < 4; ++i) {
+      // There is no score where there is no token; exp of it would be 0.
+      if (k + 16 * i >= args.tokens) {
+        _mm512_store_ps(scores + k + 16 * i, _mm512_setzero_ps());
+        continue;
+      }
       const __m512 f = Exp(_mm512_sub_ps(_mm512_load_ps(scores + k + 16 * i), top));
       _mm512_store_ps(scores + k + 16 * i, f);
       sums[i % 2] = _mm512_add_ps(sums[i % 2], f);
     }
   }
   __m512 sum = _mm512_add_ps(sums[0], sums[1]);
-  for (; k < padded; k += 16) {
+  for (; k < args.tokens; k += 16) {
     const __m512 f = Exp(_mm512_sub_ps(_mm512_load_ps(scores + k), top));
     _mm512_store_ps(scores + k, f);
     sum = _mm512_add_ps(sum, f);
@@ -219,7 +248,7 @@ void Softmax(const AttendArgs& args, float* scores, int padded, float largest, u
   const __m512 share = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(sum));
   const __m512 multiplier = _mm512_set1_ps(args.probability_multiplier);
   const __m512 most = _mm512_set1_ps(32767.0f);
-  for (k = 0; k < padded; k += 16) {
+  for (k = 0; k < args.tokens; k += 16) {
     const __m512 p = _mm512_mul_ps(_mm512_mul_ps(_mm512_load_ps(scores + k), share), multiplier);
     _mm_store_si128(reinterpret_cast<__m128i*>(out + k),
                     _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(_mm512_min_ps(p, most))));
@@ -266,10 +295,10 @@ void Attend(const AttendArgs& args) {
       queries[q] = args.queries + token * args.stride;
       outs[q] = args.out + token * args.stride;
     }
-    __m512 largest[kQueries];
-    Score(args, scratch, queries, padded, largest);
+    ScoreArgs score = {args, scratch, queries, padded, {}, {}};
+    Score(&score);
     for (int q = 0; q < kQueries; ++q) {
-      Softmax(args, scratch.scores + q * padded, padded, _mm512_reduce_max_ps(largest[q]),
+      Softmax(args, scratch.scores + q * padded, padded, _mm512_reduce_max_ps(score.largest[q]),
               scratch.probabilities + q * padded);
     }
     Mix<kDim>(args, scratch, padded, outs);

@@ -63,6 +63,7 @@ struct AccumulateArgs {
   const uint16_t* offsets;      // PackedWeights::offsets, all of it
   const int8_t* weights;        // PackedWeights::weights, all of it
   int row_begin, row_end;
+  int tokens;                   // live ones of the tile
   const uint8_t* activations;   // this tile's, from Kernels::pack; 64-byte aligned
   // [rows of the call][Kernels::tokens], 64-byte aligned; the first is that of row_begin. The sums of
   // place p go to row order[p] - row_begin.
@@ -154,6 +155,9 @@ struct Kernels {
   // sum * (input_scale * scale) + bias, rounded after each step, and `quantize` rounds halves away
   // from zero.
   bool rounds_as_kleidiai = false;
+  // A tile of at most so many live tokens, half of `tokens`, is packed half as wide, and offsets of
+  // weights count half; rows of sums and of bytes keep their length. 0: tiles are always whole.
+  int narrow_tokens = 0;
   // What it has for the operators between the layers; null: nothing.
   const EncoderKernels* encoder = nullptr;
 };

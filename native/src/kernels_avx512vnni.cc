@@ -18,6 +18,7 @@ namespace tf_prune_ofa {
 namespace {
 
 constexpr int kTokens = 64;
+constexpr int kNarrow = 32;  // of a tile with few tokens: vectors of half the width
 constexpr int kOffset = 128;
 
 bool IsSupported() {
@@ -113,6 +114,24 @@ inline void Interleave(__m512i x0, __m512i x1, __m512i x2, __m512i x3, __m512i o
   out[3] = _mm512_unpackhi_epi16(b, d);
 }
 
+inline void TransposeParts(__m256i v[4]) {
+  const __m256i a = _mm256_unpacklo_epi32(v[0], v[1]), b = _mm256_unpackhi_epi32(v[0], v[1]);
+  const __m256i c = _mm256_unpacklo_epi32(v[2], v[3]), d = _mm256_unpackhi_epi32(v[2], v[3]);
+  v[0] = _mm256_unpacklo_epi64(a, c);
+  v[1] = _mm256_unpackhi_epi64(a, c);
+  v[2] = _mm256_unpacklo_epi64(b, d);
+  v[3] = _mm256_unpackhi_epi64(b, d);
+}
+
+inline void Interleave(__m256i x0, __m256i x1, __m256i x2, __m256i x3, __m256i out[4]) {
+  const __m256i a = _mm256_unpacklo_epi8(x0, x1), b = _mm256_unpackhi_epi8(x0, x1);
+  const __m256i c = _mm256_unpacklo_epi8(x2, x3), d = _mm256_unpackhi_epi8(x2, x3);
+  out[0] = _mm256_unpacklo_epi16(a, c);
+  out[1] = _mm256_unpackhi_epi16(a, c);
+  out[2] = _mm256_unpacklo_epi16(b, d);
+  out[3] = _mm256_unpackhi_epi16(b, d);
+}
+
 struct Rows {
   const int8_t* values;
   ptrdiff_t stride;
@@ -124,6 +143,12 @@ struct Rows {
     v = _mm512_inserti32x4(v, Part(t + step, column, mask), 1);
     v = _mm512_inserti32x4(v, Part(t + 2 * step, column, mask), 2);
     return _mm512_inserti32x4(v, Part(t + 3 * step, column, mask), 3);
+  }
+
+  // The same of tokens t and t + step.
+  __m256i LoadNarrow(int t, int step, int column, __mmask16 mask) const {
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(Part(t, column, mask)),
+                                   Part(t + step, column, mask), 1);
   }
 
  private:
@@ -187,11 +212,42 @@ void PackGroups(const Rows& rows, int columns, uint8_t* out) {
   }
 }
 
+// Half as wide: token 8j + 4l + i at byte 16l + 4j + i of a column, and 8 tokens in a vector of a group.
+void PackNarrow(Layout layout, const Rows& rows, int columns, uint8_t* out) {
+  const __m256i offset = _mm256_set1_epi8(static_cast<char>(kOffset));
+  const auto store = [&](int place, __m256i v) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(out + place), _mm256_xor_si256(v, offset));
+  };
+  for (int k = 0; k < columns; k += 16) {
+    const int here = columns - k < 16 ? columns - k : 16;
+    const __mmask16 mask = First(here);
+    __m256i quads[4][4];
+    for (int j = 0; j < 4; ++j) {
+      __m256i x[4], v[4];
+      for (int i = 0; i < 4; ++i) x[i] = rows.LoadNarrow(8 * j + i, 4, k, mask);
+      if (layout == Layout::kColumns) {
+        Interleave(x[0], x[1], x[2], x[3], v);
+        for (int q = 0; q < 4; ++q) quads[q][j] = v[q];
+      } else {
+        TransposeParts(x);
+        for (int q = 0; 4 * q < here; ++q) store(((k / 4 + q) * kNarrow + 8 * j) * 4, x[q]);
+      }
+    }
+    if (layout != Layout::kColumns) continue;
+    for (int q = 0; 4 * q < here; ++q) {
+      TransposeParts(quads[q]);
+      for (int c = 0; c < 4; ++c) store((k + 4 * q + c) * kNarrow, quads[q][c]);
+    }
+  }
+}
+
 template <Moves kMoves>
 void Pack(Layout layout, const int8_t* values, ptrdiff_t stride, int live, int columns,
           uint8_t* out) {
   const Rows rows = {values, stride, live};
-  if (layout == Layout::kColumns) {
+  if (live <= kNarrow) {
+    PackNarrow(layout, rows, columns, out);
+  } else if (layout == Layout::kColumns) {
     PackColumns<kMoves>(rows, columns, out);
   } else {
     PackGroups(rows, columns, out);
@@ -216,6 +272,24 @@ struct Sums {
   }
 };
 
+// Of a narrow tile.
+struct NarrowSums {
+  __m256i v[4];
+
+  void Start(const int32_t* from, bool is_continued) {
+    for (int i = 0; i < 4; ++i) {
+      v[i] = is_continued ? _mm256_load_si256(reinterpret_cast<const __m256i*>(from + 8 * i))
+                          : _mm256_setzero_si256();
+    }
+  }
+  void Add(const NarrowSums& other) {
+    for (int i = 0; i < 4; ++i) v[i] = _mm256_add_epi32(v[i], other.v[i]);
+  }
+  void Store(int32_t* to) const {
+    for (int i = 0; i < 4; ++i) _mm256_store_si256(reinterpret_cast<__m256i*>(to + 8 * i), v[i]);
+  }
+};
+
 inline int32_t* RowSums(const AccumulateArgs& args, int place) {
   return args.sums + (args.order[place] - args.row_begin) * kTokens;
 }
@@ -223,7 +297,10 @@ inline int32_t* RowSums(const AccumulateArgs& args, int place) {
 // Where the sums of a row go: to memory, to be continued or finished as float.
 struct StoreSums {
   const AccumulateArgs& args;
-  void operator()(const Sums& sums, int place) const { sums.Store(RowSums(args, place)); }
+  template <typename AnySums>
+  void operator()(const AnySums& sums, int place) const {
+    sums.Store(RowSums(args, place));
+  }
 };
 
 // Or, rounded before they are transposed, to a quarter of it: token 16j + 4l + i at byte
@@ -252,6 +329,25 @@ struct Requantize {
         _mm512_packs_epi16(_mm512_add_epi16(_mm512_packs_epi32(q[0], q[1]), zero),
                            _mm512_add_epi16(_mm512_packs_epi32(q[2], q[3]), zero));
     Store(args.bytes + (row - args.row_begin) * kTokens, bytes);
+  }
+
+  // Token 8j + 4l + i at byte 16l + 4j + i, as in PackNarrow.
+  void operator()(const NarrowSums& sums, int place) const {
+    const int row = args.order[place];
+    const __m256i start = _mm256_set1_epi32(args.finish->starts[row]);
+    const __m256 scale = _mm256_set1_ps(args.finish->scales[row]);
+    const __m256 most = _mm512_castps512_ps256(largest), least = _mm512_castps512_ps256(smallest);
+    const __m256i z = _mm512_castsi512_si256(zero);
+    __m256i q[4];
+    for (int j = 0; j < 4; ++j) {
+      const __m256 y =
+          _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(sums.v[j], start)), scale);
+      q[j] = _mm256_cvtps_epi32(_mm256_max_ps(_mm256_min_ps(y, most), least));
+    }
+    const __m256i bytes = _mm256_packs_epi16(_mm256_add_epi16(_mm256_packs_epi32(q[0], q[1]), z),
+                                             _mm256_add_epi16(_mm256_packs_epi32(q[2], q[3]), z));
+    _mm256_store_si256(
+        reinterpret_cast<__m256i*>(args.bytes + (row - args.row_begin) * kTokens), bytes);
   }
 
   const AccumulateArgs& args;
@@ -295,9 +391,28 @@ inline void AddColumns(const uint8_t* x, const uint16_t* offsets, const int8_t* 
   for (int i = 0; i < 4; ++i) sums->v[i] = _mm512_dpbusd_epi32(sums->v[i], v[i], w);
 }
 
+// Offsets are multiples of 64, so that all four halve in one shift.
+template <Moves>
+inline void AddColumns(const uint8_t* x, const uint16_t* offsets, const int8_t* weights,
+                       NarrowSums* sums) {
+  uint64_t four;
+  __builtin_memcpy(&four, offsets, sizeof(four));
+  four >>= 1;
+  const auto load = [x](uint64_t offset) {
+    return _mm256_load_si256(reinterpret_cast<const __m256i*>(x + offset));
+  };
+  __m256i v[4];
+  Interleave(load(four & 0xffff), load(four >> 16 & 0xffff), load(four >> 32 & 0xffff),
+             load(four >> 48), v);
+  int32_t bytes;
+  __builtin_memcpy(&bytes, weights, sizeof(bytes));
+  const __m256i w = _mm256_set1_epi32(bytes);
+  for (int i = 0; i < 4; ++i) sums->v[i] = _mm256_dpbusd_epi32(sums->v[i], v[i], w);
+}
+
 // Two rows at a time, because a dot product takes as long as four of them take to start. The second
 // has as many entries as the first, or a few more; see PackedWeights on the order.
-template <Moves kMoves, typename Finish>
+template <Moves kMoves, typename AnySums, typename Finish>
 void AccumulateColumns(const AccumulateArgs& args, Finish finish) {
   const uint8_t* x = args.activations;
   int place = args.row_begin;
@@ -309,7 +424,7 @@ void AccumulateColumns(const AccumulateArgs& args, Finish finish) {
     const int8_t* weights1 = args.weights + size_t{starts[1]} * 4;
     PrefetchBehind(offsets0, 4);
     PrefetchBehind(weights0, 2);
-    Sums sums0, sums1;
+    AnySums sums0, sums1;
     sums0.Start(RowSums(args, place), args.add);
     sums1.Start(RowSums(args, place + 1), args.add);
     uint32_t common = starts[1] - starts[0];
@@ -326,7 +441,7 @@ void AccumulateColumns(const AccumulateArgs& args, Finish finish) {
     finish(sums1, place + 1);
   }
   if (place == args.row_end) return;
-  Sums sums;
+  AnySums sums;
   sums.Start(RowSums(args, place), args.add);
   for (size_t e = args.starts[place]; e < args.starts[place + 1]; ++e) {
     AddColumns<kMoves>(x, args.offsets + 4 * e, args.weights + 4 * e, &sums);
@@ -343,9 +458,19 @@ inline void AddGroup(const uint8_t* x, uint64_t offset, __m512i four, Sums* sums
   }
 }
 
+template <int kPart>
+inline void AddGroup(const uint8_t* x, uint64_t offset, __m512i four, NarrowSums* sums) {
+  const __m256i w = _mm256_shuffle_epi32(_mm512_castsi512_si256(four), kPart * 0x55);
+  for (int i = 0; i < 4; ++i) {
+    const __m256i v =
+        _mm256_load_si256(reinterpret_cast<const __m256i*>(x + offset / 2 + 32 * i));
+    sums->v[i] = _mm256_dpbusd_epi32(sums->v[i], v, w);
+  }
+}
+
 // Four entries at a time, because loads are what there are too few of: one for the weights of four,
 // one for their offsets. Two sets of sums, for the reason above.
-template <typename Finish>
+template <typename AnySums, typename Finish>
 void AccumulateGroups(const AccumulateArgs& args, Finish finish) {
   const uint8_t* x = args.activations;
   for (int place = args.row_begin; place < args.row_end; ++place) {
@@ -354,7 +479,7 @@ void AccumulateGroups(const AccumulateArgs& args, Finish finish) {
     const int8_t* weights = args.weights + size_t{begin} * 4;
     PrefetchBehind(offsets, 1);
     PrefetchBehind(weights, 2);
-    Sums even, odd;
+    AnySums even, odd;
     even.Start(RowSums(args, place), args.add);
     odd.Start(nullptr, false);
     uint32_t count = args.starts[place + 1] - begin;
@@ -378,21 +503,30 @@ void AccumulateGroups(const AccumulateArgs& args, Finish finish) {
   }
 }
 
-template <Moves kMoves, typename Finish>
+template <Moves kMoves, typename AnySums, typename Finish>
 void AccumulateLayout(const AccumulateArgs& args, Finish finish) {
   if (args.layout == Layout::kColumns) {
-    AccumulateColumns<kMoves>(args, finish);
+    AccumulateColumns<kMoves, AnySums>(args, finish);
   } else {
-    AccumulateGroups(args, finish);
+    AccumulateGroups<AnySums>(args, finish);
+  }
+}
+
+template <Moves kMoves, typename Finish>
+void AccumulateWidth(const AccumulateArgs& args, Finish finish) {
+  if (args.tokens <= kNarrow) {
+    AccumulateLayout<kMoves, NarrowSums>(args, finish);
+  } else {
+    AccumulateLayout<kMoves, Sums>(args, finish);
   }
 }
 
 template <Moves kMoves>
 void Accumulate(const AccumulateArgs& args) {
   if (args.finish == nullptr) {
-    AccumulateLayout<kMoves>(args, StoreSums{args});
+    AccumulateWidth<kMoves>(args, StoreSums{args});
   } else {
-    AccumulateLayout<kMoves>(args, Requantize(args));
+    AccumulateWidth<kMoves>(args, Requantize(args));
   }
 }
 
@@ -489,13 +623,45 @@ inline void TransposeRows(const int8_t* bytes, int rows, int8_t* lines) {
   }
 }
 
+inline void TransposeBytes(__m256i v[16]) {
+  for (int round = 0; round < 4; ++round) {
+    __m256i next[16];
+    for (int i = 0; i < 8; ++i) {
+      next[2 * i] = _mm256_unpacklo_epi8(v[i], v[i + 8]);
+      next[2 * i + 1] = _mm256_unpackhi_epi8(v[i], v[i + 8]);
+    }
+    for (int i = 0; i < 16; ++i) v[i] = next[i];
+  }
+}
+
+// The same of a narrow tile.
+inline void TransposeNarrowRows(const int8_t* bytes, int rows, int8_t* lines) {
+  __m256i v[16];
+  for (int r = 0; r < 16; ++r) {
+    v[r] = _mm256_load_si256(
+        reinterpret_cast<const __m256i*>(bytes + (r < rows ? r : 0) * kTokens));
+  }
+  TransposeBytes(v);
+  for (int p = 0; p < 16; ++p) {
+    int8_t* line = lines + (8 * (p / 4) + p % 4) * 64;
+    _mm_store_si128(reinterpret_cast<__m128i*>(line), _mm256_castsi256_si128(v[p]));
+    _mm_store_si128(reinterpret_cast<__m128i*>(line + 4 * 64), _mm256_extracti128_si256(v[p], 1));
+  }
+}
+
 // 64 rows at a time, so that whole lines of the cache are written.
 void FinishInt8(const FinishInt8Args& args) {
   alignas(64) int8_t lines[kTokens * 64];
   for (int n = args.row_begin; n < args.row_end; n += 64) {
     const int rows = args.row_end - n < 64 ? args.row_end - n : 64;
     const int8_t* bytes = args.bytes + (n - args.row_begin) * kTokens;
-    for (int r = 0; r < rows; r += 16) TransposeRows(bytes + r * kTokens, rows - r, lines + r);
+    for (int r = 0; r < rows; r += 16) {
+      if (args.tokens <= kNarrow) {
+        TransposeNarrowRows(bytes + r * kTokens, rows - r, lines + r);
+      } else {
+        TransposeRows(bytes + r * kTokens, rows - r, lines + r);
+      }
+    }
     const __mmask64 mask = rows == 64 ? ~__mmask64{0} : (__mmask64{1} << rows) - 1;
     for (int t = 0; t < args.tokens; ++t) {
       _mm512_mask_storeu_epi8(args.out + t * args.out_stride + n, mask, Load(lines + 64 * t));
@@ -506,13 +672,13 @@ void FinishInt8(const FinishInt8Args& args) {
 constexpr Kernels kKernels = {
     "avx512vnni", kTokens, 1, kOffset, true, 768, IsSupported, Quantize,
     Pack<Moves::kShuffles>, Accumulate<Moves::kShuffles>, FinishFloat, FinishInt8,
-    /*requantizes_rows=*/true, /*rounds_as_kleidiai=*/false, &kAvx512EncoderKernels,
+    /*requantizes_rows=*/true, /*rounds_as_kleidiai=*/false, kNarrow, &kAvx512EncoderKernels,
 };
 
 constexpr Kernels kShiftKernels = {
     "avx512vnni_shifts", kTokens, 1, kOffset, true, 768, IsSupported, Quantize,
     Pack<Moves::kShifts>, Accumulate<Moves::kShifts>, FinishFloat, FinishInt8,
-    /*requantizes_rows=*/true, /*rounds_as_kleidiai=*/false, &kAvx512EncoderKernels,
+    /*requantizes_rows=*/true, /*rounds_as_kleidiai=*/false, kNarrow, &kAvx512EncoderKernels,
 };
 
 }  // namespace

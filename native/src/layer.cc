@@ -159,10 +159,12 @@ void Layer::RunItem(const PackedActivations& activations, void* output, int32_t*
   accumulate.weights = weights_.weights.data();
   accumulate.row_begin = row_begin;
   accumulate.row_end = row_end;
+  accumulate.tokens = tokens;
   accumulate.sums = sums;
   accumulate.bytes = bytes;
+  const int width = tokens <= kernels_.narrow_tokens ? kernels_.narrow_tokens : kernels_.tokens;
   const size_t tile_bytes =
-      static_cast<size_t>(weights_.tile_columns) * kernels_.tokens * kernels_.sample_bytes;
+      static_cast<size_t>(weights_.tile_columns) * width * kernels_.sample_bytes;
   for (int tile = 0; tile < weights_.tiles; ++tile) {
     accumulate.order = weights_.orders.data() + static_cast<size_t>(tile) * weights_.rows;
     accumulate.starts = weights_.starts.data() + static_cast<size_t>(tile) * (weights_.rows + 1);

@@ -55,12 +55,14 @@ class DelegateReport:
         threads: threads of its own.
         costs: where the times come from that decide, such as "measured".
         layers: one entry for each INT8 layer.
+        beside_layers: what else it took of an encoder, in words; empty if nothing.
     """
 
     kernels: str
     threads: int
     costs: str
     layers: tuple[LayerVerdict, ...]
+    beside_layers: str = ""
 
 
 def require() -> Path:
@@ -134,12 +136,14 @@ def report(delegate: Any) -> DelegateReport:
 def read_report(text: str) -> DelegateReport:
     """Return what the library's report says."""
     first, *rest = text.splitlines()
+    beside = [line for line in rest if line.startswith("with ")]
     kernels, threads, costs = first.split(", ", 2)
     return DelegateReport(
         kernels.removeprefix("kernels "),
         int(threads.removeprefix("threads ")),
         costs.removeprefix("costs "),
-        tuple(_verdict(line) for line in rest),
+        tuple(_verdict(line) for line in rest if line not in beside),
+        beside[0].removeprefix("with ") if beside else "",
     )
 
 
