@@ -35,7 +35,7 @@ class EncoderFile:
         for place, tensor in enumerate(self.file.graph.tensors):
             if place not in self.inputs:
                 tensor.name += f" {place}".encode()
-        outputs = [hidden, *(self.seen if shows_all else [])]
+        outputs = [hidden, *(t for t in self.seen if shows_all and t != hidden)]
         self.content = self.file.finish(self.inputs, outputs)
 
     def values(self, *, is_padded_behind=True):
