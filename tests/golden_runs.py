@@ -51,15 +51,23 @@ def main() -> int:
 
 
 def show_differences(before: dict[str, Any], after: dict[str, Any]) -> int:
-    """Prints equal or unequal for each recipe, with what differs; 1 where something does."""
+    """Prints equal or unequal for each recipe, with what differs and what is new.
+
+    Returns:
+        1 where a value of before differs or is gone, or a run failed.
+    """
     code = 0
     for name in sorted({*before, *after}):
         one, other = flat(before.get(name, {})), flat(after.get(name, {}))
-        differing = sorted(k for k in {*one, *other} if one.get(k) != other.get(k))
-        failed = any(key.startswith("failed") for key in {*one, *other})
+        if not one or not other:
+            print(f"{name}: only in one of the two")
+            continue
+        new = sorted({*other} - {*one})
+        differing = sorted(k for k in one if one[k] != other.get(k))
+        failed = any("failed" in key for key in {*one, *other})
         code |= bool(differing) or failed
         verdict = "failed" if failed else "unequal" if differing else f"equal ({len(one)} values)"
-        print(f"{name}: {verdict}")
+        print(f"{name}: {verdict}" + (f", new: {', '.join(new)}" if new else ""))
         for key in differing[:20]:
             print(f"    {key}: {one.get(key)} -> {other.get(key)}")
     return code

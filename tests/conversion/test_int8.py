@@ -38,14 +38,13 @@ def operators(content):
 def test_a_layer_by_hand(small_file, run_bytes):
     content = int8.dense_int8(small_file, RANGES)
     assert operators(content) == ["QUANTIZE", "FULLY_CONNECTED", "DEQUANTIZE"]
-    # 1 * 1.27 + 0.5 = 1.77, and 1 * -0.5 + 0.2 * 1.27 - 0.25 = -0.496; outputs are steps of 0.02,
-    # and 1.77 is in the middle of two.
-    found = run_bytes(content, x=np.float32([[1.0, 0.2]]))["y"][0]
-    assert found[0] == pytest.approx(1.76, abs=1e-6) or found[0] == pytest.approx(1.78, abs=1e-6)
-    assert found[1] == pytest.approx(-0.5, abs=1e-6)
-    # 1.27 * 1.27 + 0.5 = 2.11 and beyond: the input ends at 1.27.
+    # 0.9 * 1.27 + 0.5 = 1.643, and 0.9 * -0.5 + 0.2 * 1.27 - 0.25 = -0.446; outputs are steps of
+    # 0.02, and neither is near the middle of two.
+    found = run_bytes(content, x=np.float32([[0.9, 0.2]]))["y"][0]
+    np.testing.assert_allclose(found, [1.64, -0.44], atol=1e-6)
+    # The input ends at 1.27: 1.27 * 1.27 + 0.5 = 2.113, and 1.27 * -0.5 - 0.25 = -0.885.
     found = run_bytes(content, x=np.float32([[9.0, 0.0]]))["y"][0]
-    assert found[0] == pytest.approx(2.12, abs=0.0101)
+    np.testing.assert_allclose(found, [2.12, -0.88], atol=1e-6)
 
 
 def test_the_numbers_in_the_file(small_file):

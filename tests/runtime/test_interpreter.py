@@ -6,9 +6,9 @@ import pytest
 import tflite_files
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.runtime import interpreter as interpreter_module
 from tf_prune_ofa.runtime.installed import find_runtime
 from tf_prune_ofa.runtime.interpreter import Interpreter
+from tf_prune_ofa.runtime.places import find_places
 
 # ids [1, 4] -> table of 10 rows (0.1 * (4 * id + column)) -> KERNEL: outputs are
 # [row[2] + 2 * row[3], 0, 3 * row[0] + 4 * row[1], 0].
@@ -77,7 +77,7 @@ def test_delegated_operators_are_those_between_a_delegates_borders():
         node(5, "E", [4, 7], [5]),
     ]
     delegates = [node(6, "DELEGATE", [1, 9], [3]), node(7, "DELEGATE", [4, 7], [5])]
-    find = interpreter_module._find_places
+    find = find_places
     assert find(operators, 6) == (dict.fromkeys(range(6), "runtime"), [])
     places, pieces = find(operators + delegates, 7)
     assert pieces == ["sparse delegate", "XNNPACK"]
@@ -162,7 +162,7 @@ def installed(monkeypatch):
                 raise ModuleNotFoundError(name)
             return importlib
 
-        monkeypatch.setattr(interpreter_module.importlib, "import_module", import_module)
+        monkeypatch.setattr(importlib, "import_module", import_module)
 
     return only
 

@@ -1,7 +1,10 @@
+import importlib.metadata
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import tflite_files
 
 from tf_prune_ofa.runtime import matrix
 from tf_prune_ofa.runtime.elsewhere import FileRun
@@ -92,6 +95,53 @@ def test_the_matrix(runtimes):
     )
     assert "does not load" in lines[3] and "differ by up to 1 steps" in lines[3]
     assert lines[-1] == "tflite_runtime 2.14.0, new: no such operator"
+
+
+def test_the_matrix_of_real_files(tmp_path, monkeypatch):
+    """This environment's own runtime stands for each; all else is as in tools/runtime_matrix.py."""
+    here = matrix.RuntimeSpec("litert", importlib.metadata.version("ai-edge-litert"), ())
+    monkeypatch.setattr(matrix, "RUNTIMES", (here,))
+    made = []
+
+    def make_python(folder, requirements):
+        made.append((folder.name, requirements))
+        return sys.executable
+
+    monkeypatch.setattr(matrix, "make_python", make_python)
+    files = {"whole": tflite_files.classifier(), "damaged": b"no file", "other": other_classifier()}
+    paths = {name: tmp_path / f"{name}.tflite" for name in files}
+    for name, content in files.items():
+        paths[name].write_bytes(content)
+    [row] = matrix.run_matrix(
+        paths,
+        {
+            "itself": ((paths["whole"], None), (paths["whole"], None)),
+            "another": ((paths["whole"], None), (paths["other"], None)),
+            "damaged": ((paths["whole"], None), (paths["damaged"], None)),
+        },
+        {"input_word_ids": np.array([[0, 1, 2, 9]]), "input_mask": np.ones([1, 4])},
+        tmp_path / "cache",
+    )
+    assert made == [(here.label.replace(" ", "-"), ())]
+    assert row["files"]["whole"] == {
+        "loads": True, "error": None, "operators": 2, "delegated": 1, "partitions": 1,
+    }  # fmt: skip
+    assert not row["files"]["damaged"]["loads"] and row["files"]["damaged"]["error"]
+    assert row["pairs"]["itself"] == {
+        "is_equal": True, "max_steps": 0, "share_equal": 1, "compared": 16, "sparse": 0,
+    }  # fmt: skip
+    assert not row["pairs"]["another"]["is_equal"]
+    assert row["pairs"]["another"]["compared"] == 16
+    assert row["pairs"]["damaged"] is None
+    text = matrix.describe([row])
+    assert "1/2 in XNNPACK" in text and "does not load" in text and "bit-equal" in text
+
+
+def other_classifier():
+    """The same file with another number in the last row of its table."""
+    content, number = tflite_files.classifier(), np.float32(3.9).tobytes()
+    assert content.count(number) == 1
+    return content.replace(number, np.float32(7).tobytes())
 
 
 def test_the_runtimes_are_those_that_files_are_promised_for():
