@@ -65,7 +65,7 @@ def test_sources_compile(resources, tmp_path):
         *STUBS.rglob("*.java"),
         next(resources.rglob("R.java")),
     ]
-    run("sh", compiler, "-Werror", *sources, "-d", tmp_path / "classes")
+    run("bash", compiler, "-Werror", *sources, "-d", tmp_path / "classes")
 
 
 def test_every_version_is_pinned_once():

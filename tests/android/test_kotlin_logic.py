@@ -42,7 +42,7 @@ def program(tmp_path_factory):
     jar = tmp_path_factory.mktemp("kotlin") / "logic.jar"
     sources = [LIBRARY / f"main/kotlin/tfpruneofa/{name}.kt" for name in LOGIC]
     sources.append(LIBRARY / "test/kotlin/tfpruneofa/LogicMain.kt")
-    command = ["sh", compiler, "-Werror", *map(str, sources), "-include-runtime", "-d", str(jar)]
+    command = ["bash", compiler, "-Werror", *map(str, sources), "-include-runtime", "-d", str(jar)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return f"{jar}{os.pathsep}{LIBRARY / 'main/resources'}"

@@ -10,6 +10,7 @@ from tf_prune_ofa.report import drawing
 from tf_prune_ofa.report.collect import Run, Stage
 from tf_prune_ofa.report.drawing import Plot
 from tf_prune_ofa.report.rows import ModelRow, duration, milliseconds, model_rows, score_name
+from tf_prune_ofa.variants import VARIANTS
 
 # encoder_03/attention/query -> layer 3, kernel attention/query
 _ENCODER_LAYER = re.compile(r"encoder_(\d+)/(.+)")
@@ -164,7 +165,7 @@ def score_plot(run: Run) -> Plot | None:
         drawing.name_rows(axes, labels)
         margin = max(0.15 * (max(values) - min(values)), 0.005)
         axes.set_xlim(min(values) - margin, max(values) + 2.5 * margin)
-        axes.set_xlabel(f"{score}, held-out (axis does not start at 0)")
+        axes.set_xlabel(f"{score}, held-out\n(axis does not start at 0)")
         return drawing.finish(
             figure,
             "score",
@@ -242,7 +243,7 @@ def latency_plot(run: Run) -> Plot | None:
                 va="center",
             )
         drawing.name_rows(axes, [row.model for row in rows])
-        axes.set_xlim(0, 1.7 * max(medians + high))
+        axes.set_xlim(0, 2 * max(medians + high))
         axes.set_xlabel("ms for one run")
         return drawing.finish(
             figure,
@@ -255,7 +256,8 @@ def latency_plot(run: Run) -> Plot | None:
 
 def size_plot(run: Run) -> Plot | None:
     """Size of each file, raw and gzipped."""
-    rows = [row for row in model_rows(run) if row.size_bytes]
+    # With the delegate it is the same file.
+    rows = [row for row in model_rows(run) if row.size_bytes and row.variant in VARIANTS]
     if not rows:
         return None
     with drawing.style():
