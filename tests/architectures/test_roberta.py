@@ -1,4 +1,7 @@
+import dataclasses
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,11 +14,14 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models import bert, huggingface, presets
 from tf_prune_ofa.models.bert import Classification
 from tf_prune_ofa.runtime.text_classifier import TextClassifier
-from tf_prune_ofa.stages.export import export_folder
+from tf_prune_ofa.stages.export import export_folder, task_model
 from tf_prune_ofa.text.entities import encode_words
 from tf_prune_ofa.text.opening import tokenizer_of
 from tf_prune_ofa.text.questions import Question
 from tf_prune_ofa.text.windows import encode_windows
+from tf_prune_ofa.verification import files, tokenizer
+from tf_prune_ofa.verification.expected import expect
+from tf_prune_ofa.verification.tokenizer import pieces_of
 
 PARITY = 5e-5
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -166,3 +172,66 @@ def test_what_rests_on_word_pieces_refuses_other_tokenizers(tmp_path):
     ):
         with pytest.raises(UserError, match="WordPiece vocabularies only; this one is BPE"):
             refused()
+
+
+@every_kind
+def test_verify_reads_back_what_the_export_wrote(kind, tmp_path):
+    write(tmp_path / "in", kind)
+    out = tmp_path / "out"
+    variants = ["float32", "dynamic_int8"]
+    export_folder(tmp_path / "in", out, sequence_length=12, variants=variants)
+    state = json.loads((tmp_path / "in/tokenizer.json").read_text(encoding="utf-8"))
+    contents = {name: (out / f"{name}_s12.tflite").read_bytes() for name in variants}
+    with zipfile.ZipFile(io.BytesIO(contents["float32"])) as archive:
+        settings = json.loads(archive.read("text_settings.json"))
+    expected = expect(
+        task_model(tmp_path / "in"), None, None, sequence_length=12, labels=["a", "b", "c"],
+        vocabulary=pieces_of(state), tokenizer=state, settings=settings,
+    )  # fmt: skip
+    for name, content in contents.items():
+        assert files.find_problems(content, name, expected) == []
+    changed = json.loads(json.dumps(state))
+    (first, *_, last) = changed["model"]["vocab"]
+    if kind == "roberta":
+        vocab = changed["model"]["vocab"]
+        vocab[first], vocab[last] = vocab[last], vocab[first]
+    else:
+        first[1] = -1.0
+    assert any(
+        "the model of its tokenizer.json is not the model's" in problem
+        for problem in files.find_problems(
+            contents["float32"], "float32", dataclasses.replace(expected, tokenizer=changed)
+        )
+    )
+    # A file of word pieces is no file of this model, nor the other way round.
+    pieces = dataclasses.replace(expected, tokenizer=None)
+    problems = files.find_problems(contents["float32"], "float32", pieces)
+    assert any("instead of vocab.txt" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda state: state["model"]["merges"].reverse(), "the model of its"),
+        (lambda state: state.update(normalizer={"type": "Lowercase"}), "the normalizer of its"),
+        (lambda state: state.update(post_processor=None), "the post_processor of its"),
+        (lambda state: state["added_tokens"][0].update(lstrip=True), "the added tokens of its"),
+        (lambda state: state["added_tokens"][0].update(special=False), "other special tokens"),
+        (lambda state: state["added_tokens"].pop(), "the added tokens of its"),
+        (
+            lambda state: state.update(
+                truncation={"direction": "Right", "max_length": 4, "strategy": "LongestFirst",
+                            "stride": 0}
+            ),
+            "a truncation of its own",
+        ),
+        (lambda state: state.clear(), "cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_tokenizer_that_was_changed_is_refused(change, problem):
+    state = json.loads(byte_level().to_str())
+    packed = json.loads(json.dumps(state))
+    assert list(tokenizer.find_problems(json.dumps(packed).encode(), state)) == []
+    change(packed)
+    found = list(tokenizer.find_problems(json.dumps(packed).encode(), state))
+    assert any(problem in one for one in found), found

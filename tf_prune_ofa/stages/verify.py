@@ -20,7 +20,7 @@ from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.cards import refresh_cards
 from tf_prune_ofa.jobs.context import Context, StageResult
-from tf_prune_ofa.json_files import write_json
+from tf_prune_ofa.json_files import read_json_object, write_json
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.models.bert import dense_kernels
@@ -30,10 +30,12 @@ from tf_prune_ofa.quant.activations import Activations, of_folder
 from tf_prune_ofa.stages.export import pruned_masks, task_model
 from tf_prune_ofa.tasks.kind import Examples, Kind
 from tf_prune_ofa.text.opening import tokenizer_of
+from tf_prune_ofa.text.vocabulary import find_vocab
 from tf_prune_ofa.train.evaluate import NOWHERE
 from tf_prune_ofa.verification import behaviour, files, layers, running
 from tf_prune_ofa.verification.expected import Expected, expect
 from tf_prune_ofa.verification.manifest import find_folder_problems, read_manifest
+from tf_prune_ofa.verification.tokenizer import pieces_of
 
 KERAS_BATCH = 32
 Inputs = dict[str, np.ndarray]
@@ -134,15 +136,13 @@ def verify(context: Context, start: str, *, examples_limit: int, threads: int) -
     }
 
 
-def _word_pieces(folder: Path) -> list[str]:
-    """Return what a file's vocabulary must be."""
+def _vocabulary(folder: Path) -> tuple[list[str], dict[str, Any] | None]:
+    """Return a model's pieces, and its tokenizer.json where that is not of WordPiece."""
     tokenizer = tokenizer_of(folder)
-    if tokenizer.kind != "WordPiece":
-        raise UserError(
-            f"{folder} has a {tokenizer.kind} tokenizer; verify compares WordPiece vocabularies "
-            "only. Leave the stage out"
-        )
-    return tokenizer.pieces
+    if tokenizer.kind == "WordPiece":
+        return tokenizer.pieces, None
+    content = read_json_object(find_vocab(folder))
+    return pieces_of(content), content
 
 
 def _expected(
@@ -150,13 +150,15 @@ def _expected(
 ) -> Expected:
     activations = of_folder(made_from.folder) or Activations({})
     recipe_inputs = context.recipe_inputs
+    pieces, tokenizer = _vocabulary(made_from.model_folder)
     said = recipe_inputs.kind.text_settings(**recipe_inputs.tokenizer_settings)
     return expect(
         model,
         activations.ranges,
         activations.outlier_scales,
         sequence_length=sequence_length,
-        vocabulary=_word_pieces(made_from.model_folder),
+        vocabulary=pieces,
+        tokenizer=tokenizer,
         labels=huggingface.read_labels(made_from.model_folder),
         settings=json.loads(said.for_length(sequence_length).to_json()),
     )

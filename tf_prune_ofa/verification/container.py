@@ -18,10 +18,12 @@ from flatbuffers import number_types
 from flatbuffers.table import Table
 
 from tf_prune_ofa.tflite.text_settings import TextSettings
+from tf_prune_ofa.verification import tokenizer
 from tf_prune_ofa.verification.expected import Expected
 from tf_prune_ofa.verification.reading import TfliteFile
 
-VOCABULARY, LABELS, SETTINGS = "vocab.txt", "labels.txt", "text_settings.json"
+VOCABULARY, TOKENIZER = "vocab.txt", "tokenizer.json"
+LABELS, SETTINGS = "labels.txt", "text_settings.json"
 _CLASSIFIED = "logits"  # the output of a classifier of whole texts
 DESCRIPTION = "TFLITE_METADATA"
 _ENTRIES = ("min_runtime_version", "CONVERSION_METADATA", "tf_prune_ofa.dense_layers", DESCRIPTION)
@@ -51,7 +53,8 @@ def find_problems(file: TfliteFile, expected: Expected) -> list[str]:
 
 
 def _zip_problems(file: TfliteFile, expected: Expected) -> Iterator[str]:
-    wanted = {VOCABULARY: expected.vocabulary}
+    has_pieces = expected.tokenizer is None
+    wanted = {VOCABULARY: expected.vocabulary} if has_pieces else {}
     if expected.labels:
         wanted[LABELS] = list(expected.labels)
     try:
@@ -62,10 +65,13 @@ def _zip_problems(file: TfliteFile, expected: Expected) -> Iterator[str]:
         yield f"its zip part is missing or damaged ({error}): no vocabulary, no labels"
         return
     names = [*wanted] + ([SETTINGS] if expected.settings is not None else [])
+    names += [] if has_pieces else [TOKENIZER]
     if sorted(texts) != sorted(names):
         yield f"its zip part holds {', '.join(texts) or 'nothing'} instead of {', '.join(names)}"
     if expected.settings is not None and SETTINGS in texts:
         yield from _settings_problems(texts[SETTINGS], expected.settings)
+    if expected.tokenizer is not None and TOKENIZER in texts:
+        yield from tokenizer.find_problems(texts[TOKENIZER], expected.tokenizer)
     for name, lines in wanted.items():
         if name not in texts:
             continue
@@ -152,7 +158,11 @@ def _description_problems(file: TfliteFile, expected: Expected) -> Iterator[str]
         yield f"its description names the label files {labels}"
     units = graph.parts(5)
     files = [one.text(0) for unit in units for one in unit.part(1).parts(0)]
-    if [unit.byte(0) for unit in units] != [_BERT_TOKENIZER] or files != [VOCABULARY]:
+    if expected.tokenizer is not None:
+        # Task libraries know WordPiece alone.
+        if units:
+            yield "its description names a tokenizer for task libraries, which have none like it"
+    elif [unit.byte(0) for unit in units] != [_BERT_TOKENIZER] or files != [VOCABULARY]:
         yield f"its description does not name BERT's tokenizer with {VOCABULARY}"
 
 

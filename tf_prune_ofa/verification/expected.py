@@ -63,7 +63,9 @@ class Expected:
         inputs: names.
         scores: grid of the scores of each attention that is INT8 in static files, by its prefix.
         tanh_gelu: whether GELU is in its tanh form.
-        vocabulary: word pieces by id.
+        vocabulary: pieces by id.
+        tokenizer: the content of the model's tokenizer.json where that is of another kind than
+            WordPiece, and files hold it in place of the vocabulary; or None.
         labels: names of the classes, or None.
         settings: how texts become ids and logits answers; None if the files do not say.
         sequence_length: S.
@@ -81,6 +83,7 @@ class Expected:
     vocabulary: Sequence[str]
     labels: Sequence[str] | None
     settings: Mapping[str, Any] | None
+    tokenizer: Mapping[str, Any] | None = None
 
 
 def expect(
@@ -92,6 +95,7 @@ def expect(
     vocabulary: Sequence[str],
     labels: Sequence[str] | None,
     settings: Mapping[str, Any] | None = None,
+    tokenizer: Mapping[str, Any] | None = None,
 ) -> Expected:
     """Return what the files of a float model must hold.
 
@@ -100,9 +104,10 @@ def expect(
         ranges: of activations by layer name; None if no file is static.
         outlier_scales: divisors of outlying channels by layer name.
         sequence_length: S of the files.
-        vocabulary: word pieces by id.
+        vocabulary: pieces by id.
         labels: names of the classes, or None.
         settings: how texts become ids and logits answers, as the files say it.
+        tokenizer: the content of a tokenizer.json of another kind than WordPiece.
     """
     ranges = ranges or {}
     upstream = _Upstream(model)
@@ -146,6 +151,7 @@ def expect(
         vocabulary=vocabulary,
         labels=labels,
         settings=settings,
+        tokenizer=tokenizer,
     )
 
 
