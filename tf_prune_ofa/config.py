@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tf_prune_ofa.encoders import encoder_names
 from tf_prune_ofa.limits import (
     BATCH,
     COUNT,
@@ -314,9 +315,10 @@ class TrainSettings:
         kind: the stage's module in `stages/`.
         start: stage whose weights this one starts from, "model" for the recipe's encoder, or an
             encoder of the same sizes by its name: "minilm_l6" or "minilm_l6_sparse_90".
-        teacher: the distillation teacher: a stage, or a folder or `hf://` handle of a model that
-            is trained on the same task and has the same vocabulary, of any size where only logits
-            are compared; "" for none.
+        teacher: the distillation teacher: a stage, or the name, folder or `hf://` handle of a
+            model that is trained on the same task and has the same vocabulary, of any size where
+            only logits are compared; "model" for the recipe's encoder, where its outputs are what
+            is learned (embeddings); "" for none.
         head: "start" for the start's own head, a new one where it has none; "new" for a new one in
             any case; "teacher" for that of the teacher, a stage of the same objective: where inner
             layers are distilled, it fits from the first step.
@@ -551,6 +553,8 @@ def plugins_of(stage: StageSettings) -> tuple[str, ...]:
 
 
 def is_model_name(name: str) -> bool:
-    """Return whether a teacher is named by folder or handle, not by a stage."""
+    """Return whether a teacher is an encoder that is known by name, a folder or a handle."""
+    if name in encoder_names():
+        return True
     # Not Path.is_dir, which raises where a name is too long for a file.
     return "/" in name or (name != "" and os.path.isdir(name))  # noqa: PTH112

@@ -104,7 +104,7 @@ def check_references(recipe: Recipe) -> None:
     before: list[str] = []
     for name, stage in recipe.stages.items():
         for key, other in references(stage).items():
-            if other not in before and not (key == "start" and other == "model"):
+            if other not in before and not (key in ("start", "teacher") and other == "model"):
                 if key == "start" and other in encoder_names():
                     continue
                 if key not in ("start", "pattern_of") and is_model_name(other):

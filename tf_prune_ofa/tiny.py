@@ -58,6 +58,8 @@ def shrink(recipe: Recipe) -> Recipe:
     for name, stage in recipe.stages.items():
         if getattr(stage, "start", "") in encoder_names():
             stage = replace(stage, start="model")
+        if getattr(stage, "teacher", "") in encoder_names():
+            stage = replace(stage, teacher="model")
         if isinstance(stage, TransferSettings) and stage.start == "model":
             # A sparse encoder from elsewhere: new weights have no zeros to take over.
             stages["sparse_encoder"] = _SPARSE_ENCODER

@@ -7,6 +7,7 @@ from small_models import ENCODER, TASK, compiled, dataset, encoder, inputs, labe
 from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.distill import losses
 from tf_prune_ofa.distill.distiller import TEACHER_PREFIX, Distiller, Target
+from tf_prune_ofa.distill.target_losses import VALUE
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models.bert import Classification, MaskedLM, SpanQA
 
@@ -140,7 +141,7 @@ def test_without_teacher_and_logits_there_is_no_distillation():
 
 def test_regression_distils_the_value():
     student, teacher = (encoder(Classification(1), seed=seed) for seed in (0, 7))
-    target = Target("logits", "labels", kind="value")
+    target = Target("logits", "labels", loss=VALUE)
     batch = inputs()
     scores = {"labels": np.array([0.5, 1.0, 2.0, 4.0], np.float32)}
     terms = terms_of(Distiller(student, (target,), BOTH, teacher=teacher), batch, scores)
@@ -155,7 +156,7 @@ def test_regression_distils_the_value():
 def test_a_regression_s_soft_term_may_be_that_of_labels():
     """SparseBERT on STS-B: inner layers from the teacher, the value from the labels."""
     student, teacher = (encoder(Classification(1), seed=seed) for seed in (0, 7))
-    target = Target("logits", "labels", kind="value")
+    target = Target("logits", "labels", loss=VALUE)
     scores = {"labels": np.array([0.5, 1.0, 2.0, 4.0], np.float32)}
     loss = LossSettings(hard=0.0, soft=1.0, regression="labels")
     terms = terms_of(Distiller(student, (target,), loss, teacher=teacher), inputs(), scores)

@@ -6,7 +6,7 @@ from tf_prune_ofa.data.squad import SpanSplit
 from tf_prune_ofa.data.task_data import Split, TaskData
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models.bert import Classification, SpanQA
-from tf_prune_ofa.tasks import KINDS, find_kind, kind_of
+from tf_prune_ofa.tasks import KINDS, find_kind, kind_in, kind_of
 from tf_prune_ofa.tasks.scores import SCORES
 from tf_prune_ofa.text.questions import Answer, Question
 from tf_prune_ofa.text.windows import Windows
@@ -106,18 +106,20 @@ def test_padding_of_files_and_models_is_told_apart_from_logits():
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_head_is_found_again_by_its_weights(name):
-    weights = {
-        "classification": "classifier",
-        "regression": "classifier",
-        "spans": "span",
-        "tokens": "token_classifier",
-    }
-    found = [
-        kind
-        for kind in KINDS
-        if find_kind(kind).head_in({f"{weights[name]}/bias": np.zeros(2)}) is not None
-    ]
-    assert name in found
-    for alone in ("spans", "tokens"):
-        assert (alone in found) == (name == alone)
-    assert find_kind(name).head_in({"pooler/bias": np.zeros(2)}) is None
+    layer, outputs, problem_type = {
+        "classification": ("classifier", 2, "single_label_classification"),
+        "regression": ("classifier", 1, "regression"),
+        "spans": ("span", 2, ""),
+        "tokens": ("token_classifier", 2, ""),
+        "multilabel": ("classifier", 2, "multi_label_classification"),
+        "embeddings": ("encoder_00/ffn/output", 2, ""),
+    }[name]
+    weights = {f"{layer}/bias": np.zeros(outputs)}
+    kind, head = kind_in(weights, problem_type)
+    assert kind is find_kind(name) and head == kind.head_in(weights)
+    if problem_type:
+        assert kind_in(weights, "something else") is None
+        # Where config.json says nothing, one label is right: it is so by default in transformers.
+        silent, _ = kind_in(weights)
+        assert (silent is kind) == (name != "multilabel")
+    assert kind_in({"mlm/decoder/bias": np.zeros(2)}) is None

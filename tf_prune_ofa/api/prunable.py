@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from tf_prune_ofa.config import LossSettings, SparsitySettings
 from tf_prune_ofa.distill.distiller import Distiller, Target
+from tf_prune_ofa.distill.target_losses import CLASSES, VALUE
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import (
     keras,
@@ -53,6 +54,7 @@ from tf_prune_ofa.train.callbacks import AtStep
 from tf_prune_ofa.train.fit import Run, fit
 
 Kind = Literal["classes", "value"]
+_LOSSES = {"classes": CLASSES, "value": VALUE}
 WARMUP = 0.1  # of the steps
 RAMP_END, MASK_END = 0.6, 0.8  # of the steps: final sparsity is reached, masks are fixed
 UPDATES = 50  # of masks in a run
@@ -100,7 +102,7 @@ def prunable(model: keras.Model, *, kinds: Mapping[str, Kind] | Kind = "classes"
     if not _dense(model):
         raise UserError("the model has no Dense layer, so there is nothing to prune")
     of_all = {name: kinds for name in model.output_names} if isinstance(kinds, str) else kinds
-    wrong = {n: k for n, k in of_all.items() if k not in ("classes", "value")}
+    wrong = {n: k for n, k in of_all.items() if k not in _LOSSES}
     if wrong or set(of_all) != set(model.output_names):
         raise UserError(
             f"kinds must say 'classes' or 'value' for each of the outputs {model.output_names}, "
@@ -305,9 +307,9 @@ class Prunable:
             options["before_save"] = lambda where: assert_zeros(kernels, self.masks, where=where)
         names = list(self.kinds)
         targets = tuple(
-            Target(name, f"labels/{name}", kind=self.kinds[name], suffix=f"_{name}")
+            Target(name, f"labels/{name}", loss=_LOSSES[self.kinds[name]], suffix=f"_{name}")
             if len(names) > 1
-            else Target(name, f"labels/{name}", kind=self.kinds[name])
+            else Target(name, f"labels/{name}", loss=_LOSSES[self.kinds[name]])
             for name in names
         )
         named_teacher = None if teacher is None else self._named(teacher)

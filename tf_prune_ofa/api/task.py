@@ -15,7 +15,7 @@ from tf_prune_ofa.plain_values import digest, settings_of
 from tf_prune_ofa.recipe_files import named_task
 
 Texts = Sequence[str] | Sequence[tuple[str, str]]
-Examples = tuple[Texts, Sequence[Any]]
+Examples = tuple[Texts, Sequence[Any] | None]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Task:
     Attributes:
         name: of a task in configs/tasks, e.g. "sst2"; "" for data or settings of your own.
         train, dev: (texts, labels) to learn from, and to be judged by. A text is a string, or a
-            pair of strings; a label is one of `labels`, its index, or without `labels` a number.
+            pair of strings; a label is one of `labels`, its index, or without `labels` a number;
+            where the task's source needs none (embeddings), None stands for all of them.
         labels: names of the classes in the order of the logits; empty means a regression.
         settings: further settings, as in a recipe's section `task` (`config.TaskSettings`), e.g.
             {"max_length": 128} or {"source": "squad", "train": "train.json", "dev": "dev.json"}.
@@ -75,13 +76,21 @@ class Task:
                 write_text(path, "".join(json.dumps(row) + "\n" for row in of_side))
             settings[side] = str(path)
         columns = {"text_a": "text_a", "label": "label"}
-        if "text_b" in rows["train"][0]:
+        if "text_b" in rows["dev"][0]:
             columns["text_b"] = "text_b"
-        settings |= {"source": "files", "labels": list(self.labels), **columns}
+        if self.labels:
+            settings["labels"] = list(self.labels)
+        if "label" not in rows["dev"][0]:
+            columns["label"] = ""
+        settings = {"source": "files", **settings, **columns}
         return settings_of(TaskSettings, settings, "task")
 
     def _rows(self, side: str, examples: Examples) -> list[dict[str, Any]]:
         texts, labels = examples
+        if labels is None and self.settings.get("source", "files") == "files":
+            raise UserError(f"task.{side} has texts without labels; give (texts, labels)")
+        has_labels = labels is not None
+        labels = labels if labels is not None else [None] * len(texts)
         if isinstance(texts, str) or len(texts) != len(labels) or not len(texts):
             raise UserError(
                 f"task.{side} must be a list of texts and one of as many labels, at least one; got "
@@ -94,10 +103,10 @@ class Task:
             is_text = isinstance(parts, tuple | list) and len(parts) in (1, 2)
             if not is_text or not all(isinstance(part, str) for part in parts):
                 raise UserError(f"{where} must be a text or a pair of texts, got {text!r:.80}")
-            if rows and len(parts) != len(rows[0]) - 1:
+            if rows and ("text_b" in rows[0]) != (len(parts) == 2):
                 raise UserError(f"{where}: single texts and pairs are mixed; give one kind")
             row = dict(zip(("text_a", "text_b"), parts, strict=False))
-            rows.append({**row, "label": self._label(label, where)})
+            rows.append({**row, "label": self._label(label, where)} if has_labels else row)
         return rows
 
     def _label(self, label: Any, where: str) -> Any:

@@ -1,11 +1,19 @@
 """The front door to task data: one function for every source."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from tf_prune_ofa.config import TaskSettings
-from tf_prune_ofa.data import conll, glue, reviews, squad, tables, tfds_task
+from tf_prune_ofa.data import (
+    conll,
+    glue,
+    reviews,
+    squad,
+    tables,
+    tfds_task,
+)
 from tf_prune_ofa.data.task_data import Split, TaskData
 from tf_prune_ofa.errors import UserError
 
@@ -14,6 +22,7 @@ __all__ = ["Split", "TaskData", "load_task", "load_unlabelled_text", "task_files
 _TFDS, _GLUE = "tfds:", "glue/"
 # What a source that knows its own data leaves no choice of.
 _COLUMNS = ("text_a", "text_b", "label", "labels", "label_values", "header", "skip_labels")
+_FILES = ("train", "dev")
 
 
 def load_task(settings: TaskSettings, **options: Any) -> TaskData:
@@ -33,28 +42,17 @@ def load_task(settings: TaskSettings, **options: Any) -> TaskData:
             f"task.folder is for the GLUE tasks, such as glue/sst2, not for {source!r}: name the "
             "files with task.source 'files', task.train and task.dev."
         )
-    if source == "reviews":
-        _refuse(settings, *_COLUMNS, "train", "dev")
-        task = reviews.reviews_task(**options)
-    elif source == "files":
-        _require_files(settings)
-        task = _own_files(settings)
-    elif source == "squad":
-        _refuse(settings, *_COLUMNS)
-        _require_files(settings)
-        task = squad.squad_task(settings.train, settings.dev)
-    elif source == "conll":
-        _refuse(settings, *(name for name in _COLUMNS if name != "labels"))
-        _require_files(settings)
-        task = conll.conll_task(settings.train, settings.dev, settings.labels)
-    elif source == "made_up_questions":
-        texts = reviews.reviews_task(**options)
-        task = squad.made_up_task(texts.train.text_a, texts.dev.text_a)
+    if source in SOURCES:
+        found = SOURCES[source]
+        _refuse(settings, *(name for name in (*_COLUMNS, *_FILES) if name not in found.takes))
+        if found.needs_files:
+            _require_files(settings)
+        task = found.read(settings, **options)
     elif source.startswith(_TFDS + "squad"):
-        _refuse(settings, *_COLUMNS, "train", "dev")
+        _refuse(settings, *_COLUMNS, *_FILES)
         task = squad.tfds_squad_task(source.removeprefix(_TFDS), **options)
     elif _glue_name(settings):
-        _refuse(settings, *_COLUMNS, "train", "dev")
+        _refuse(settings, *_COLUMNS, *_FILES)
         task = glue.glue_task(_glue_name(settings), folder=settings.folder, **options)
     elif source.startswith(_TFDS):
         columns = {
@@ -64,12 +62,13 @@ def load_task(settings: TaskSettings, **options: Any) -> TaskData:
             "labels": settings.labels,
             "skip_labels": settings.skip_labels,
         }
-        _refuse(settings, "train", "dev", "label_values", "header")
+        _refuse(settings, *_FILES, "label_values", "header")
         task = tfds_task.tfds_task(source.removeprefix(_TFDS), **columns, **options)
     else:
+        known = ", ".join(repr(name) for name in SOURCES if name != "made_up_questions")
         raise UserError(
-            f"No task source {source!r}: it is 'reviews', 'files', 'squad', 'conll', a task of "
-            "GLUE such as 'glue/sst2', or 'tfds:NAME'."
+            f"No task source {source!r}: it is one of {known}, a task of GLUE such as "
+            "'glue/sst2', or 'tfds:NAME'."
         )
     return dataclasses.replace(task, metrics=settings.metrics or task.metrics)
 
@@ -79,10 +78,9 @@ def kind_of_source(source: str) -> str:
 
     A regression is told from a classification by its data only.
     """
-    name = source.removeprefix(_TFDS)
-    if name == "conll":
-        return "tokens"
-    return "spans" if name.startswith(("squad", "made_up_questions")) else "classification"
+    if source in SOURCES:
+        return SOURCES[source].kind
+    return "spans" if source.startswith(_TFDS + "squad") else "classification"
 
 
 def load_unlabelled_text(
@@ -108,7 +106,7 @@ def task_files(settings: TaskSettings) -> list[Path]:
     """The files that the task is read from; none of what TensorFlow Datasets keeps."""
     if settings.folder:
         return glue.glue_files(_glue_name(settings), settings.folder)
-    if settings.source in ("reviews", "made_up_questions"):
+    if settings.source in SOURCES and not SOURCES[settings.source].needs_files:
         return [reviews.find_corpus()]
     return [Path(file) for file in (settings.train, settings.dev) if file]
 
@@ -160,3 +158,43 @@ def _own_files(settings: TaskSettings) -> TaskData:
         header=settings.header,
         skip_labels=settings.skip_labels,
     )
+
+
+def _made_up_questions(settings: TaskSettings, **options: Any) -> TaskData:
+    texts = reviews.reviews_task(**options)
+    return squad.made_up_task(texts.train.text_a, texts.dev.text_a)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a task's data may come from.
+
+    Attributes:
+        kind: of its tasks (`tasks.KINDS`); "classification" may turn out to be a regression.
+        read: the task of a recipe's section.
+        takes: settings that it has a use for; others are refused.
+        needs_files: whether task.train and task.dev name them; else it is installed.
+    """
+
+    kind: str
+    read: Callable[..., TaskData]
+    takes: tuple[str, ...] = ()
+    needs_files: bool = True
+
+
+# By the name in `task.source`; TensorFlow Datasets and GLUE are known by their prefixes.
+SOURCES = {
+    "reviews": Source(
+        "classification", lambda _, **options: reviews.reviews_task(**options), needs_files=False
+    ),
+    "files": Source("classification", _own_files, (*_COLUMNS, *_FILES)),
+    "squad": Source(
+        "spans", lambda settings: squad.squad_task(settings.train, settings.dev), _FILES
+    ),
+    "conll": Source(
+        "tokens",
+        lambda settings: conll.conll_task(settings.train, settings.dev, settings.labels),
+        ("labels", *_FILES),
+    ),
+    "made_up_questions": Source("spans", _made_up_questions, _FILES, needs_files=False),
+}

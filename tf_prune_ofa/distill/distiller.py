@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.distill import losses
+from tf_prune_ofa.distill.target_losses import CLASSES, TargetLoss
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.pruning.lock import PatternLock
 
@@ -24,7 +25,8 @@ class Target:
         weights: key of the labels' weights (1 counts, 0 padding), or "" where all count.
         soft_weights: the same for the teacher's logits; "" means as `weights`. In MLM distillation
             every token counts, while only masked ones have labels.
-        kind: "classes" (softmax) or "value" (regression).
+        loss: of the output and its labels, or the teacher's output: `CLASSES` (softmax), `VALUE`
+            (regression), or one of the task's own.
         share: of this output in the total loss; 0.5 each for the two ends of an answer span.
         suffix: appended to "loss_hard" and "loss_soft" in the metrics.
         positions: where the classes are positions of the sequence: key of the inputs' mask [B, S]
@@ -35,7 +37,7 @@ class Target:
     labels: str
     weights: str = ""
     soft_weights: str = ""
-    kind: Literal["classes", "value"] = "classes"
+    loss: TargetLoss = CLASSES
     share: float = 1.0
     suffix: str = ""
     positions: str = ""
@@ -128,19 +130,15 @@ class Distiller(keras.Model):
             logits = losses.only_at(outputs[target.output], positions)
             weights = targets.get(target.weights)
             soft_weights = targets.get(target.soft_weights or target.weights)
-            is_value = target.kind == "value"
             if self.loss_settings.hard:
-                hard = losses.regression_loss if is_value else losses.hard_loss
-                terms["loss_hard" + target.suffix] = hard(logits, targets[target.labels], weights)
-            if self.loss_settings.soft:
-                teacher_logits = losses.only_at(teacher_outputs[target.output], positions)
-                if is_value and self.loss_settings.regression == "labels":
-                    soft = losses.regression_loss(logits, targets[target.labels], weights)
-                elif is_value:
-                    soft = losses.soft_regression_loss(logits, teacher_logits, soft_weights)
-                else:
-                    temperature = self.loss_settings.temperature
-                    soft = losses.soft_loss(logits, teacher_logits, temperature, soft_weights)
+                hard = target.loss.hard(logits, targets[target.labels], weights)
+                terms["loss_hard" + target.suffix] = hard
+            if self.loss_settings.soft and not target.loss.learns_labels(self.loss_settings):
+                taught = losses.only_at(teacher_outputs[target.output], positions)
+                soft = target.loss.soft(logits, taught, self.loss_settings, soft_weights)
+                terms["loss_soft" + target.suffix] = soft
+            elif self.loss_settings.soft:
+                soft = target.loss.hard(logits, targets[target.labels], weights)
                 terms["loss_soft" + target.suffix] = soft
         return terms | self._layer_terms(outputs, teacher_outputs, inputs.get("input_mask"))
 

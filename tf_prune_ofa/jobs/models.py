@@ -117,7 +117,7 @@ class Models:
     def load_teacher(self, head: bert.Head) -> keras.Model:
         """Build the teacher, of a stage before or from elsewhere, without dropout."""
         name = self.settings.teacher
-        if name in self.context.results:
+        if name in self.context.results or name == "model":
             return self.load(name, head, is_trained=False)
         return load_other_model(name, head, self.context.recipe_inputs, self.settings.loss)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tf_prune_ofa.config import ExportSettings, FinetuneSettings, Recipe
+from tf_prune_ofa.config import ExportSettings, FinetuneSettings, Recipe, TrainSettings
 from tf_prune_ofa.data.task_data import doubts
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
@@ -47,6 +47,9 @@ def _check_task(recipe: Recipe, recipe_inputs: RecipeInputs, lengths: dict[str, 
     for name, stage in recipe.stages.items():
         if isinstance(stage, FinetuneSettings) and stage.objective == LABELS:
             _hint_at_length(name, stage, len(recipe_inputs.task.train))
+    for name, stage in recipe.stages.items():
+        if isinstance(stage, TrainSettings) and stage.objective == LABELS:
+            recipe_inputs.kind.check_loss(stage.loss, f"{name}.loss")
     for where, length in {"task.max_length": recipe.task.max_length, **lengths}.items():
         recipe_inputs.kind.check_length(length, where)
 

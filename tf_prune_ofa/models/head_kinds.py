@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from tf_prune_ofa.architectures.family import Family
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tf_prune_ofa.models.bert import Graph
 
 Tensors = dict[str, tf.Tensor]
+BASE_CLASS = "Model"  # `Head.class_suffix` of the encoder itself
 
 
 class Head(ABC):
@@ -49,6 +51,9 @@ class Head(ABC):
 
     def check(self, family: Family) -> None:  # noqa: B027
         """Raise a `UserError` if there is no such head on encoders of this family."""
+
+    def check_folder(self, folder: Path) -> None:  # noqa: B027
+        """Raise a `UserError` if a model folder says that its head computes something else."""
 
     def inputs(self, batch_size: int | None) -> Tensors:
         """Return what the head reads besides the encoder's inputs, by name."""
@@ -87,6 +92,9 @@ class MaskedLM(Head):
                 f"{family.title} has no pooler and no token types, so it cannot predict the next "
                 "sentence; set nsp to false"
             )
+
+    def check_folder(self, folder: Path) -> None:  # noqa: B027
+        """Raise a `UserError` if a model folder says that its head computes something else."""
 
     def inputs(self, batch_size: int | None) -> Tensors:
         """Return the positions."""

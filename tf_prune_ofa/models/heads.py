@@ -9,7 +9,7 @@ import numpy as np
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models.bert import Head
-from tf_prune_ofa.models.hf_config import head_of_class, read_class, read_labels
+from tf_prune_ofa.models.hf_config import head_of_class, read_class, read_labels, read_problem_type
 from tf_prune_ofa.models.label_order import in_label_order
 from tf_prune_ofa.models.tensor_names import head_of
 
@@ -31,10 +31,14 @@ def for_head(
     Raises:
         UserError: the folder's head is of another class, or its labels are not the task's.
     """
+    if head is not None:
+        head.check_folder(folder)
     name = head.doubtful_layer if head is not None else ""
     if not name or f"{name}/bias" not in weights:
         return dict(weights)
     require_class(folder, name)
+    if head is not None and head.problem_type:
+        require_problem_type(folder, head)
     if head is not None and head.named_outputs:
         return in_label_order(weights, read_labels(folder), labels, source=folder, head=name)
     return dict(weights)
@@ -51,6 +55,21 @@ def require_class(folder: Path, head: str) -> None:
         )
 
 
+def require_problem_type(folder: Path, head: Head) -> None:
+    """Raise a `UserError` if config.json names another problem than the head is for.
+
+    The tensors of a classifier are the same whether one label is right or several are, but what
+    their outputs mean is not.
+    """
+    said = read_problem_type(folder)
+    if said and said != head.problem_type:
+        raise UserError(
+            f"{folder}: problem_type in its config.json is {said}, the task is a "
+            f"{head.problem_type}. Take another model or task; to train a new head on this "
+            "encoder, set the stage's head to new"
+        )
+
+
 def without_heads(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the weights of the encoder and its pooler alone."""
     return {name: value for name, value in weights.items() if head_of(name) in (None, "pooler")}
@@ -62,6 +81,7 @@ def require_head(folder: Path, head: Head) -> None:
     Raises:
         UserError: it is of another class, or has another number of labels.
     """
+    head.check_folder(folder)
     name = head.doubtful_layer
     require_class(folder, name)
     if head.named_outputs:

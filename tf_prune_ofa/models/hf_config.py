@@ -11,6 +11,7 @@ from tf_prune_ofa.architectures import FAMILIES, find_family
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.json_files import read_json_object
 from tf_prune_ofa.models.bert import EncoderConfig, Head
+from tf_prune_ofa.models.head_kinds import BASE_CLASS
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 
@@ -26,8 +27,9 @@ HEADS_OF_CLASSES = {
     "ForQuestionAnswering": "span",
     "ForMaskedLM": "mlm",
     "ForPreTraining": "mlm",
-    "Model": None,
+    BASE_CLASS: None,
 }
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 # Other values would change the computation in ways that this encoder does not have. Absent means
 # the value shown, as in transformers.
 _REQUIRED_VALUES = {
@@ -140,6 +142,22 @@ def read_class(folder: str | Path) -> str | None:
     return named[0]
 
 
+def read_problem_type(folder: str | Path) -> str:
+    """Return what config.json calls the problem of a classifier; "" if it says nothing.
+
+    Raises:
+        UserError: config.json is missing or broken, or says what transformers does not know.
+    """
+    path = Path(folder) / CONFIG
+    said = read_json_object(path).get("problem_type")
+    if said not in (None, *PROBLEM_TYPES):
+        raise UserError(
+            f"{path}: problem_type is {said!r:.80}; transformers knows {', '.join(PROBLEM_TYPES)}. "
+            "Correct it, or leave it out"
+        )
+    return said or ""
+
+
 def head_of_class(folder: str | Path) -> str | None:
     """Return which head the class in config.json has: of `tensor_names.HEADS`, or None.
 
@@ -161,9 +179,10 @@ def head_of_class(folder: str | Path) -> str | None:
     for suffix, head in {**own, **HEADS_OF_CLASSES}.items():
         if name.endswith(suffix):
             return head
+    known = ", ".join(key for key in HEADS_OF_CLASSES if key != BASE_CLASS)
     raise UserError(
         f"{folder} is a {name} by its config.json, a class whose head this package does not have; "
-        f"it has those of {', '.join(key for key in HEADS_OF_CLASSES if key != 'Model')}. To train "
+        f"it has those of {known}. To train "
         "a new head on this encoder, set the stage's head to new"
     )
 
@@ -210,7 +229,7 @@ def describe(
 
 
 def _model_class(config: EncoderConfig, head: Head | None) -> str:
-    task = "Model" if head is None else head.transformers_class
+    task = BASE_CLASS if head is None else head.transformers_class
     return config.family.class_prefix + task
 
 

@@ -17,6 +17,7 @@ from tf_prune_ofa.models import bert
 from tf_prune_ofa.models.assign import LoadReport, assign_weights
 from tf_prune_ofa.models.bert import EncoderConfig, Head
 from tf_prune_ofa.models.checkpoint import WEIGHTS, read_tensors, require_finite
+from tf_prune_ofa.models.head_kinds import BASE_CLASS
 from tf_prune_ofa.models.hf_config import (
     CONFIG,
     TOKENIZER_CONFIG,
@@ -211,7 +212,8 @@ def _to_tensors(
     for name, value in config.family.before_writing({**extra, **weights}).items():
         tensor = names[name]
         # The base class has no prefix; other classes hold the base under its name.
-        if head is not None and head_of(name) in (None, "pooler"):
+        is_base = head is None or head.class_suffix == BASE_CLASS
+        if not is_base and head_of(name) in (None, "pooler"):
             tensor = f"{config.family.tensor_prefix}.{tensor}"
         value = np.asarray(value, np.float32)
         require_finite("the model to be written", name, value)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.runtime.delegate import AUTO
-from tf_prune_ofa.runtime.installed import Runtime
 from tf_prune_ofa.runtime.text_model import TextModel
 from tf_prune_ofa.text.questions import Question
 from tf_prune_ofa.text.windows import Candidate, Windows, encode_windows, find_answers
@@ -48,16 +45,8 @@ class QuestionAnswerer(TextModel):
     `TextModel` says what it is opened with.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        threads: int = 1,
-        delegate: str | os.PathLike[str] | None = AUTO,
-        runtime: Runtime = "auto",
-    ) -> None:
-        super().__init__(path, threads=threads, delegate=delegate, runtime=runtime)
-        self._require_outputs(set(ENDS), "model for answers", "Use TextClassifier for labels.")
+    what = "model for answers"
+    outputs = ENDS
 
     def __call__(
         self, question: str | Sequence[str], text: str | Sequence[str]

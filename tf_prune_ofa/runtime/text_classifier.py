@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.runtime.delegate import AUTO
-from tf_prune_ofa.runtime.installed import Runtime
 from tf_prune_ofa.runtime.text_model import TextModel
 
 
@@ -38,20 +35,8 @@ class TextClassifier(TextModel):
     `TextModel` says what it is opened with.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        threads: int = 1,
-        delegate: str | os.PathLike[str] | None = AUTO,
-        runtime: Runtime = "auto",
-    ) -> None:
-        super().__init__(path, threads=threads, delegate=delegate, runtime=runtime)
-        self._require_outputs(
-            {"logits"},
-            "classifier",
-            "Use QuestionAnswerer for answers, TokenClassifier for entities.",
-        )
+    what = "classifier"
+    outputs = ("logits",)
 
     def __call__(
         self, text: str | Sequence[str], pair: str | Sequence[str] | None = None

@@ -25,6 +25,12 @@ from tf_prune_ofa.tflite.packed_files import (
     associated_files,
 )
 
+# What to use for a file with such an output; by name, as the classes' modules import this one.
+_CLASS_OF = {
+    "logits": "TextClassifier",
+    "start_logits": "QuestionAnswerer",
+    "tag_logits": "TokenClassifier",
+}
 # typing.Self came with Python 3.11.
 Self = typing.TypeVar("Self", bound="TextModel")
 
@@ -32,10 +38,14 @@ Self = typing.TypeVar("Self", bound="TextModel")
 class TextModel:
     """A `.tflite` file that takes text: model, vocabulary and settings, all from the file itself.
 
+    A class for one kind of answer says what its files are called and which outputs they have.
+
     Several threads may use one object; they take turns. It can be used as a context manager, which
     gives the memory back at the end of the block.
 
     Attributes:
+        what: a file of this class, for messages.
+        outputs: names of its outputs.
         path: the file.
         interpreter: the open model.
         wordpiece: its tokenizer.
@@ -43,6 +53,9 @@ class TextModel:
         sequence_length: S of the file: tokens of one run.
         labels: names of the classes, in the order of the logits; empty where there are none.
     """
+
+    what: typing.ClassVar[str]
+    outputs: typing.ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
@@ -63,8 +76,8 @@ class TextModel:
             runtime: as in `Interpreter`.
 
         Raises:
-            UserError: no such file, not a whole `.tflite` file, no vocabulary in it, or the
-                runtime refuses it.
+            UserError: no such file, not a whole `.tflite` file, no vocabulary in it, one with
+                other outputs, or the runtime refuses it.
         """
         path = self.path = local_file(path)
         content = flatbuffer.read_bytes(self.path)
@@ -80,6 +93,7 @@ class TextModel:
         self.interpreter = Interpreter(
             path, threads=threads, runtime=runtime, check=False, delegate=delegate
         )
+        self._require_outputs()
         length = self.sequence_length = self.interpreter.sequence_length
         self.settings = text_settings.default(pieces, length)
         if text_settings.SETTINGS_FILE in packed:
@@ -123,12 +137,14 @@ class TextModel:
             types[: len(ids)] = type_ids
             return self.interpreter.run(padded, mask, types)
 
-    def _require_outputs(self, names: set[str], what: str, instead: str) -> None:
-        found = set(self.interpreter.output_names)
-        if found != names:
+    def _require_outputs(self) -> None:
+        found = sorted(self.interpreter.output_names)
+        if found != sorted(self.outputs):
+            others = [_CLASS_OF[name] for name in found if name in _CLASS_OF]
+            instead = f" Use {others[0]}." if others else ""
             raise UserError(
-                f"{self.path} is no {what}: it gives {', '.join(sorted(found))}, not "
-                f"{', '.join(sorted(names))}. {instead}"
+                f"{self.path} is no {self.what}: it gives {', '.join(found)}, not "
+                f"{', '.join(self.outputs)}.{instead}"
             )
 
 

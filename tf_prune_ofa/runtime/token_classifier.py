@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tf_prune_ofa.runtime.delegate import AUTO
-from tf_prune_ofa.runtime.installed import Runtime
 from tf_prune_ofa.runtime.text_model import TextModel
 from tf_prune_ofa.text.entities import (
     NO_TAG,
@@ -53,16 +50,8 @@ class TokenClassifier(TextModel):
     with.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        threads: int = 1,
-        delegate: str | os.PathLike[str] | None = AUTO,
-        runtime: Runtime = "auto",
-    ) -> None:
-        super().__init__(path, threads=threads, delegate=delegate, runtime=runtime)
-        self._require_outputs({OUTPUT}, "tagger", "Use TextClassifier for labels of whole texts.")
+    what = "tagger"
+    outputs = (OUTPUT,)
 
     def __call__(self, text: str | Sequence[str]) -> list[FoundEntity] | list[list[FoundEntity]]:
         """Return the entities of a text in their order; of several texts, a list for each."""

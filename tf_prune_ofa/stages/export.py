@@ -16,11 +16,12 @@ from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.models.heads import require_head
-from tf_prune_ofa.models.hf_config import head_of_class
+from tf_prune_ofa.models.hf_config import head_of_class, read_problem_type
 from tf_prune_ofa.pruning.lock import Masks, assert_same_zeros, load_masks
 from tf_prune_ofa.quant.activations import Activations, of_folder
 from tf_prune_ofa.stages import post_training
-from tf_prune_ofa.tasks import KINDS, find_kind
+from tf_prune_ofa.tasks import kind_in
+from tf_prune_ofa.tasks.kind import Kind
 from tf_prune_ofa.text.json_tokenizer import JsonTokenizer
 from tf_prune_ofa.text.mediapipe import other_tokens
 from tf_prune_ofa.text.opening import tokenizer_of
@@ -85,7 +86,8 @@ def export_folder(
             f"calibration texts are for {', '.join(STATIC_VARIANTS)}, and the variants are "
             f"{', '.join(variants)}. Leave the texts out, or add a static variant."
         )
-    text_settings = text_settings or TextSettings(**tokenizer_settings(folder))
+    kind, _ = _kind_in(folder)
+    text_settings = text_settings or kind.settings_in(**tokenizer_settings(folder))
     labels = huggingface.read_labels(folder)
     wordpiece = tokenizer_of(folder)
     found = other_tokens(text_settings.tokenizer, wordpiece.kind)
@@ -101,6 +103,7 @@ def export_folder(
             sequence_length=sequence_length,
             has_types="input_type_ids" in model.input_names,
             int8_attention=int8_attention,
+            kind=kind,
         )
     return write_variants(
         model,
@@ -140,9 +143,10 @@ def task_model(folder: Path, *, sequence_length: int | None = None) -> keras.Mod
     Raises:
         UserError: the folder has no task head, or does not fit its own description.
     """
+    _, head = _kind_in(folder)
     model = bert.build_model(
         huggingface.read_config(folder).without_dropout(),
-        _head_in(folder),
+        head,
         sequence_length=sequence_length,
         batch_size=None if sequence_length is None else 1,
     )
@@ -150,18 +154,16 @@ def task_model(folder: Path, *, sequence_length: int | None = None) -> keras.Mod
     return model
 
 
-def _head_in(folder: Path) -> bert.Head:
-    weights = huggingface.read_weights(folder)
-    for name in KINDS:
-        head = find_kind(name).head_in(weights)
-        if head is not None:
-            require_head(folder, head)
-            return head
+def _kind_in(folder: Path) -> tuple[type[Kind], bert.Head]:
+    found = kind_in(huggingface.read_weights(folder), read_problem_type(folder))
+    if found is not None:
+        require_head(folder, found[1])
+        return found
     # A class of another kind is named rather than missed.
     head_of_class(folder)
     raise UserError(
-        f"{folder} holds no head for classes, a score or answers; export the model of a transfer "
-        "or quantize stage"
+        f"{folder} holds no head of a task that this package knows; export the model of a "
+        "transfer or quantize stage"
     )
 
 

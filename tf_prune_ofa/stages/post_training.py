@@ -17,6 +17,7 @@ from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.quant.activations import Activations
 from tf_prune_ofa.quant.ranges import outlier_scales
+from tf_prune_ofa.tasks.kind import Kind
 from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.verification import texts as verification
 from tf_prune_ofa.verification.running import Inputs, Outputs, run_file
@@ -38,6 +39,7 @@ def activations_of(
     sequence_length: int,
     has_types: bool,
     int8_attention: bool,
+    kind: type[Kind],
 ) -> Activations:
     """Return ranges measured on texts: those with which the static file is nearest to the float.
 
@@ -49,6 +51,7 @@ def activations_of(
         sequence_length: S of the file.
         has_types: whether the file has an input for token types.
         int8_attention: whether the products inside attention are to be INT8, too.
+        kind: of the model's task: says what its outputs mean.
 
     Raises:
         UserError: with all that was tried, the static file differs from the float file beyond
@@ -76,6 +79,7 @@ def activations_of(
         {name: value[judged] for name, value in inputs.items()},
         [texts[index] for index in judged],
         f"{len(measured)} texts",
+        kind,
     )
 
 
@@ -109,6 +113,7 @@ def _nearest(
     inputs: Inputs,
     texts: list[str],
     measured_on: str,
+    kind: type[Kind],
 ) -> Activations:
     """Return the candidate whose file is nearest to the float file.
 
@@ -120,7 +125,13 @@ def _nearest(
     for name, activations in tried.items():
         file = int8.dense_int8(float32_file, activations.ranges, activations.outlier_scales)
         outputs[name] = _run(name, file, inputs)
-        compared[name] = verification.compare(outputs[name], reference, inputs["input_mask"])
+        compared[name] = verification.compare(
+            outputs[name],
+            reference,
+            inputs["input_mask"],
+            by_token=kind.by_token,
+            measure=kind.text_agreement,
+        )
     best = min(compared, key=lambda name: (bool(compared[name].problems), compared[name].relative))
     found = compared[best]
     if found.problems:

@@ -233,7 +233,7 @@ def _compare(
         "agreement": agreement,
         "least_agreement": least,
     }
-    result = expected.dense[kind.layer].result
+    result = expected.dense[kind.layer].result if kind.layer else None
     if files.FORMS[checked["variant"]] == "static" and result is not None:
         step = float(result.scale)
         checked["max_logit_difference_steps"] = checked["max_logit_difference"] / step

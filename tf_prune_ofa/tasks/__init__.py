@@ -7,11 +7,15 @@ a module here, a line in `KINDS`, and a reader of its data.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tf_prune_ofa.config import StageSettings, TaskSettings
     from tf_prune_ofa.data.task_data import TaskData
+    from tf_prune_ofa.models.bert import Head
     from tf_prune_ofa.tasks.kind import Kind
 
 # By the name in `TaskData.kind`: module and class. They are loaded when they are asked for, since
@@ -41,3 +45,20 @@ def find_kind(name: str) -> type[Kind]:
 def kind_of(data: TaskData, settings: TaskSettings) -> Kind:
     """Return all that is particular to a task."""
     return find_kind(data.kind)(data, settings)
+
+
+def kind_in(
+    weights: Mapping[str, np.ndarray], problem_type: str = ""
+) -> tuple[type[Kind], Head] | None:
+    """Return the kind of task that a model is for, and its head; None if it has none of ours.
+
+    Args:
+        weights: by stable name.
+        problem_type: what its config.json calls the problem; "" where it says nothing.
+    """
+    for name in KINDS:
+        kind = find_kind(name)
+        head = kind.head_in(weights)
+        if head is not None and problem_type in ("", head.problem_type):
+            return kind, head
+    return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import stats
@@ -15,6 +15,7 @@ from scipy import stats
 from tf_prune_ofa.config import TaskSettings
 from tf_prune_ofa.data.task_data import Split
 from tf_prune_ofa.distill.distiller import TEACHER_PREFIX, Target
+from tf_prune_ofa.distill.target_losses import CLASSES, VALUE, TargetLoss
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.tasks import scores
@@ -30,7 +31,7 @@ class Classification(Kind[EncodedSplit]):
 
     layer = "classifier"
     agreements = ("label_agreement",)
-    loss: ClassVar[Literal["classes", "value"]] = "classes"
+    loss: ClassVar[TargetLoss] = CLASSES
 
     @property
     def head(self) -> bert.Head:
@@ -40,7 +41,7 @@ class Classification(Kind[EncodedSplit]):
     @property
     def targets(self) -> tuple[Target, ...]:
         """The one output of the head learns the labels."""
-        return (Target(OUTPUT, "labels", kind=self.loss),)
+        return (Target(OUTPUT, "labels", loss=self.loss),)
 
     def encode(self, split: Split, wordpiece: WordPiece, *, length: int) -> EncodedSplit:
         """Return texts as ids; longer ones are cut."""
@@ -84,10 +85,19 @@ class Classification(Kind[EncodedSplit]):
         return {"label_agreement": float(np.mean(same))}
 
     @classmethod
+    def text_agreement(
+        cls, outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray],
+        mask: np.ndarray,
+    ) -> dict[str, float]:  # fmt: skip
+        """Return the share of texts that get the same label."""
+        found, wanted = (np.argmax(one[OUTPUT], axis=-1) for one in (outputs, reference))
+        return {"label_agreement": float(np.mean(found == wanted))}
+
+    @classmethod
     def head_in(cls, weights: Mapping[str, np.ndarray]) -> bert.Head | None:
-        """Return the head where there is a layer "classifier"."""
-        bias = weights.get("classifier/bias")
-        return None if bias is None else bert.Classification(len(bias))
+        """Return the head where there is a layer "classifier" of several outputs."""
+        count = len(weights.get("classifier/bias", ()))
+        return bert.Classification(count) if count > 1 else None
 
     @classmethod
     def tiny(cls, settings: TaskSettings, small: Mapping[str, Any]) -> TaskSettings:
@@ -101,7 +111,7 @@ class Regression(Classification):
     """Each text has a number; logits [N, 1], which are the number."""
 
     agreements = ("value_correlation",)
-    loss = "value"
+    loss = VALUE
 
     @property
     def head(self) -> bert.Head:
@@ -126,7 +136,24 @@ class Regression(Classification):
         self, logits: np.ndarray, reference: np.ndarray, split: EncodedSplit
     ) -> dict[str, float]:
         """Return the correlation of the numbers; 1 where both are constant and equal, else 0."""
-        ours, theirs = logits[:, 0], reference[:, 0]
-        if np.ptp(ours) == 0 or np.ptp(theirs) == 0:
-            return {"value_correlation": float(np.array_equal(ours, theirs))}
-        return {"value_correlation": float(stats.pearsonr(ours, theirs).statistic)}
+        return _correlation(logits[:, 0], reference[:, 0])
+
+    @classmethod
+    def text_agreement(
+        cls, outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray],
+        mask: np.ndarray,
+    ) -> dict[str, float]:  # fmt: skip
+        """Return the correlation of the numbers."""
+        return _correlation(outputs[OUTPUT][:, 0], reference[OUTPUT][:, 0])
+
+    @classmethod
+    def head_in(cls, weights: Mapping[str, np.ndarray]) -> bert.Head | None:
+        """Return the head where there is a layer "classifier" of one output."""
+        count = len(weights.get("classifier/bias", ()))
+        return bert.Classification(count) if count == 1 else None
+
+
+def _correlation(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+    if np.ptp(ours) == 0 or np.ptp(theirs) == 0:
+        return {"value_correlation": float(np.array_equal(ours, theirs))}
+    return {"value_correlation": float(stats.pearsonr(ours, theirs).statistic)}

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from tf_prune_ofa.config import TaskSettings
+from tf_prune_ofa.config import LossSettings, TaskSettings
 from tf_prune_ofa.data.task_data import TaskData
 from tf_prune_ofa.distill.distiller import Target
 from tf_prune_ofa.keras_compat import keras
@@ -59,14 +59,16 @@ class Kind(ABC, Generic[E]):
     a padded batch or not. Places of padding are `NOWHERE` in it.
 
     Attributes:
-        layer: name of the head's last layer.
+        layer: name of the head's last layer; "" where the head has no weights.
         why_not_augmented: why words of its texts must not be replaced; "" where they may be.
         agreements: names of the figures of `agreement`.
+        by_token: whether the outputs are of tokens, so that those of padding mean nothing.
     """
 
-    layer: ClassVar[str]
+    layer: ClassVar[str] = ""
     why_not_augmented: ClassVar[str] = ""
     agreements: ClassVar[tuple[str, ...]]
+    by_token: ClassVar[bool] = False
 
     def __init__(self, data: TaskData, settings: TaskSettings) -> None:
         """Keep the task's labels and the recipe's settings; the examples are not looked at."""
@@ -114,6 +116,17 @@ class Kind(ABC, Generic[E]):
 
         Raises:
             UserError: it has none.
+        """
+
+    def check_loss(self, loss: LossSettings, where: str) -> None:  # noqa: B027
+        """Check that a stage's loss is one that the task can be trained with.
+
+        Args:
+            loss: the stage's.
+            where: the setting, for the message.
+
+        Raises:
+            UserError: it is not.
         """
 
     def start_head(self, parameters: Mapping[str, Any], labels: np.ndarray) -> None:  # noqa: B027
@@ -172,6 +185,20 @@ class Kind(ABC, Generic[E]):
     def agreement(self, logits: np.ndarray, reference: np.ndarray, split: E) -> dict[str, float]:
         """Return how far what one reads from the logits is what one reads from a reference's."""
 
+    @classmethod
+    def text_agreement(
+        cls, outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray],
+        mask: np.ndarray,
+    ) -> dict[str, float]:  # fmt: skip
+        """Return the like of `agreement` for texts that nobody has labelled, if there is one.
+
+        Args:
+            outputs: of a file by name, [N, ...].
+            reference: of its model.
+            mask: [N, S], 1 for tokens and 0 for padding.
+        """
+        return {}
+
     def without_padding(self, logits: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Return logits with `NOWHERE` at padding, as those of a file have it.
 
@@ -197,12 +224,25 @@ class Kind(ABC, Generic[E]):
         """
         return TextSettings(**tokenizer)
 
+    @classmethod
+    def settings_in(cls, **tokenizer: Any) -> TextSettings:
+        """Return the like of `text_settings` for a model folder of which no recipe is known.
+
+        Args:
+            **tokenizer: settings of the tokenizer.
+        """
+        return TextSettings(**tokenizer)
+
     # Recipes and folders
 
     @classmethod
     @abstractmethod
     def head_in(cls, weights: Mapping[str, np.ndarray]) -> Head | None:
-        """Return the head that a model's weights have, if it is of this kind."""
+        """Return the head that a model's weights have, if it is of this kind.
+
+        Where two kinds have heads of the same weights, config.json tells them apart by what the
+        head's `problem_type` is; see `tasks.kind_in`.
+        """
 
     @classmethod
     def tiny(cls, settings: TaskSettings, small: Mapping[str, Any]) -> TaskSettings:

@@ -35,6 +35,7 @@ class Spans(Kind[Windows]):
     layer = "span"
     why_not_augmented = "answers are places in a text, which replaced words would move"
     agreements = ("answer_agreement",)
+    by_token = True
 
     @property
     def head(self) -> bert.Head:

@@ -37,6 +37,7 @@ class Tokens(Kind[TaggedTokens]):
     layer = "token_classifier"
     why_not_augmented = "each word has a tag, which a replaced word would not"
     agreements = ("entity_agreement",)
+    by_token = True
 
     @property
     def head(self) -> bert.Head:
@@ -102,6 +103,15 @@ class Tokens(Kind[TaggedTokens]):
         """Return the share of sentences with the same tags of all words."""
         pairs = zip(self.read(logits, split), self.read(reference, split), strict=True)
         return {"entity_agreement": float(np.mean([ours == theirs for ours, theirs in pairs]))}
+
+    @classmethod
+    def text_agreement(
+        cls, outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray],
+        mask: np.ndarray,
+    ) -> dict[str, float]:  # fmt: skip
+        """Return the share of tokens with the same tag."""
+        found, wanted = (np.argmax(one[OUTPUT], axis=-1) for one in (outputs, reference))
+        return {"tag_agreement": float(np.mean(found == wanted, where=mask > 0))}
 
     @classmethod
     def head_in(cls, weights: Mapping[str, np.ndarray]) -> bert.Head | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,6 @@ import numpy as np
 from tf_prune_ofa.verification import behaviour
 
 Outputs = Mapping[str, np.ndarray]
-
-# Outputs of a classifier or a regression, and of a tagger; all but the first are by token.
-_BY_TEXT, _BY_TOKEN = "logits", "tag_logits"
 
 _SHOWN_TEXTS = 3
 _SHOWN_CHARACTERS = 60
@@ -37,26 +34,36 @@ class Comparison:
     by_text: np.ndarray
 
 
-def compare(outputs: Outputs, reference: Outputs, mask: np.ndarray) -> Comparison:
+def compare(
+    outputs: Outputs,
+    reference: Outputs,
+    mask: np.ndarray,
+    *,
+    by_token: bool,
+    measure: Callable[[Outputs, Outputs, np.ndarray], dict[str, float]],
+) -> Comparison:
     """Compare a file's outputs on texts with its model's.
 
     Args:
         outputs: by name, [N, ...].
         reference: of the model.
-        mask: [N, S], 1 for tokens and 0 for padding, where outputs mean nothing.
+        mask: [N, S], 1 for tokens and 0 for padding.
+        by_token: whether outputs are [N, S, ...], so that those of padding mean nothing.
+        measure: of outputs, reference and mask: how far what one reads from them is the same, by
+            name (`tasks.kind.Kind.text_agreement`).
     """
-    ours, theirs, is_real = _numbers(outputs, reference, mask)
+    ours, theirs, is_real = _numbers(outputs, reference, mask, by_token=by_token)
     by_text = np.sqrt(np.mean(np.square(ours - theirs, dtype=np.float64), axis=1, where=is_real))
     if not np.all(np.isfinite(ours[is_real])):
         problem = "its outputs are not all numbers (NaN or infinite)"
         return Comparison(float("inf"), {}, [problem], np.nan_to_num(by_text, nan=np.inf))
     relative = behaviour.relative_difference(ours[is_real], theirs[is_real])
-    agreement, limits = _agreement(outputs, reference, mask), behaviour.INT8
+    agreement, limits = measure(outputs, reference, mask), behaviour.INT8
     blurred = {
-        name: behaviour.blur(value, _is_real(name, value, mask), limits)
+        name: behaviour.blur(value, _is_real(value, mask, by_token=by_token), limits)
         for name, value in reference.items()
     }
-    least = behaviour.least_agreement(limits, agreement, _agreement(blurred, reference, mask))
+    least = behaviour.least_agreement(limits, agreement, measure(blurred, reference, mask))
     problems = behaviour.find_problems(
         relative, agreement, theirs[is_real], limits, count=len(mask), least=least
     )
@@ -86,47 +93,25 @@ def worst(
 
 
 def _numbers(
-    outputs: Outputs, reference: Outputs, mask: np.ndarray
+    outputs: Outputs, reference: Outputs, mask: np.ndarray, *, by_token: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return all outputs, those of the model, and which of them count, [N, numbers] each."""
     count = len(mask)
     parts: tuple[list[np.ndarray], ...] = ([], [], [])
     for name, value in reference.items():
-        is_real = _is_real(name, value, mask)
+        is_real = _is_real(value, mask, by_token=by_token)
         for part, one in zip(parts, (outputs[name], value, is_real), strict=True):
             part.append(one.reshape(count, -1))
     ours, theirs, counts = (np.concatenate(part, axis=1) for part in parts)
     return ours, theirs, counts
 
 
-def _is_real(name: str, value: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _is_real(value: np.ndarray, mask: np.ndarray, *, by_token: bool) -> np.ndarray:
     """Return which numbers of an output count, of its shape."""
-    if name == _BY_TEXT:
+    if not by_token:
         return np.ones(value.shape, bool)
     real = (mask > 0).reshape(mask.shape + (1,) * (value.ndim - 2))
     return np.broadcast_to(real, value.shape)
-
-
-def _agreement(outputs: Outputs, reference: Outputs, mask: np.ndarray) -> dict[str, float]:
-    """Return the share of the same labels, or of the same tags; or the correlation of numbers.
-
-    Of answers nothing: a text without a question has none.
-    """
-    if _BY_TOKEN in reference:
-        same = _same(outputs, reference, _BY_TOKEN)
-        return {"tag_agreement": float(np.mean(same, where=mask > 0))}
-    if _BY_TEXT not in reference:
-        return {}
-    ours, theirs = outputs[_BY_TEXT], reference[_BY_TEXT]
-    if theirs.shape[-1] > 1:
-        return {"label_agreement": float(np.mean(_same(outputs, reference, _BY_TEXT)))}
-    if np.ptp(ours) == 0 or np.ptp(theirs) == 0:
-        return {"value_correlation": float(np.array_equal(ours, theirs))}
-    return {"value_correlation": float(np.corrcoef(ours[:, 0], theirs[:, 0])[0, 1])}
-
-
-def _same(outputs: Outputs, reference: Outputs, name: str) -> np.ndarray:
-    return np.argmax(outputs[name], axis=-1) == np.argmax(reference[name], axis=-1)
 
 
 def _show(outputs: Outputs, index: int) -> str:
