@@ -144,7 +144,7 @@ class Run:
 
     def wait(self):
         """Return the exit code and all that was printed."""
-        self.process.join(timeout=200)
+        self.process.join(timeout=1800)  # against a hang; a busy machine takes its time
         assert self.process.exitcode is not None, f"still running: {self.output()}"
         return self.process.exitcode, self.output()
 

@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "TextClassifier": "tf_prune_ofa.runtime.text_classifier",
     "QuestionAnswerer": "tf_prune_ofa.runtime.question_answerer",
+    "TextEmbedder": "tf_prune_ofa.runtime.text_embedder",
     "TokenClassifier": "tf_prune_ofa.runtime.token_classifier",
     "prunable": "tf_prune_ofa.api.prunable",
     **dict.fromkeys(

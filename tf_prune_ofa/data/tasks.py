@@ -10,6 +10,7 @@ from tf_prune_ofa.data import (
     conll,
     glue,
     reviews,
+    sentence_texts,
     squad,
     tables,
     tfds_task,
@@ -195,6 +196,11 @@ SOURCES = {
         "tokens",
         lambda settings: conll.conll_task(settings.train, settings.dev, settings.labels),
         ("labels", *_FILES),
+    ),
+    "embeddings": Source(
+        "embeddings",
+        sentence_texts.embedding_task,
+        ("text_a", "text_b", "label", "header", *_FILES),
     ),
     "made_up_questions": Source("spans", _made_up_questions, _FILES, needs_files=False),
 }

@@ -30,6 +30,7 @@ _CLASS_OF = {
     "logits": "TextClassifier",
     "start_logits": "QuestionAnswerer",
     "tag_logits": "TokenClassifier",
+    "embedding": "TextEmbedder",
 }
 # typing.Self came with Python 3.11.
 Self = typing.TypeVar("Self", bound="TextModel")

@@ -25,6 +25,8 @@ KINDS = {
     "regression": ("classification", "Regression"),
     "spans": ("spans", "Spans"),
     "tokens": ("tokens", "Tokens"),
+    # The last: what has no head of another kind is an encoder, and that is one of texts.
+    "embeddings": ("embeddings", "Embeddings"),
 }
 # What a stage may learn, as recipes call it (`objective`): masked words of the corpus, or the
 # task's labels.

@@ -59,7 +59,9 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
 def _of_answers(logits: np.ndarray, labels: np.ndarray) -> float:
-    raise TypeError("answers and entities are scored by their task; see `tasks.kind.Kind.score`")
+    raise TypeError(
+        "answers, entities and documents are scored by their task; see `tasks.kind.Kind.score`"
+    )
 
 
 def _of_share(score: float, count: int) -> float:
@@ -111,6 +113,12 @@ SCORES = {
     "entity_f1": Score("F1 of the entities in held-out sentences, type and borders right"),
     "entity_precision": Score("share of the found entities that are right"),
     "entity_recall": Score("share of the right entities that are found"),
+    "recall_at_1": Score(
+        "share of held-out queries whose best document is the right one", error=_of_share
+    ),
+    "mrr_at_10": Score(
+        "mean over held-out queries of one by the place of the right document, 0 beyond the tenth"
+    ),
     "exact_match": Score(
         "share of held-out questions with exactly a right answer", error=_of_share
     ),
@@ -132,6 +140,8 @@ OF_CLASSES = ("accuracy", "f1_macro")
 OF_TWO_CLASSES = (*OF_CLASSES, "f1", "matthews")
 OF_REGRESSION = ("pearson", "spearman")
 OF_ANSWERS = ("f1", "exact_match")
+OF_SIMILARITY = ("spearman", "pearson")
+OF_RETRIEVAL = ("recall_at_1", "mrr_at_10")
 OF_ENTITIES = ("entity_f1", "entity_precision", "entity_recall")
 
 

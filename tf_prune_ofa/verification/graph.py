@@ -17,8 +17,8 @@ from tf_prune_ofa.verification.reading import MOVERS, Operator, TfliteFile
 
 _FLOAT = (
     "ADD", "BATCH_MATMUL", "CAST", "CONCATENATION", "DIV", "FULLY_CONNECTED", "GATHER", "GELU",
-    "MEAN", "MUL", "POW", "RELU", "RESHAPE", "RSQRT", "SLICE", "SOFTMAX", "SQUARED_DIFFERENCE",
-    "STRIDED_SLICE", "SUB", "TANH", "TRANSPOSE",
+    "L2_NORMALIZATION", "MEAN", "MUL", "POW", "RELU", "RESHAPE", "RSQRT", "SLICE", "SOFTMAX",
+    "SQUARED_DIFFERENCE", "STRIDED_SLICE", "SUB", "TANH", "TRANSPOSE",
 )  # fmt: skip
 # What each form may have besides.
 _MORE = {
