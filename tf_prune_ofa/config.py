@@ -117,6 +117,8 @@ class TaskSettings:
             SNLI's "-".
         metrics: the scores to report, the main one first (`tasks.scores.SCORES`); empty means
             the task's official ones, or accuracy, or Pearson and Spearman correlation.
+        thresholds: where a text may have several labels, the probability from which one counts as
+            there: one for all, or one a label; empty means 0.5.
         max_length: tokens of an example, [CLS] and [SEP] included; longer ones are cut.
         stride: of questions on a text: tokens from one window of a long text to the next.
         question_length: of a question, in tokens; longer ones are cut.
@@ -139,6 +141,7 @@ class TaskSettings:
     label_values: tuple[str, ...] = ()
     skip_labels: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = limited((), INNER_SHARE)
     max_length: int = limited(64, TOKENS)
     stride: int = limited(128, TOKENS)
     question_length: int = limited(64, TOKENS)

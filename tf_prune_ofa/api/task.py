@@ -26,7 +26,8 @@ class Task:
         name: of a task in configs/tasks, e.g. "sst2"; "" for data or settings of your own.
         train, dev: (texts, labels) to learn from, and to be judged by. A text is a string, or a
             pair of strings; a label is one of `labels`, its index, or without `labels` a number;
-            where the task's source needs none (embeddings), None stands for all of them.
+            where the task's source needs none (embeddings), None stands for all of them; where a
+            text may have several (multilabel), it is a list.
         labels: names of the classes in the order of the logits; empty means a regression.
         settings: further settings, as in a recipe's section `task` (`config.TaskSettings`), e.g.
             {"max_length": 128} or {"source": "squad", "train": "train.json", "dev": "dev.json"}.
@@ -110,6 +111,8 @@ class Task:
         return rows
 
     def _label(self, label: Any, where: str) -> Any:
+        if isinstance(label, list | tuple | set | frozenset):  # of a text with several
+            return sorted({self._label(one, where) for one in label})
         label = label.item() if hasattr(label, "item") else label  # NumPy's numbers
         if self.labels and isinstance(label, int) and not isinstance(label, bool):
             if not 0 <= label < len(self.labels):

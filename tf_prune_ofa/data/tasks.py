@@ -9,6 +9,7 @@ from tf_prune_ofa.config import TaskSettings
 from tf_prune_ofa.data import (
     conll,
     glue,
+    label_sets,
     reviews,
     sentence_texts,
     squad,
@@ -196,6 +197,11 @@ SOURCES = {
         "tokens",
         lambda settings: conll.conll_task(settings.train, settings.dev, settings.labels),
         ("labels", *_FILES),
+    ),
+    "multilabel": Source(
+        "multilabel",
+        label_sets.label_set_task,
+        ("text_a", "text_b", "label", "labels", "header", *_FILES),
     ),
     "embeddings": Source(
         "embeddings",

@@ -19,11 +19,14 @@ class Classified:
         label: name of the likeliest class; "" of a regression.
         score: its probability; of a regression the number itself.
         scores: probability of every class by name, in the order of the logits.
+        labels: names of all that are there: the one label, or where a text may have several, those
+            whose probability is not below the file's threshold, so that there may be none.
     """
 
     label: str
     score: float
     scores: dict[str, float]
+    labels: tuple[str, ...] = ()
 
 
 class TextClassifier(TextModel):
@@ -69,7 +72,13 @@ class TextClassifier(TextModel):
         if len(logits) == 1:
             return Classified("", float(logits[0]), {})
         labels = self.labels or [f"LABEL_{index}" for index in range(len(logits))]
-        powers = np.exp(logits.astype(np.float64) - logits.max())
-        shares = [float(share) for share in powers / powers.sum()]
         best = int(np.argmax(logits))
-        return Classified(labels[best], shares[best], dict(zip(labels, shares, strict=True)))
+        thresholds = self.settings.thresholds
+        if thresholds:
+            shares = (1 / (1 + np.exp(-logits.astype(np.float64)))).tolist()
+            limits = np.broadcast_to(thresholds, [len(labels)])
+            there = tuple(n for n, s, t in zip(labels, shares, limits, strict=True) if s >= t)
+        else:
+            powers = np.exp(logits.astype(np.float64) - logits.max())
+            shares, there = (powers / powers.sum()).tolist(), (labels[best],)
+        return Classified(labels[best], shares[best], dict(zip(labels, shares, strict=True)), there)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # they load TensorFlow.
 KINDS = {
     "classification": ("classification", "Classification"),
+    "multilabel": ("multilabel", "MultiLabel"),
     "regression": ("classification", "Regression"),
     "spans": ("spans", "Spans"),
     "tokens": ("tokens", "Tokens"),

@@ -60,7 +60,8 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 
 def _of_answers(logits: np.ndarray, labels: np.ndarray) -> float:
     raise TypeError(
-        "answers, entities and documents are scored by their task; see `tasks.kind.Kind.score`"
+        "answers, entities, documents and sets of labels are scored by their task; see "
+        "`tasks.kind.Kind.score`"
     )
 
 
@@ -97,6 +98,8 @@ SCORES = {
         "F1 of the second label on held-out examples, or mean F1 of the answers' words", f1
     ),
     "f1_macro": Score("mean over the labels of their F1 on held-out examples", f1_macro),
+    "f1_micro": Score("F1 over all labels of all held-out examples together"),
+    "subset_accuracy": Score("share of held-out examples with exactly the right labels"),
     "matthews": Score(
         "Matthews correlation of predicted and right labels, on held-out examples", matthews
     ),
@@ -138,6 +141,7 @@ def standard_error(name: str, score: float, count: int) -> float | None:
 # Which of them a kind of task may be judged by.
 OF_CLASSES = ("accuracy", "f1_macro")
 OF_TWO_CLASSES = (*OF_CLASSES, "f1", "matthews")
+OF_LABEL_SETS = ("f1_micro", "f1_macro", "subset_accuracy")
 OF_REGRESSION = ("pearson", "spearman")
 OF_ANSWERS = ("f1", "exact_match")
 OF_SIMILARITY = ("spearman", "pearson")

@@ -37,6 +37,9 @@ class TextSettings:
         n_best: starts and ends that are tried in each window.
         no_answer_above: how much better "no answer" may score than the best answer before none is
             given; None where every question has an answer (SQuAD v1.1).
+        thresholds: of a classifier that may give a text several labels, or none: the probability
+            from which a label counts as there, one for all or one a label; empty where exactly one
+            label is right.
     """
 
     lower_case: bool = True
@@ -49,6 +52,7 @@ class TextSettings:
     answer_length: int = 30
     n_best: int = 20
     no_answer_above: float | None = None
+    thresholds: Sequence[float] = ()
 
     @property
     def tokenizer(self) -> dict[str, Any]:
@@ -64,12 +68,12 @@ class TextSettings:
     def to_json(self) -> str:
         """The content of `text_settings.json`."""
         values = dataclasses.asdict(self)
-        # Most models have neither; older versions of this package read what they know.
+        # Most models have none of them; older versions of this package read what they know.
         values = {k: v for k, v in values.items() if k not in _RARE or v != getattr(_DEFAULT, k)}
         return json.dumps(values, indent=1) + "\n"
 
 
-_RARE, _DEFAULT = ("clean_up", "added_tokens"), TextSettings()
+_RARE, _DEFAULT = ("clean_up", "added_tokens", "thresholds"), TextSettings()
 
 
 def parse(text: str, *, name: str) -> TextSettings:
@@ -99,7 +103,8 @@ def parse(text: str, *, name: str) -> TextSettings:
     for key, value in values.items():
         if not _fits(key, value):
             raise UserError(f"{name}: its {SETTINGS_FILE} says {key} = {value!r}. Export it again.")
-    return TextSettings(**values | {"added_tokens": tuple(values.get("added_tokens", ()))})
+    lists = {key: tuple(values.get(key, ())) for key in ("added_tokens", "thresholds")}
+    return TextSettings(**values | lists)
 
 
 def default(pieces: Sequence[str], sequence_length: int) -> TextSettings:
@@ -114,6 +119,8 @@ def _fits(key: str, value: object) -> bool:
         return value in CLEAN_UPS
     if key == "added_tokens":
         return isinstance(value, list) and all(map(is_added_token, value))
+    if key == "thresholds":
+        return isinstance(value, list) and all(isinstance(t, float) and 0 < t < 1 for t in value)
     if key in ("lower_case", "split_chinese"):
         return isinstance(value, bool)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
