@@ -70,6 +70,7 @@ def place(encoder, tmp_path_factory):
         "squad/dense_int8_s384.tflite": text_files.span(),
         "dense_int8_s384.tflite": text_files.span(),
         "tags/dense_int8_s64.tflite": text_files.tagger(),
+        "embeddings/sparse_int8_s64.tflite": text_files.classifier(64, outputs="embedding"),
     }.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)

@@ -65,7 +65,7 @@ def test_tfds_names_of_glue_are_those_of_glue(glue_folder):
 def test_unknown_source():
     with pytest.raises(
         UserError,
-        match=r"'review'.*it is one of 'reviews', 'files', .*'conll', a task of GLUE",
+        match=r"'review'.*it is one of 'reviews', 'files', .*'conll', .*a task of GLUE",
     ):
         tasks.load_task(TaskSettings(source="review"))
     with pytest.raises(UserError, match="GLUE has no task 'sts-b'; the nearest is 'stsb'"):

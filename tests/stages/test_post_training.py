@@ -12,6 +12,7 @@ from tf_prune_ofa.quant.activations import Activations
 from tf_prune_ofa.runtime.interpreter import Interpreter
 from tf_prune_ofa.stages import post_training
 from tf_prune_ofa.stages.export import export_folder
+from tf_prune_ofa.tasks import find_kind
 from tf_prune_ofa.text.opening import tokenizer_of
 
 CONFIG = EncoderConfig(
@@ -115,11 +116,16 @@ def test_the_nearest_ranges_win(float32_file, capsys):
     narrow = {name: (low / 50, high / 50) for name, (low, high) in tried["extremes"].ranges.items()}
     both = {"narrow": Activations(narrow, {}), "wide": tried["extremes"]}
     texts = ["text"] * len(examples)
-    assert post_training._nearest(float32_file, both, inputs, texts, "12") is tried["extremes"]
+
+    def given(which):
+        activations = both if which == "both" else {which: both[which]}
+        return float32_file, activations, inputs, texts, "12", find_kind("classification")
+
+    assert post_training._nearest(*given("both")) is tried["extremes"]
     assert "ranges by wide" in capsys.readouterr().out
     # So the verdict is not one that always passes.
     with pytest.raises(UserError, match="too far from the float model on 12 texts"):
-        post_training._nearest(float32_file, {"narrow": both["narrow"]}, inputs, texts, "12")
+        post_training._nearest(*given("narrow"))
 
 
 def test_texts_for_no_static_variant_are_refused(suited, tmp_path):

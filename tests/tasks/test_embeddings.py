@@ -118,6 +118,14 @@ def test_other_vectors_fail():
         assert kind.compare(far, reference, split)["smallest_cosine"] < 0.9
 
 
+def test_queries_are_counted_once():
+    pairs = np.array([[0, 1], [0, 2], [3, 4]])
+    split = EncodedTexts(Encoded([], []), np.zeros(5), pairs, None)
+    kind = kind_of(read_split(), TaskSettings())
+    assert kind.count(split) == 2
+    assert kind.count(EncodedTexts(Encoded([], []), np.zeros(5), pairs, np.zeros(3))) == 3
+
+
 def read_split():
     from tf_prune_ofa.data.task_data import TaskData
 

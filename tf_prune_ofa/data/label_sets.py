@@ -29,8 +29,8 @@ def label_set_task(settings: TaskSettings) -> TaskData:
         raise UserError(
             "a task of several labels a text needs their list: name them all in task.labels"
         )
-    sides = [_read(Path(file), settings, labels) for file in (settings.train, settings.dev)]
-    return TaskData(Path(settings.train).stem, labels, *sides, kind="multilabel")
+    train, dev = (_read(Path(file), settings, labels) for file in (settings.train, settings.dev))
+    return TaskData(Path(settings.train).stem, labels, train, dev, kind="multilabel")
 
 
 def _read(path: Path, settings: TaskSettings, labels: Sequence[str]) -> Split:

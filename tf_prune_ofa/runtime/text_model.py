@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import typing
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class TextModel:
         what: a file of this class, for messages.
         outputs: names of its outputs.
         path: the file.
-        interpreter: the open model.
+        interpreter: the open model; None once it was closed.
         wordpiece: its tokenizer.
         settings: how texts are cut and answers chosen.
         sequence_length: S of the file: tokens of one run.
@@ -91,11 +92,15 @@ class TextModel:
             )
         pieces = vocab_lines(packed.get(VOCAB_FILE, "").encode())
         self.labels = packed.get(LABELS_FILE, "").splitlines()
-        self.interpreter = Interpreter(
+        interpreter = Interpreter(
             path, threads=threads, runtime=runtime, check=False, delegate=delegate
         )
-        self._require_outputs()
-        length = self.sequence_length = self.interpreter.sequence_length
+        self.interpreter = interpreter
+        self._require_outputs(interpreter.output_names)
+        length = interpreter.sequence_length
+        if length is None:
+            raise UserError(f"{path} has no fixed number of tokens. Export it with one.")
+        self.sequence_length: int = length
         self.settings = text_settings.default(pieces, length)
         if text_settings.SETTINGS_FILE in packed:
             text = packed[text_settings.SETTINGS_FILE]
@@ -109,7 +114,7 @@ class TextModel:
     def close(self) -> None:
         """Give the model's memory back; nothing can be asked afterwards."""
         with self._lock:
-            self.interpreter = None
+            self.interpreter = None  # type: ignore[assignment]  # nobody asks it any more
 
     def __enter__(self: Self) -> Self:
         return self
@@ -138,8 +143,8 @@ class TextModel:
             types[: len(ids)] = type_ids
             return self.interpreter.run(padded, mask, types)
 
-    def _require_outputs(self) -> None:
-        found = sorted(self.interpreter.output_names)
+    def _require_outputs(self, names: Iterable[str]) -> None:
+        found = sorted(names)
         if found != sorted(self.outputs):
             others = [_CLASS_OF[name] for name in found if name in _CLASS_OF]
             instead = f" Use {others[0]}." if others else ""

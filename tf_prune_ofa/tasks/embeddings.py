@@ -19,7 +19,7 @@ from tf_prune_ofa.distill import losses
 from tf_prune_ofa.distill.distiller import TEACHER_PREFIX, Target
 from tf_prune_ofa.distill.target_losses import TargetLoss
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import read_json_object
+from tf_prune_ofa.json_files import read_json_object
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models.bert import Graph
 from tf_prune_ofa.models.head_kinds import BASE_CLASS, Head, Tensors
@@ -180,8 +180,10 @@ class Embeddings(Kind[EncodedTexts]):
         return {name: scores.SCORES[name].of(cosines, split.scores) for name in self.metrics}
 
     def count(self, split: EncodedTexts) -> int:
-        """Return how many pairs there are, or texts where there are none."""
-        return len(split.pairs) or len(split)
+        """Return how many pairs there are, or queries, or texts where there is neither."""
+        if split.scores is None:
+            return len(np.unique(split.pairs[:, 0])) or len(split)
+        return len(split.pairs)
 
     def file_logits(self, outputs: Mapping[str, np.ndarray], mask: np.ndarray) -> np.ndarray:
         """Return the file's one output, [H]."""
