@@ -333,7 +333,7 @@ class Finder {
     }
     for (int i = 1; i < op.node->inputs->size; ++i) {
       const TfLiteTensor* shape = graph_.Tensor(op.input(i));
-      if (shape == nullptr || shape->allocation_type != kTfLiteMmapRo) return false;
+      if (shape == nullptr || !IsShapeOf(*shape, *output)) return false;
     }
     return true;
   }

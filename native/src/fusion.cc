@@ -23,7 +23,7 @@ bool MatchTable(const Graph& graph, const Operator& gelu, Fusion* fusion) {
   int32_t in_zero, out_zero;
   const TfLiteTensor* in = chain.Bytes(dequantize->input(0), &in_scale, &in_zero);
   const TfLiteTensor* out = chain.Bytes(quantize->output(), &out_scale, &out_zero);
-  chain.Require(in != nullptr && out != nullptr && NumElements(in->dims) == NumElements(out->dims));
+  chain.Require(in != nullptr && out != nullptr && HaveSameShape(*in, *out));
   if (!chain.is_sound()) return false;
   table->input = dequantize->input(0);
   table->output = quantize->output();

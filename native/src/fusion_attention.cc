@@ -16,6 +16,12 @@ bool IsTransposedProduct(const Operator& product) {
   return product.inputs() == 2 && parameters != nullptr && !parameters->adj_x && parameters->adj_y;
 }
 
+void RequireReshape(Chain* chain, const Graph& graph, const Operator& reshape) {
+  const TfLiteTensor* shape = reshape.inputs() == 2 ? graph.Tensor(reshape.input(1)) : nullptr;
+  const TfLiteTensor* output = graph.Tensor(reshape.output());
+  chain->Require(shape != nullptr && output != nullptr && IsShapeOf(*shape, *output));
+}
+
 // The [tokens][heads * dim] behind an operand, which a RESHAPE and a TRANSPOSE made of it.
 int Operand(Chain* chain, const Graph& graph, int tensor, const Attention& attention,
             const std::vector<int>& permutation) {
@@ -30,10 +36,7 @@ int Operand(Chain* chain, const Graph& graph, int tensor, const Attention& atten
                  HasShape(*split, {1, attention.tokens, attention.heads, attention.dim}));
   const TfLiteTensor* whole = chain->Fixed(reshape->input(0), kTfLiteInt8);
   chain->Require(whole != nullptr && NumElements(whole->dims) == NumElements(split->dims));
-  for (int i = 1; chain->is_sound() && i < reshape->inputs(); ++i) {
-    const TfLiteTensor* shape = graph.Tensor(reshape->input(i));
-    chain->Require(shape != nullptr && IsConstant(*shape));
-  }
+  RequireReshape(chain, graph, *reshape);
   return reshape->input(0);
 }
 
@@ -89,11 +92,12 @@ bool MatchAttention(const Graph& graph, const EncoderKernels& kernels, const Ope
                 HasShape(*values, {1, heads, dim, tokens}) &&
                 HasShape(*mixed, {1, heads, tokens, dim}));
   const TfLiteTensor* mask = chain.Fixed(add->input(1), kTfLiteFloat32);
-  chain.Require(mask != nullptr && NumElements(mask->dims) == tokens &&
+  chain.Require(mask != nullptr && NumElements(mask->dims) == tokens && mask->dims->size <= 4 &&
                 mask->dims->data[mask->dims->size - 1] == tokens);
   const TfLiteTensor* out = chain.Fixed(reshape->output(), kTfLiteInt8);
   chain.Require(out != nullptr && NumElements(out->dims) == NumElements(queries->dims));
   chain.RequireInts(transpose->input(1), {0, 2, 1, 3});
+  RequireReshape(&chain, graph, *reshape);
   attention->queries = Operand(&chain, graph, scoring->input(0), *attention, {0, 2, 1, 3});
   attention->keys = Operand(&chain, graph, scoring->input(1), *attention, {0, 2, 1, 3});
   attention->values = Operand(&chain, graph, mixing->input(1), *attention, {0, 2, 3, 1});

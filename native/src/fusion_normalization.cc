@@ -25,6 +25,11 @@ void FindSum(const Graph& graph, int x, int64_t count, int columns, Chain* chain
            NumElements(t->dims) == count && t->dims->data[t->dims->size - 1] == columns;
   };
   if (!is_whole(add->input(0)) || !is_whole(add->input(1))) return;
+  // One has the sum's shape, the other perhaps fewer dimensions.
+  if (!HaveSameShape(*graph.Tensor(add->input(0)), *graph.Tensor(x)) &&
+      !HaveSameShape(*graph.Tensor(add->input(1)), *graph.Tensor(x))) {
+    return;
+  }
   chain->Back(x, kTfLiteBuiltinAdd, 3);
   found->a = add->input(0);
   found->b = add->input(1);
@@ -95,7 +100,7 @@ bool MatchNormalization(const Graph& graph, const EncoderKernels& kernels, const
   const float* gamma = chain.Floats(multiply->input(1), columns);
   const float* beta = chain.Floats(shift->input(1), columns);
   const TfLiteTensor* output = chain.Fixed(shift->output(), kTfLiteFloat32);
-  chain.Require(output != nullptr && NumElements(output->dims) == count);
+  chain.Require(output != nullptr && HaveSameShape(*output, *input));
   if (!chain.is_sound()) return false;
   // Nobody else may read what is normalized, where it is a sum that is never written.
   found->a = x;
@@ -118,7 +123,7 @@ bool MatchNormalization(const Graph& graph, const EncoderKernels& kernels, const
     if (quantize == nullptr || quantize->code() != kTfLiteBuiltinQuantize) continue;
     const TfLiteTensor* bytes = graph.Tensor(quantize->output());
     if (bytes == nullptr || bytes->type != kTfLiteInt8 || !IsFixed(*bytes) ||
-        NumElements(bytes->dims) != count || !TensorQuantization(*bytes, &out_scale, &p.out_zero)) {
+        !HaveSameShape(*bytes, *input) || !TensorQuantization(*bytes, &out_scale, &p.out_zero)) {
       continue;
     }
     p.out_multiplier = 1.0f / out_scale;

@@ -95,6 +95,25 @@ bool IsConstant(const TfLiteTensor& tensor) {
          tensor.sparsity == nullptr;
 }
 
+bool HaveSameShape(const TfLiteTensor& a, const TfLiteTensor& b) {
+  return a.dims != nullptr && b.dims != nullptr && a.dims->size == b.dims->size &&
+         std::equal(a.dims->data, a.dims->data + std::max(a.dims->size, 0), b.dims->data);
+}
+
+bool IsShapeOf(const TfLiteTensor& shape, const TfLiteTensor& output) {
+  if (shape.type != kTfLiteInt32 || !IsConstant(shape) || output.dims == nullptr ||
+      output.dims->size < 0 || shape.bytes != sizeof(int32_t) * size_t(output.dims->size)) {
+    return false;
+  }
+  int open = 0;
+  for (int i = 0; i < output.dims->size; ++i) {
+    const int32_t length = shape.data.i32[i];
+    open += length == -1;
+    if (length != -1 && length != output.dims->data[i]) return false;
+  }
+  return open <= 1;
+}
+
 const TfLiteAffineQuantization* Affine(const TfLiteTensor& tensor) {
   if (tensor.quantization.type != kTfLiteAffineQuantization) return nullptr;
   const auto* affine = static_cast<const TfLiteAffineQuantization*>(tensor.quantization.params);

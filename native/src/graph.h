@@ -61,6 +61,10 @@ bool IsFixed(const TfLiteTensor& tensor);
 // Whether a tensor's numbers are known.
 bool IsConstant(const TfLiteTensor& tensor);
 
+bool HaveSameShape(const TfLiteTensor& a, const TfLiteTensor& b);
+// Whether a RESHAPE to the constant `shape` gives `output` the shape that the file says.
+bool IsShapeOf(const TfLiteTensor& shape, const TfLiteTensor& output);
+
 // Null if the tensor is not quantized, or in a way that we do not know.
 const TfLiteAffineQuantization* Affine(const TfLiteTensor& tensor);
 bool IsScale(float scale);
