@@ -225,3 +225,11 @@ def test_settings_are_yaml_and_all_blocks_are_of_a_known_kind():
     )
     print("\n" + "\n".join(f"{count:4} {what}" for what, count in sorted(counts.items())))
     assert not [s.where for s in ALL if s.language == "python" and not s.code.strip()]
+
+
+def test_no_block_is_missed():
+    """Each fence of each page begins or ends a block that was found, and a reason is one line."""
+    for page in {snippet.page for snippet in ALL}:
+        fences = re.findall(r"^```", (REPOSITORY / page).read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(fences) == 2 * sum(snippet.page == page for snippet in ALL), page
+    assert all("\n" not in snippet.reason for snippet in ALL)
