@@ -61,7 +61,7 @@ def encoder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def place(encoder, tmp_path_factory):
     """A folder to work in; the encoders that come with the package are the tiny ones."""
-    from tf_prune_ofa.api import stages
+    from tf_prune_ofa.api import chain, stages
     from tf_prune_ofa.models import presets
 
     folder = tmp_path_factory.mktemp("snippets")
@@ -89,7 +89,7 @@ def place(encoder, tmp_path_factory):
         patch.setitem(stages.benchmark.__kwdefaults__, "runs", 3)
         # One run folder for all pages: a call that another page has made finds its result.
         shared = SimpleNamespace(TemporaryDirectory=lambda **_: SimpleNamespace(name=str(runs)))
-        patch.setattr(stages, "tempfile", shared)
+        patch.setattr(chain, "tempfile", shared)
         yield folder
 
 
