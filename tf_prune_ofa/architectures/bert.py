@@ -25,6 +25,13 @@ EMBEDDINGS: Rows = (
     ("embeddings/type", "embeddings.token_type_embeddings", TABLE),
     ("embeddings/norm", "embeddings.LayerNorm", NORM),
 )
+# Of families whose classifier reads the first token through a layer of its own.
+TWO_LAYER_HEADS: Rows = (
+    ("token_classifier", "classifier", DENSE),
+    ("classifier/pre", "classifier.dense", DENSE),
+    ("classifier", "classifier.out_proj", DENSE),
+    ("span", "qa_outputs", DENSE),
+)
 LAYER: Rows = (
     ("attention/query", "attention.self.query", DENSE),
     ("attention/key", "attention.self.key", DENSE),

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tf_prune_ofa.architectures.bert import BERT, EMBEDDINGS, LAYER, NUMBERS, SIZES
+from tf_prune_ofa.architectures.bert import (
+    BERT,
+    EMBEDDINGS,
+    LAYER,
+    NUMBERS,
+    SIZES,
+    TWO_LAYER_HEADS,
+)
 from tf_prune_ofa.architectures.family import BIAS, DENSE, NORM, Family
 
 ELECTRA = Family(
@@ -22,10 +29,7 @@ ELECTRA = Family(
         ("mlm/transform", "generator_predictions.dense", DENSE),
         ("mlm/norm", "generator_predictions.LayerNorm", NORM),
         ("mlm/decoder", "generator_lm_head", BIAS),
-        ("token_classifier", "classifier", DENSE),
-        ("classifier/pre", "classifier.dense", DENSE),
-        ("classifier", "classifier.out_proj", DENSE),
-        ("span", "qa_outputs", DENSE),
+        *TWO_LAYER_HEADS,
     ),
     layer_tensors=LAYER,
     layer_prefix="encoder.layer",

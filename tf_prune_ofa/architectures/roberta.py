@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from tf_prune_ofa.architectures.bert import BERT, EMBEDDINGS, LAYER, NUMBERS, SIZES
+from tf_prune_ofa.architectures.bert import (
+    BERT,
+    EMBEDDINGS,
+    LAYER,
+    NUMBERS,
+    SIZES,
+    TWO_LAYER_HEADS,
+)
 from tf_prune_ofa.architectures.family import BIAS, DENSE, NORM, Family, Weights
 
 # The rows in front belong to no text: position 0 is never used, 1 is that of padding.
@@ -58,10 +65,7 @@ ROBERTA = Family(
         ("mlm/transform", "lm_head.dense", DENSE),
         ("mlm/norm", "lm_head.layer_norm", NORM),
         ("mlm/decoder", "lm_head", BIAS),
-        ("token_classifier", "classifier", DENSE),
-        ("classifier/pre", "classifier.dense", DENSE),
-        ("classifier", "classifier.out_proj", DENSE),
-        ("span", "qa_outputs", DENSE),
+        *TWO_LAYER_HEADS,
     ),
     layer_tensors=LAYER,
     layer_prefix="encoder.layer",
