@@ -75,7 +75,7 @@ def convert(value: Any, hint: Any, where: str, limit: Limit | None = None) -> An
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
         return value
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return settings_of(hint, value, where)
     if origin is Literal:
         if value not in arguments:

@@ -161,7 +161,7 @@ def doubts(task: TaskData) -> list[str]:
     found = []
     for side, split in (("to learn from", task.train), ("to judge by", task.dev)):
         is_plain = isinstance(split, Split) and split.label.ndim == 1
-        values = np.unique(split.label) if is_plain else ()
+        values: Any = np.unique(split.label) if is_plain else ()
         if len(values) == 1:
             name = f"{values[0]:g}" if not task.labels else repr(task.labels[values[0]])
             found.append(f"all {len(split):,} examples {side} have the label {name}")

@@ -7,7 +7,7 @@ import gzip
 import lzma
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def read_documents(path: str | Path, *, min_characters: int = 0) -> Iterator[str
     Raises:
         UserError: the file cannot be read, is damaged, or has no `<doc ...>` line.
     """
-    opener = _OPENERS.get(Path(path).suffix, open)
+    opener: Any = _OPENERS.get(Path(path).suffix, open)
     found = False
     lines: list[str] | None = None
     try:

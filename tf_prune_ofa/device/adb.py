@@ -78,7 +78,7 @@ class AdbTarget(Target):
     def lost(self, finished: Finished) -> str | None:
         """What became of the phone, if it is no longer there."""
         try:
-            state = list_devices().get(self.serial, "")
+            state = list_devices().get(self.serial or "", "")
         except UserError as error:
             return str(error)
         if state == "device" and "error:" not in finished.error:

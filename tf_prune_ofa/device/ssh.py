@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from tf_prune_ofa.device.target import Finished, Target, last_line
 from tf_prune_ofa.errors import UserError
@@ -73,7 +74,7 @@ class SshTarget(Target):
             advice or "Check the network and start again."
         ).replace("HOST", self.host)
 
-    def _transfer(self, command: str, remote: str, **streams: object) -> None:
+    def _transfer(self, command: str, remote: str, **streams: Any) -> None:
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, **streams}
         done = subprocess.run(self.client(command), stderr=subprocess.PIPE, check=False, **streams)
         error = done.stderr.decode(errors="replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tf_prune_ofa.architectures import FAMILIES, find_family
 from tf_prune_ofa.errors import UserError
@@ -15,7 +15,7 @@ from tf_prune_ofa.models.head_kinds import BASE_CLASS
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Literal["gelu_erf", "gelu_tanh"]] = {
     "gelu": "gelu_erf",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",

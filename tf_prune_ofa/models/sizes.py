@@ -19,7 +19,8 @@ def check_sizes(config: Any) -> None:
         UserError: one is of another type or out of its range, heads do not divide the hidden size,
             or all together make too many weights.
     """
-    for name, limit in limits_of(type(config)).items():
+    kind: Any = type(config)
+    for name, limit in limits_of(kind).items():
         value = getattr(config, name)
         is_int = type(config).__dataclass_fields__[name].type == "int"
         right_type = type(value) is int if is_int else type(value) in (int, float)

@@ -138,7 +138,7 @@ class LayerRace:
             few, many = ((layout, zeros, self.tiles[0]) for zeros in (FEW_ZEROS, MANY_ZEROS))
             more = self._entries(*few) - self._entries(*many)
             entry[layout] = max(0.0, (us[few] - us[many]) / more)
-        found = []
+        found: list[Any] = []
         for tile in self.tiles:
             costs = {}
             for layout in BLOCKS:
@@ -208,7 +208,8 @@ def _race(opened: Sequence[Any], threads: int, seconds: float) -> list[float]:
         interpreter.invoke()
     end = time.perf_counter() + _PATIENCE * seconds
     while time.perf_counter() < end:
-        runs, before = [], _usage()
+        runs: list[list[float]] = []
+        before = _usage()
         for _ in range(_MOST_ROUNDS):
             runs.append([])
             for interpreter in opened:

@@ -137,7 +137,7 @@ def cost_file(
         version: of the runtime.
         library: of the delegate; another build has other costs.
     """
-    place = option or os.environ.get(ENVIRONMENT)
+    place: str | os.PathLike[str] | None = option or os.environ.get(ENVIRONMENT)
     if place == OFF:
         return None
     if not place:

@@ -69,7 +69,7 @@ def stamp(graph: Graph, layers: Mapping[str, KerasDense]) -> None:
     Raises:
         UserError: a Dense layer has no FULLY_CONNECTED with its weights.
     """
-    stamps = {}
+    stamps: dict[str, DenseLayer] = {}
     for operator in graph.operators:
         if not has_constant_kernel(graph, operator):
             continue
