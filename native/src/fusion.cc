@@ -7,7 +7,42 @@
 
 namespace tf_prune_ofa {
 
-// As XNNPACK fills a table: GELU in double, the rest in float.
+namespace {
+
+// XNNPACK's fraction of polynomials for GELU, so that a table's entries are its results to the bit.
+struct Gelu {
+  float most;            // beyond it, the error function counts as 1
+  float numerator[6];    // of x^11, x^9 ... x
+  float denominator[6];  // of x^10, x^8 ... 1
+
+  float operator()(float x) const {
+    const float held = std::max(-most, std::min(most, x));
+    const float square = held * held;
+    float p = numerator[0], q = denominator[0];
+    for (int i = 1; i < 6; ++i) {
+      p = std::fma(square, p, numerator[i]);
+      q = std::fma(square, q, denominator[i]);
+    }
+    return x * 0.5f * (held * p / q + 1.0f);
+  }
+};
+
+constexpr Gelu kGelu = {
+    5.1638283730e+00f,
+    {4.5835321316e-08f, 1.2609783880e-05f, 3.2973114867e-04f, 9.3065137044e-03f,
+     6.6972173750e-02f, 7.9788452387e-01f},
+    {1.1988805682e-06f, 7.2267655923e-05f, 1.8622842617e-03f, 2.8431978077e-02f,
+     2.5060352683e-01f, 1.0f}};
+
+constexpr Gelu kApproximateGelu = {
+    4.84974098e+00f,
+    {4.9544411240e-08f, 1.4302649106e-05f, 2.6887017884e-04f, 7.2898347862e-03f,
+     6.0803253204e-02f, 7.9788458347e-01f},
+    {1.3433452750e-06f, 7.6477612311e-05f, 1.3060354395e-03f, 2.4381054565e-02f,
+     2.4369759858e-01f, 1.0f}};
+
+}  // namespace
+
 bool MatchTable(const Graph& graph, const Operator& gelu, Fusion* fusion) {
   Chain chain(graph);
   chain.Require(gelu.inputs() == 1 && gelu.node->builtin_data != nullptr);
@@ -31,12 +66,10 @@ bool MatchTable(const Graph& graph, const Operator& gelu, Fusion* fusion) {
   const float multiplier = 1.0f / out_scale;
   for (int i = 0; i < 256; ++i) {
     const float x = static_cast<float>(i - 128 - in_zero) * in_scale;
-    const double factor =
-        is_approximate ? 1 + std::tanh(std::sqrt(2.0 / M_PI) * x * (1 + 0.044715 * x * x))
-                       : 1 + std::erf(x * std::sqrt(2.0) / 2);
-    const float y = static_cast<float>(x / 2 * factor) * multiplier + static_cast<float>(out_zero);
-    table->entries[i] =
-        static_cast<int8_t>(std::nearbyintf(std::min(std::max(y, -128.0f), 127.0f)));
+    const float y = (is_approximate ? kApproximateGelu : kGelu)(x) * multiplier;
+    const float q = std::nearbyintf(std::min(std::max(y, -512.0f), 512.0f));
+    table->entries[i] = static_cast<int8_t>(
+        std::min(std::max(static_cast<int>(q) + out_zero, -128), 127));
   }
   fusion->needs_writer = {table->input};
   fusion->needs_readers = {table->output};

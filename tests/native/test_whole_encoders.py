@@ -84,6 +84,27 @@ def test_outputs_that_show_all_tokens_have_all(write):
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 1, 2])
+def test_gelu_in_the_middle_of_two_steps(write, ratio):
+    # With such steps many results lie in the middle, where the last bit decides.
+    encoder = EncoderFile(3, shows_all=True)
+    graph = encoder.file.graph
+    writers = {int(operator.outputs[0]): operator for operator in graph.operators}
+    for operator in graph.operators:
+        if type(operator.builtinOptions).__name__ != "GeluOptionsT":
+            continue
+        source = graph.tensors[int(writers[int(operator.inputs[0])].inputs[0])].quantization
+        (quantized,) = (o.outputs[0] for o in graph.operators if operator.outputs[0] in o.inputs)
+        graph.tensors[quantized].quantization.scale = source.scale * np.float32(ratio)
+    encoder.content = encoder.file.finish(encoder.inputs, graph.outputs)
+    path, values = write(encoder), encoder.values()
+    expected, _ = run(path, values)
+    found, beside = run(path, values, live_tokens="never")
+    assert counts(beside)[2] == encoder.layers
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(b, a)
+
+
 def test_exact_takes_layers_alone(write):
     encoder = EncoderFile(2)
     path, values = write(encoder), encoder.values()
