@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import random
 import resource
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -151,28 +152,94 @@ class Run:
     def output(self):
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def kill_when(self, condition):
-        """Kill the process as soon as the condition holds; return whether it was still running."""
-        while self.process.is_alive():
-            if condition():
-                self.process.kill()
-                self.process.join()
-                return True
-            time.sleep(0.002)
-        return False
+    def was_killed(self):
+        """Wait for the end; return whether a SIGKILL was it."""
+        code, _ = self.wait()
+        return code == -signal.SIGKILL
 
 
-def start(data, run_dir, *, file_size_limit=None, log=None):
+class Moment:
+    """When a process that runs a recipe kills itself, by a real SIGKILL: the same in every run.
+
+    What is killed by another process is killed earlier or later as the machine is busy; these
+    moments are calls of the operating system that Python is about to make.
+    """
+
+    def __init__(self, stage, name):
+        self.stage, self.name = stage, name
+
+    def __repr__(self):
+        return f"{self.stage}: {self.name}"
+
+    def watch(self):
+        """Be killed when it comes."""
+        sys.addaudithook(lambda event, args: self.is_it(event, args) and _kill())
+
+    def _is_path(self, path, pattern):
+        path = Path(os.fsdecode(path))
+        return path.match(f"[0-9][0-9]_{self.stage}-*/{pattern}")
+
+
+class BeforeStep(Moment):
+    """The line of step `step` is about to be added to the metrics; those before it are there."""
+
+    def __init__(self, stage, step):
+        super().__init__(stage, f"step {step}")
+        self.step = step
+
+    def is_it(self, event, args):
+        """Whether an event of `sys.audit` is the moment."""
+        if event != "open" or args[1] != "a" or not self._is_path(args[0], "metrics.jsonl"):
+            return False
+        return Path(args[0]).read_bytes().count(b"\n") >= self.step - 1
+
+
+class BeforeRename(Moment):
+    """A file or folder is whole under another name, and about to get its own."""
+
+    def __init__(self, stage, pattern):
+        super().__init__(stage, f"{pattern} about to be there")
+        self.pattern = pattern
+
+    def is_it(self, event, args):
+        """Whether an event of `sys.audit` is the moment."""
+        return event == "os.rename" and self._is_path(args[1], self.pattern)
+
+
+class InsideASave(Moment):
+    """A checkpoint's data are written; that it is the newest one is not."""
+
+    def __init__(self, stage):
+        super().__init__(stage, "inside a save")
+
+    def watch(self):
+        """Be killed when it comes."""
+        from tf_prune_ofa.keras_compat import tf
+
+        record = tf.train.CheckpointManager._record_state
+
+        def killing(manager):
+            return _kill() if self._is_path(manager.directory, "checkpoint") else record(manager)
+
+        tf.train.CheckpointManager._record_state = killing
+
+
+def _kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def start(data, run_dir, *, kill_at=None, file_size_limit=None, log=None):
     """Run a recipe in a process of its own, on one thread.
 
     Args:
         data: the recipe.
         run_dir: folder of the run.
+        kill_at: a `Moment`.
         file_size_limit: in bytes; writing more into a file fails, as on a full disk.
         log: file for what is printed; beside the run folder if not given.
     """
     log = log or Path(f"{run_dir}-{time.monotonic_ns()}.log")
-    process = _context.Process(target=_main, args=(data, run_dir, log, file_size_limit))
+    process = _context.Process(target=_main, args=(data, run_dir, log, kill_at, file_size_limit))
     process.start()
     return Run(process, log)
 
@@ -189,7 +256,7 @@ def run_well(data, run_dir):
     return results(run_dir)
 
 
-def _main(data, run_dir, log, file_size_limit):
+def _main(data, run_dir, log, kill_at, file_size_limit):
     from tf_prune_ofa.keras_compat import tf
     from tf_prune_ofa.stages.runner import run_recipe
 
@@ -199,6 +266,8 @@ def _main(data, run_dir, log, file_size_limit):
     # Sums in another order would differ in their last bits.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    if kill_at is not None:
+        kill_at.watch()
     if file_size_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
     try:

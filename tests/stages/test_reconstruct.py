@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from small_runs import (
     BERT,
+    BeforeRename,
     only,
     recipe,
     results,
@@ -269,15 +270,13 @@ def three_layers(folder):
 def test_a_killed_run_goes_on_after_the_last_layer_that_was_done(tmp_path):
     data = three_layers(tmp_path)
     run_well(data, tmp_path / "whole")
-    for layer in (0, 1):
-        started = start(data, tmp_path / "killed")
-        done = f"*_prune-*/checkpoint/encoder_{layer:02d}.npz"
-        assert started.kill_when(lambda done=done: list((tmp_path / "killed").glob(done)))
+    for layer in (1, 2):
+        moment = BeforeRename("prune", f"checkpoint/encoder_{layer:02d}.npz")
+        assert start(data, tmp_path / "killed", kill_at=moment).was_killed()
     first = next((tmp_path / "killed").glob("*/checkpoint/encoder_00.npz"))
     before = first.stat().st_mtime_ns
-    assert start(data, tmp_path / "killed").kill_when(
-        lambda: stage_folder(tmp_path / "killed", "prune").joinpath("model").exists()
-    )
+    moment = BeforeRename("prune", "result.json")
+    assert start(data, tmp_path / "killed", kill_at=moment).was_killed()
     assert first.stat().st_mtime_ns == before
     run_well(data, tmp_path / "killed")
     whole, killed = (stage_folder(tmp_path / name, "prune") for name in ("whole", "killed"))
@@ -295,9 +294,8 @@ def test_a_killed_run_goes_on_with_the_sparsities_that_it_ranked(tmp_path):
     data["stages"]["prune"] = {**SETTINGS, "start": "task_teacher", "scope": "global"}
     _, output = run(data, tmp_path / "whole")
     assert "prune: ranking" in output
-    ranked = "*_prune-*/checkpoint/sparsities.npz"
-    killed = start(data, tmp_path / "killed")
-    assert killed.kill_when(lambda: list((tmp_path / "killed").glob(ranked)))
+    moment = BeforeRename("prune", "checkpoint/encoder_00.npz")
+    assert start(data, tmp_path / "killed", kill_at=moment).was_killed()
     code, output = run(data, tmp_path / "killed")
     assert code == 0 and "prune: ranking" not in output
     figures = [results(tmp_path / name)["prune"]["figures"] for name in ("whole", "killed")]
@@ -306,9 +304,8 @@ def test_a_killed_run_goes_on_with_the_sparsities_that_it_ranked(tmp_path):
 
 def test_a_damaged_file_of_a_layer_is_refused(tmp_path):
     data = three_layers(tmp_path)
-    assert start(data, tmp_path / "run").kill_when(
-        lambda: list((tmp_path / "run").glob("*/checkpoint/encoder_00.npz"))
-    )
+    moment = BeforeRename("prune", "checkpoint/encoder_01.npz")
+    assert start(data, tmp_path / "run", kill_at=moment).was_killed()
     [path] = (tmp_path / "run").glob("*/checkpoint/encoder_00.npz")
     path.write_bytes(path.read_bytes()[:-40])
     code, output = run(data, tmp_path / "run")

@@ -1,14 +1,19 @@
-"""Runs that are killed, by a real SIGKILL, against one that is not."""
+"""Runs that are killed, by a real SIGKILL at moments that always come, against one that is not."""
 
-import contextlib
-import functools
 import json
 import random
-import signal
-import time
 
 import pytest
-from small_runs import last_step, metrics, recipe, results, stage_folder, start
+from small_runs import (
+    BeforeRename,
+    BeforeStep,
+    InsideASave,
+    metrics,
+    recipe,
+    results,
+    stage_folder,
+    start,
+)
 
 STAGES = ("teacher", "prune", "task_teacher", "transfer", "quantize")
 STEPS = 30
@@ -16,40 +21,25 @@ STEPS = 30
 RESULTS = ("model/model.safetensors", "masks.npz", "ranges.json", "teacher_logits.npz")
 
 
-def at_step(step):
-    """Step `step` is in the metrics."""
-    return f"step {step}", lambda run_dir, stage, since: last_step(run_dir, stage) >= step
-
-
-def at_file(pattern):
-    """A file or folder has come since the process began."""
-
-    def condition(run_dir, stage, since):
-        folder = stage_folder(run_dir, stage)
-        with contextlib.suppress(FileNotFoundError):
-            found = folder.glob(pattern) if folder else ()
-            return any(path.stat().st_mtime > since for path in found)
-
-    return pattern, condition
-
-
 def kills():
-    """When to kill: (stage, moment) in the order of a run; random steps, and awkward moments."""
+    """When to kill, in the order of a run: steps of each stage, and awkward moments."""
     any_step = random.Random()  # every run of the tests tries other ones; failures name them
 
-    def some_steps(count):
-        # The last steps may be over before the kill arrives.
-        return [at_step(step) for step in sorted(any_step.sample(range(1, STEPS - 4), count))]
+    def some_steps(stage, count):
+        return [BeforeStep(stage, step) for step in sorted(any_step.sample(range(2, STEPS), count))]
 
-    inside_a_save = at_file("checkpoint/*_temp*")
-    moments = {
-        "teacher": some_steps(2),
-        "prune": [*some_steps(1), inside_a_save, at_file("masks.npz")],
-        "task_teacher": some_steps(1),
-        "transfer": [at_file("teacher_logits.npz"), inside_a_save, *some_steps(1)],
-        "quantize": [*some_steps(2), at_file("model")],
-    }
-    return [(stage, moment) for stage, of_stage in moments.items() for moment in of_stage]
+    return [
+        *some_steps("teacher", 2),
+        *some_steps("prune", 1),
+        InsideASave("prune"),
+        BeforeRename("prune", "masks.npz"),
+        *some_steps("task_teacher", 1),
+        BeforeRename("transfer", "teacher_logits.npz"),
+        InsideASave("transfer"),
+        *some_steps("transfer", 1),
+        *some_steps("quantize", 2),
+        BeforeRename("quantize", "model"),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -57,19 +47,14 @@ def killed(inputs, tmp_path_factory):
     """A run folder after many kills and a last start that ran to its end, and how it went."""
     data, run_dir = recipe(inputs), tmp_path_factory.mktemp("killed") / "run"
     history = []
-    for stage, (moment, condition) in kills():
-        since = time.time()
-        run = start(data, run_dir)
-        if run.kill_when(functools.partial(condition, run_dir, stage, since)):
-            assert run.process.exitcode == -signal.SIGKILL
-            history.append((stage, moment))
-            for folder in run_dir.glob("*/model"):
-                # What a trained model came from stays until its figures are written, too.
-                kept = (folder.parent / "checkpoint" / "checkpoint").exists()
-                assert kept or (folder.parent / "result.json").exists()
-        else:
-            # The moment was missed: then the run came to its end.
-            assert run.process.exitcode == 0, run.output()
+    for moment in kills():
+        run = start(data, run_dir, kill_at=moment)
+        assert run.was_killed(), f"{moment} never came: {run.output()}"
+        history.append(moment)
+        for folder in run_dir.glob("*/model"):
+            # What a trained model came from stays until its figures are written, too.
+            kept = (folder.parent / "checkpoint" / "checkpoint").exists()
+            assert kept or (folder.parent / "result.json").exists()
     code, output = start(data, run_dir).wait()
     assert code == 0, f"killed at {history}: {output}"
     return run_dir, history
@@ -77,8 +62,8 @@ def killed(inputs, tmp_path_factory):
 
 def test_kills_landed_in_every_stage(killed):
     _, history = killed
-    assert len(history) >= 10, history
-    assert {stage for stage, _ in history} == set(STAGES)
+    assert len(history) == 12
+    assert {moment.stage for moment in history} == set(STAGES)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import safetensors.numpy
 import small_runs
-from small_runs import last_step, only, recipe, results, run, run_well, stage_folder, start
+from small_runs import BeforeStep, only, recipe, results, run, run_well, stage_folder, start
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import StageResult
@@ -401,8 +401,7 @@ def test_a_disk_that_is_really_full(inputs, small_disk, tmp_path):
 
 def test_a_corrupt_checkpoint_is_one_clear_error(inputs, finished, tmp_path):
     data, run_dir = recipe(inputs, **only("teacher")), tmp_path / "run"
-    started = start(data, run_dir)
-    assert started.kill_when(lambda: last_step(run_dir, "teacher") >= 13)
+    assert start(data, run_dir, kill_at=BeforeStep("teacher", 14)).was_killed()
     folder = stage_folder(run_dir, "teacher") / "checkpoint"
     latest = tf.train.latest_checkpoint(str(folder))
     [file] = folder.glob(Path(latest).name + ".data*")

@@ -160,12 +160,13 @@ def doubts(task: TaskData) -> list[str]:
     """What is odd about a task's labels, in sentences: it can be learnt, but hardly is meant."""
     found = []
     for side, split in (("to learn from", task.train), ("to judge by", task.dev)):
-        is_plain = isinstance(split, Split) and split.label.ndim == 1
-        values: Any = np.unique(split.label) if is_plain else ()
+        values: Any = ()
+        if isinstance(split, Split) and split.label.ndim == 1:
+            values = np.unique(split.label)
         if len(values) == 1:
             name = f"{values[0]:g}" if not task.labels else repr(task.labels[values[0]])
             found.append(f"all {len(split):,} examples {side} have the label {name}")
-        elif not is_plain and isinstance(split, Split):
+        elif isinstance(split, Split) and split.label.ndim > 1:
             never = [name for name, n in zip(task.labels, split.label.sum(0), strict=True) if not n]
             if never:
                 found.append(f"no example {side} has the label {listed(never)}")

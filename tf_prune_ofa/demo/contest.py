@@ -62,7 +62,7 @@ class Contest:
         """
         if not 1 <= len(paths) <= 2:
             raise UserError(f"one or two files are compared, got {len(paths)}")
-        pairs = [(path, AUTO) for path in paths]
+        pairs: list[tuple[Any, str | None]] = [(path, AUTO) for path in paths]
         if len(paths) == 1:
             pairs.insert(0, (paths[0], None))
         opened = [_open(path, delegate, threads) for path, delegate in pairs]

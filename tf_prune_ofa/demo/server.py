@@ -67,7 +67,8 @@ class DemoServer(ThreadingHTTPServer):
     @property
     def address(self) -> str:
         """Of the page."""
-        return f"http://{self.server_address[0]}:{self.server_port}/"
+        host = str(self.server_address[0])
+        return f"http://{host}:{self.server_port}/"
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Wait for a free place before a thread begins."""

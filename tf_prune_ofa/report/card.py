@@ -56,7 +56,7 @@ def model_card(run: Run, *, labels: list[str] | None = None) -> str:
         run: as for `write_card`.
         labels: names of the classes, as the files carry them.
     """
-    manifest = run.detail("manifest")
+    manifest: Any = run.detail("manifest")
     use = use_of(manifest, labels or [])
     sparsity = model_sparsity(run)
     rows, shown = _rows(run), _columns(run)
@@ -152,7 +152,9 @@ def _latency(run: Run) -> str:
 
 
 def _task(run: Run, manifest: dict[str, Any], labels: list[str]) -> list[tuple[str, str]]:
-    told = next((stage.config["task"] for stage in run.stages if stage.config.get("task")), {})
+    told: dict[str, Any] = next(
+        (stage.config["task"] for stage in run.stages if stage.config.get("task")), {}
+    )
     source = told.get("source", "")
     names = {
         "files": "files of the maker's own" if source == "files" else "",
@@ -183,7 +185,8 @@ def _base(run: Run) -> str:
         name = starts[name]
     if name in ("", "model"):
         found = (stage.config["model"] for stage in run.stages if stage.config.get("model"))
-        name = next(found, {}).get("weights", "")
+        first: dict[str, Any] = next(found, {})
+        name = first.get("weights", "")
     # A folder's path says nothing to others, and a stranger should not read it.
     return name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if ":" not in name else name
 
