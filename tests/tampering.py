@@ -223,6 +223,33 @@ def word_rows(content):
     return _numbers(content, "embeddings/word/embeddings", change)
 
 
+def word_halves(content):
+    """the halves of INT4 words exchanged"""
+    editor = Editor(content)
+    if not any(editor.op_name(op) == "FLOOR" for op in editor.operators):
+        return None
+    for operator in editor.operators:
+        if editor.op_name(operator) == "CONCATENATION" and len(operator.inputs) == 2:
+            operator.inputs = operator.inputs[::-1].copy()
+            return editor.written()
+    return None
+
+
+def word_parting(content):
+    """INT4 words parted by 8 and 16 in place of 16 and 8"""
+    editor = Editor(content)
+    tensors = [
+        editor.named(f"embeddings/word/embeddings/{name}")[0] for name in ("sixteen", "eight")
+    ]
+    if None in tensors:
+        return None
+    for operator in editor.operators:
+        for slot, tensor in enumerate(operator.inputs):
+            if int(tensor) in tensors:
+                operator.inputs[slot] = tensors[1 - tensors.index(int(tensor))]
+    return editor.written()
+
+
 def word_scale(content):
     """a word row's scale changed"""
 

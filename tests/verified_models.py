@@ -22,6 +22,7 @@ VARIANTS = ("float32", "dynamic_int8", "dense_int8", "sparse_int8", "block_spars
 SETTINGS = TextSettings(question_length=6, stride=4)
 # Of a machine where only products cost anything: on a real one blocks pay in larger models only.
 PRODUCTS = CostTable(operator_us=1e-6, copy_ns=1e-6, transpose_ns=1e-6)
+INT4_WORDS = ("regression",)  # kinds whose files have them
 OUTLYING = "encoder_00/ffn/output"
 # Heads of 12 numbers: the factor of queries is no power of two.
 KINDS = {
@@ -76,6 +77,7 @@ def export(kind, folder):
         outlier_scales=scales,
         costs=PRODUCTS,
         text_settings=SETTINGS,
+        words="int4" if kind in INT4_WORDS else "int8",
         pruned_layers=[name for name in dense_kernels(model) if name.startswith("encoder")],
     )
     expected = expect(
@@ -86,6 +88,7 @@ def export(kind, folder):
         vocabulary=VOCABULARY,
         labels=labels,
         settings=asdict(SETTINGS.for_length(LENGTH)),
+        int4_words=kind in INT4_WORDS,
     )
     return Exported(folder, manifest, expected)
 

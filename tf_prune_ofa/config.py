@@ -22,6 +22,7 @@ from tf_prune_ofa.limits import (
     RATE,
     SEED,
     SHARE,
+    SPEEDUP_OR_RULES,
     TOKENS,
     TOKENS_OR_SAME,
     WEIGHT,
@@ -388,6 +389,12 @@ class ReconstructSettings:
         objective: whose text the examples are: "mlm" (the corpus) or "task".
         examples: how many.
         batch_size: examples that are computed at a time.
+        speedup: instead of rules: whole heads and neurons go, of each layer as many as cost the
+            least accuracy, until a static INT8 file without them is so many times as fast as the
+            dense one on the stock runtime (block_sparse_int8); 0 for the rules. `start` must be
+            trained on the objective.
+        costs: with a speedup, a file of what heads and neurons cost; "" measures it here, in files
+            of task.max_length tokens, with one thread, and leaves it as unit_costs.json.
         rules: as `SparsitySettings.rules`, of layers inside the encoder.
         pattern: as `SparsitySettings.pattern`, of one layer by itself.
         scope: "layer" prunes each layer as its rule says; "global" all layers of a rule together,
@@ -408,6 +415,8 @@ class ReconstructSettings:
     objective: Literal["mlm", "task"] = "task"
     examples: int = limited(1024, COUNT)
     batch_size: int = limited(32, BATCH)
+    speedup: float = limited(0.0, SPEEDUP_OR_RULES)
+    costs: str = ""
     rules: dict[str, float | RuleSettings] = limited({"encoder_.*": 0.9}, SHARE)
     pattern: str = "unstructured"
     scope: Literal["layer", "global"] = "layer"
@@ -451,12 +460,33 @@ class QuantizeSettings(TrainSettings):
 
 
 @dataclass(frozen=True)
+class VocabularySettings:
+    """Which word pieces stay in a file; the others' words fall into shorter pieces.
+
+    Attributes:
+        keep: "all", or those that the "task" uses: the texts of its train split and `texts`.
+            Special tokens and pieces of one character stay in any case.
+        texts: with "task", files of further text, a text on each line; or "reviews", what is
+            installed with the quickstart.
+        at_least: times that a piece must be used to stay.
+        size: pieces in all, of which the most used stay; 0 for no limit.
+    """
+
+    keep: Literal["all", "task"] = "all"
+    texts: tuple[str, ...] = ()
+    at_least: int = limited(1, COUNT)
+    size: int = limited(0, COUNT_OR_ALL)
+
+
+@dataclass(frozen=True)
 class ExportSettings:
     """`.tflite` files of a stage's model, one for each variant; batch 1, fixed sequence length.
 
     Attributes:
         variants: which files.
         sequence_length: of every file, in tokens.
+        vocabulary: which word pieces stay.
+        words: bits of the table of words in all variants but float32.
         mediapipe: "warn" says where MediaPipe's text classifier makes other tokens of a text than
             the model's own tokenizer; "same" refuses to export a model where it does.
     """
@@ -465,6 +495,8 @@ class ExportSettings:
     start: str = "quantize"
     variants: tuple[str, ...] = USUAL_VARIANTS
     sequence_length: int = limited(64, TOKENS)
+    vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
+    words: Literal["int8", "int4"] = "int8"
     mediapipe: Literal["warn", "same"] = "warn"
 
 
@@ -553,6 +585,16 @@ def references(stage: StageSettings) -> dict[str, str]:
 def plugins_of(stage: StageSettings) -> tuple[str, ...]:
     """Return the names of the plugins that a stage loads."""
     return getattr(getattr(stage, "sparsity", stage), "plugins", ())
+
+
+def cost_file_of(stage: StageSettings) -> str:
+    """Return the file of costs that a stage names; "" for none."""
+    return getattr(stage, "costs", "")
+
+
+def text_files_of(stage: StageSettings) -> tuple[str, ...]:
+    """Return the files of text that a stage names for itself."""
+    return getattr(getattr(stage, "vocabulary", None), "texts", ())
 
 
 def is_model_name(name: str) -> bool:

@@ -32,6 +32,7 @@ def above_0(high: float) -> Limit:
 SHARE = Limit("in [0, 1)", lambda x: 0 <= x < 1)
 PROBABILITY = Limit("in [0, 1]", lambda x: 0 <= x <= 1)
 INNER_SHARE = Limit("in (0, 1)", lambda x: 0 < x < 1)
+SPEEDUP_OR_RULES = Limit("0, or above 1 and at most 100", lambda x: x == 0 or 1 < x <= 100)
 # Beyond the largest there is, and far from what would exhaust memory or overflow.
 SEED = between(0, 2**32 - 1)
 COUNT_OR_ALL = between(0, 1_000_000_000)

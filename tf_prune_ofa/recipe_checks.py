@@ -18,6 +18,7 @@ from tf_prune_ofa.config import (
     StageSettings,
     TrainSettings,
     VerifySettings,
+    VocabularySettings,
     is_model_name,
     references,
 )
@@ -69,6 +70,8 @@ def check_stage(name: str, settings: StageSettings) -> None:
         _check_variants(name, settings)
     if isinstance(settings, ReconstructSettings) and settings.pattern_of:
         _check_no_own_pattern(name, settings)
+    if isinstance(settings, ReconstructSettings):
+        _check_speedup(name, settings)
 
 
 def _check_variants(name: str, settings: ExportSettings) -> None:
@@ -82,6 +85,13 @@ def _check_variants(name: str, settings: ExportSettings) -> None:
             f"{name}.variants: block_sparse_int8 is verified against dense_int8, which is not "
             "among them; add dense_int8"
         )
+    words = settings.vocabulary
+    for key in ("texts", "at_least", "size"):
+        if words.keep == "all" and getattr(words, key) != getattr(VocabularySettings(), key):
+            raise UserError(
+                f"{name}.vocabulary.{key} is for a vocabulary of what texts use, but "
+                f"{name}.vocabulary.keep is 'all'; set it to 'task', or leave {key} out"
+            )
 
 
 def _check_no_own_pattern(name: str, settings: ReconstructSettings) -> None:
@@ -92,6 +102,23 @@ def _check_no_own_pattern(name: str, settings: ReconstructSettings) -> None:
             raise UserError(
                 f"{name}.{key} is for a pattern of {name}'s own, but {name}.pattern_of takes that "
                 f"of '{settings.pattern_of}'; leave one of them out"
+            )
+
+
+def _check_speedup(name: str, settings: ReconstructSettings) -> None:
+    """A speed-up finds a pattern of its own."""
+    defaults = ReconstructSettings()
+    if not settings.speedup:
+        if settings.costs:
+            raise UserError(f"{name}.costs is of no use without {name}.speedup; leave it out")
+        return
+    if settings.pattern_of:
+        raise UserError(f"{name} has both speedup and pattern_of; leave one of them out")
+    for key in ("rules", "pattern", "scope", "score", "plugins", "rounds", "power"):
+        if getattr(settings, key) != getattr(defaults, key):
+            raise UserError(
+                f"{name}.{key} is of no use beside {name}.speedup, which finds out how many heads "
+                "and neurons of each layer go; leave one of them out"
             )
 
 
@@ -146,13 +173,15 @@ def _check_source(name: str, stage: StageSettings, recipe: Recipe) -> None:
                 f"{name}.variants has {', '.join(static)}, which need the ranges of a 'quantize' "
                 f"stage, but {name}.start is {start!r}; add one, or leave them out"
             )
-    elif isinstance(stage, ReconstructSettings) and stage.scope == "global":
+    elif isinstance(stage, ReconstructSettings) and (stage.scope == "global" or stage.speedup):
         learnt = getattr(source, "objective", stage.objective)
         if learnt != stage.objective:
+            what = "speedup" if stage.speedup else "scope 'global'"
+            remedy = "leave it out" if stage.speedup else f"set {name}.scope to 'layer'"
             raise UserError(
-                f"{name}.scope is 'global', which ranks by the loss of objective "
-                f"'{stage.objective}', but {name}.start is {start!r}, which learns '{learnt}'; set "
-                f"{name}.scope to 'layer', or start from another stage"
+                f"{name} has {what}, which ranks by the loss of objective '{stage.objective}', but "
+                f"{name}.start is {start!r}, which learns '{learnt}'; {remedy}, or start from "
+                "another stage"
             )
     elif isinstance(source, ExportSettings | VerifySettings | BenchmarkSettings | ReportSettings):
         raise UserError(f"{name}.start is {start!r}, which leaves no model; name the one it is of")

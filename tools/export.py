@@ -5,11 +5,15 @@
               [--masks=masks.npz] [--sequence_length=64]
               [--variants=float32,dynamic_int8,dense_int8,sparse_int8]
               [--push_to_hub=user/name [--create_pr]]
+              [--words=int4] [--vocabulary_texts=FILE,... --vocabulary_size=N]
 
 The static variants need activation ranges: those of a quantize stage, or ranges measured on texts,
 one a line (post-training quantization, docs/pipeline.md): then the static file is run beside the
 float file, and nothing is written where they differ too much. Ranges of an older run are in two
 files: its channel_factors.json has to lie beside its ranges.json, or be named by --outlier_scales.
+
+The table of words is most of a small file. --words=int4 halves it; --vocabulary_texts keeps the
+word pieces that these texts use (a text a line), and what any other text needs to be spelt.
 """
 
 from pathlib import Path
@@ -45,6 +49,12 @@ _VARIANTS = flags.DEFINE_list(
     [*USUAL_VARIANTS],
     "which files to write; block_sparse_int8 is another, for weights with large blocks of zeros",
 )
+_WORDS = flags.DEFINE_enum("words", "int8", ["int8", "int4"], "bits of the table of words")
+_VOCABULARY = flags.DEFINE_list(
+    "vocabulary_texts", None, "keep only the word pieces that these files use, a text a line"
+)
+_AT_LEAST = flags.DEFINE_integer("at_least", 1, "times that a piece must be used to stay", 1)
+_SIZE = flags.DEFINE_integer("vocabulary_size", 0, "pieces in all, the most used; 0: no limit", 0)
 _MEDIAPIPE = flags.DEFINE_enum(
     "mediapipe", "warn", ["warn", "same"],
     "where MediaPipe makes other tokens of a text: say so, or refuse to export"
@@ -66,6 +76,9 @@ def main(argv: list[str]) -> None:
         raise UserError("--outlier_scales are of no use without the --ranges they were made with")
     if _RANGES.value and _TEXTS.value:
         raise UserError("give --ranges or --calibration_texts, not both")
+    if not _VOCABULARY.value and (_AT_LEAST.value != 1 or _SIZE.value):
+        raise UserError("--at_least and --vocabulary_size are for --vocabulary_texts; add them")
+    used = [line for path in _VOCABULARY.value or () for line in read_lines(path)]
     activations = load_activations(_RANGES.value, _OUTLIER_SCALES.value) if _RANGES.value else None
     manifest = export_folder(
         Path(_MODEL.value),
@@ -77,6 +90,10 @@ def main(argv: list[str]) -> None:
         int8_attention=_ATTENTION.value == "int8",
         masks=load_masks(_MASKS.value) if _MASKS.value else None,
         mediapipe=_MEDIAPIPE.value,
+        vocabulary_texts=used if _VOCABULARY.value else None,
+        at_least=_AT_LEAST.value,
+        size=_SIZE.value,
+        words=_WORDS.value,
     )
     stage = Stage("export", "export", details={"manifest": manifest})
     card = write_card(Run(Path(_MODEL.value).resolve().name, {}, (stage,)), Path(_OUT.value))

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import tflite_files
 
-from tf_prune_ofa.conversion import embeddings
+from tf_prune_ofa.conversion import embeddings, integers
+from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.tflite.graph import Graph, schema
 
 # Rows of very different sizes: with one scale for the table, the first two would be 0.
@@ -79,3 +81,45 @@ def test_all_tables_of_a_model(dense_file):
     ]
     assert len(tables) == 3
     assert all(graph.dtype(table) == np.int8 for table in tables)
+
+
+def int4(rows):
+    largest = np.abs(rows).max(axis=-1, keepdims=True)
+    scales = (largest * np.float32(0.8 / 7)).astype(np.float32)
+    scales[scales == 0] = 1
+    return np.clip(np.rint(rows / scales), -7, 7) * scales
+
+
+def test_words_in_int4_are_exact(run_bytes):
+    graph = Graph(lookup_file())
+    embeddings.to_int8(graph, "int4")
+    content = graph.to_bytes()
+    table = next(
+        t for t in range(len(graph.tensors)) if graph.name(t) == embeddings.WORDS
+        and graph.dtype(t) == np.int8 and graph.is_constant(t)
+    )  # fmt: skip
+    assert graph.stored_bytes(table) == TABLE.size / 2
+    for ids in ([2, 0, 3], [1, 1, 1]):
+        found = run_bytes(content, ids=np.array(ids))["sum"]
+        expected = int4(TABLE)[ids] + rounded(POSITIONS)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_every_pair_of_int4_numbers_can_share_a_byte():
+    steps = np.array([[a, b] for a in range(-7, 8) for b in range(-7, 8)], np.int8)
+    packed = integers.pack_int4(steps).astype(np.float32)[:, 0] / 16
+    upper = np.floor(packed)
+    assert np.array_equal(upper, steps[:, 0]) and np.array_equal(
+        (packed - upper) * 16 - 8, steps[:, 1]
+    )
+
+
+def test_int4_rows_need_an_even_number_of_columns():
+    file = tflite_files.FileBuilder()
+    ids = file.tensor("ids", [1], np.int32)
+    table = file.tensor(embeddings.WORDS, [2, 3], np.float32, data=np.ones([2, 3]))
+    rows = file.tensor("rows", [1, 3], np.float32)
+    file.operator("GATHER", [table, ids], [rows], options=schema.GatherOptionsT())
+    graph = Graph(file.finish([ids], [rows]))
+    with pytest.raises(UserError, match="words of 3 columns cannot be INT4"):
+        embeddings.to_int8(graph, "int4")

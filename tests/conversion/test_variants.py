@@ -208,3 +208,13 @@ def test_without_blocks_zeros_are_stored_compactly(model, ranges, tmp_path, conv
     assert {entry["reason"] for entry in blocks["blocks"].values()} >= {
         "blocks would not be faster"
     }
+
+
+def test_the_manifest_says_what_the_size_is_made_of(written):
+    manifest = written[1]
+    for entry in manifest["files"]:
+        parts = entry["parts"]
+        assert sum(parts.values()) == entry["size_bytes"] and min(parts.values()) > 0
+        # The encoder's kernels, with their zeros' places, and biases.
+        kernels = sum(size for name, size in entry["layers"].items() if name.startswith("encoder"))
+        assert parts["encoder"] > kernels

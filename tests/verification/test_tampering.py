@@ -6,10 +6,11 @@ classifier's files, and those of the others that a head can matter to.
 
 import hashlib
 import itertools
+from dataclasses import replace
 
 import pytest
 import verified_models
-from tampering import CHANGES
+from tampering import CHANGES, word_halves, word_parting, word_rows, word_scale
 from verified_models import VARIANTS
 
 from tf_prune_ofa.verification import files
@@ -39,6 +40,24 @@ def test_a_change_is_refused(exported, change):
             assert files.find_problems(changed, variant, model.expected), variant
             count += 1
     assert count, "no file of this model can be changed so"
+
+
+@pytest.mark.parametrize("change", [word_rows, word_scale, word_halves, word_parting])
+def test_a_change_of_int4_words_is_refused(exported, change):
+    model = exported["regression"]
+    for variant in VARIANTS[1:]:
+        changed = change(model.read(variant))
+        assert changed is not None
+        assert files.find_problems(changed, variant, model.expected), variant
+
+
+@pytest.mark.parametrize("kind", ["regression", "classifier"])
+def test_words_of_other_bits_are_refused(exported, kind):
+    model = exported[kind]
+    other = replace(model.expected, int4_words=not model.expected.int4_words)
+    for variant in VARIANTS[1:]:
+        assert files.find_problems(model.read(variant), variant, other)
+    assert not files.find_problems(model.read("float32"), "float32", other)
 
 
 def problems_of(model, content, variant):

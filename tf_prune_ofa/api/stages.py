@@ -143,7 +143,8 @@ def quantize(
 
 def export(
     start: Model, out_dir: str | Path, *, sequence_length: int = 64,
-    variants: Sequence[str] | None = None,
+    variants: Sequence[str] | None = None, vocabulary: str | Mapping[str, Any] = "all",
+    words: str = "int8",
 ) -> Files:  # fmt: skip
     """Write the `.tflite` files of a model.
 
@@ -153,6 +154,9 @@ def export(
             names are replaced.
         sequence_length: tokens that every file takes.
         variants: of `variants.VARIANTS`; None for all that the model has what is needed for.
+        vocabulary: "all" word pieces, or those that the "task" uses; more in a mapping, as
+            `config.VocabularySettings` has it: {"keep": "task", "texts": ["more.txt"]}.
+        words: "int8" or "int4", of the table of words in all variants but float32.
 
     Raises:
         UserError: a variant that the model lacks the ranges for, a broken pattern, or a folder that
@@ -161,7 +165,13 @@ def export(
     if variants is None:
         quantized = ["dense_int8", "sparse_int8"] if kind_of(start) == "quantize" else []
         variants = ["float32", "dynamic_int8", *quantized]
-    settings = {"sequence_length": sequence_length, "variants": list(variants)}
+    kept = {"keep": vocabulary} if isinstance(vocabulary, str) else dict(vocabulary)
+    settings = {
+        "sequence_length": sequence_length,
+        "variants": list(variants),
+        "vocabulary": kept,
+        "words": words,
+    }
     chain, name = add(start.chain, "export", start.name, settings)
     folder = chain.results[name].folder
     out = require_writable_dir(out_dir)

@@ -1,9 +1,13 @@
-"""Embedding tables in INT8 with one scale for each row.
+"""Embedding tables in INT8 with one scale for each row; the words in INT4, if that is asked for.
 
 A row is looked up as integers and multiplied by its scale: GATHER on the INT8 table, DEQUANTIZE
 with scale 1, GATHER on the column of scales, MUL. GATHER itself knows one scale for a whole table
 only, and a few large entries would then set the step of all rows. EMBEDDING_LOOKUP with a scale for
-each row needs a newer runtime than tflite-runtime 2.14.
+each row needs a newer runtime than tflite-runtime 2.14, and so do tables of the type INT4.
+
+So two INT4 numbers share a byte of an INT8 table, and ordinary operators part them: a byte is
+16 * upper + (lower + 8), its sixteenth is upper + (lower + 8) / 16, and FLOOR gives the upper one.
+All of it is exact in float32.
 """
 
 from __future__ import annotations
@@ -13,17 +17,27 @@ from typing import Any
 import numpy as np
 
 from tf_prune_ofa.conversion import integers
+from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.tflite.graph import Graph, quantization, schema
 
 SUFFIX = "/embeddings"
+WORDS = f"embeddings/word{SUFFIX}"
+_SIXTEENTH = 1 / 16
 _INT8_GATHER_VERSION = 2
 _INT8_DEQUANTIZE_VERSION = 2
 
 
-def to_int8(graph: Graph) -> None:
+def to_int8(graph: Graph, words: str = "int8") -> None:
     """Store the tables named `<layer>/embeddings` in INT8, in place.
 
     A table that positions index directly (a constant summand [1, S, H]) is scaled row by row too.
+
+    Args:
+        graph: of a float file.
+        words: "int4" stores the table of words in INT4.
+
+    Raises:
+        UserError: INT4 for rows of an odd number of columns, which do not fill their bytes.
     """
     operators = []
     for operator in graph.operators:
@@ -31,7 +45,8 @@ def to_int8(graph: Graph) -> None:
         if table is None:
             operators.append(operator)
         elif graph.op_name(operator) == "GATHER":
-            operators += _lookup(graph, operator)
+            is_int4 = words == "int4" and graph.name(int(operator.inputs[table])) == WORDS
+            operators += (_packed_lookup if is_int4 else _lookup)(graph, operator)
         else:
             operators += _summand(graph, operator, table)
     graph.set_operators(operators)
@@ -60,6 +75,47 @@ def _lookup(graph: Graph, operator: Any) -> list[Any]:
         graph.new_operator("GATHER", [stored, ids], [rows], options, _INT8_GATHER_VERSION),
         graph.new_operator("GATHER", [scales, ids], [factors], options),
         *_scaled(graph, rows, factors, result),
+    ]
+
+
+def _packed_lookup(graph: Graph, operator: Any) -> list[Any]:
+    table, ids = (int(tensor) for tensor in operator.inputs)
+    result = int(operator.outputs[0])
+    value, name, shape = graph.constant(table), graph.name(table), graph.shape(result)
+    if value.shape[1] % 2:
+        raise UserError(
+            f"words of {value.shape[1]} columns cannot be INT4, of which two fill a byte; export "
+            "them as int8"
+        )
+    half = [*shape[:-1], shape[-1] // 2]
+    scales = integers.int4_row_scales(value)
+    packed = integers.pack_int4(integers.quantize_int4(value, scales))
+    stored = graph.add_constant(name, packed, quantization(_SIXTEENTH))
+    column = graph.add_constant(f"{name}/scales", scales[:, None])
+    sixteen = graph.add_constant(f"{name}/sixteen", np.float32(16.0))
+    eight = graph.add_constant(f"{name}/eight", np.float32(8.0))
+
+    def new(part: str, size: list[int] = half) -> int:
+        return graph.add_tensor(f"{graph.name(result)}/{part}", size, np.float32)
+
+    rows = graph.add_tensor(f"{graph.name(result)}/int4", half, np.int8, quantization(_SIXTEENTH))
+    sixteenths, upper, rest, above, lower = map(
+        new, ("sixteenths", "upper", "rest", "above", "lower")
+    )
+    steps, factors = new("steps", shape), new("scale", [*shape[:-1], 1])
+    options, join = operator.builtinOptions, schema.ConcatenationOptionsT()
+    join.axis = len(shape) - 1
+    make = graph.new_operator
+    return [
+        make("GATHER", [stored, ids], [rows], options, _INT8_GATHER_VERSION),
+        make("GATHER", [column, ids], [factors], options),
+        make("DEQUANTIZE", [rows], [sixteenths], version=_INT8_DEQUANTIZE_VERSION),
+        make("FLOOR", [sixteenths], [upper]),
+        make("SUB", [sixteenths, upper], [rest], schema.SubOptionsT()),
+        make("MUL", [rest, sixteen], [above], schema.MulOptionsT()),
+        make("SUB", [above, eight], [lower], schema.SubOptionsT()),
+        make("CONCATENATION", [upper, lower], [steps], join),
+        make("MUL", [steps, factors], [result], schema.MulOptionsT()),
     ]
 
 

@@ -37,7 +37,11 @@ _KEPT_ACTIVATIONS = (
 
 
 def dense_int8(
-    float32_file: bytes, ranges: Ranges, outlier_scales: Mapping[str, np.ndarray] | None = None
+    float32_file: bytes,
+    ranges: Ranges,
+    outlier_scales: Mapping[str, np.ndarray] | None = None,
+    *,
+    words: str = "int8",
 ) -> bytes:
     """Quantize fully-connected layers statically, and embedding tables.
 
@@ -54,6 +58,7 @@ def dense_int8(
         outlier_scales: by Dense name, a divisor of each output channel, a power of two. The
             layer computes the divided output, for which its range is meant, and a MUL behind it
             multiplies it back; so a few outlying channels do not set the step of all.
+        words: "int8" or "int4", of the table of words; see `embeddings`.
 
     Raises:
         UserError: no layer has both ranges, a range is empty, or a name is no layer of the file.
@@ -84,11 +89,11 @@ def dense_int8(
         operators += _static_layer(graph, operator, layer, quantized_inputs[key], ranges, scales)
     graph.set_operators(operators)
     attention.to_int8(graph, attentions, ranges)
-    embeddings.to_int8(graph)
+    embeddings.to_int8(graph, words)
     return _checked(graph)
 
 
-def dynamic_int8(float32_file: bytes) -> bytes:
+def dynamic_int8(float32_file: bytes, *, words: str = "int8") -> bytes:
     """Quantize the weights of every fully-connected layer, and embedding tables.
 
     Weights as in `dense_int8`; inputs and outputs stay float32, and the runtime quantizes each
@@ -97,6 +102,7 @@ def dynamic_int8(float32_file: bytes) -> bytes:
 
     Args:
         float32_file: from `convert.to_float32`.
+        words: as of `dense_int8`.
     """
     graph = Graph(float32_file)
     for operator in graph.operators:
@@ -111,7 +117,7 @@ def dynamic_int8(float32_file: bytes) -> bytes:
         )
         operator.builtinOptions.asymmetricQuantizeInputs = True
         operator.opcodeIndex = graph.opcode("FULLY_CONNECTED", _DYNAMIC_VERSION)
-    embeddings.to_int8(graph)
+    embeddings.to_int8(graph, words)
     return _checked(graph)
 
 

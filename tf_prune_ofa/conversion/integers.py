@@ -83,3 +83,32 @@ def quantize_bias(bias: np.ndarray, scales: np.ndarray) -> np.ndarray:
 def row_scales(table: np.ndarray) -> np.ndarray:
     """Return the scale of each row of an embedding table [rows, H], largest magnitude / 127."""
     return weight_scales(table)
+
+
+# INT4: with 7 steps for the largest number of a row, half of the rounding error would be spent on
+# it alone. Four fifths of that have the smallest mean error over rows that are nearly normal, as
+# word embeddings are; the few numbers beyond are the largest step.
+INT4_MAX, INT4_SHARE = 7, 0.8
+
+
+def int4_row_scales(table: np.ndarray) -> np.ndarray:
+    """Return the INT4 scale of each row of an embedding table [rows, H]; 1 for a row of zeros."""
+    largest = np.abs(table).max(axis=1).astype(np.float32)
+    scales = largest * np.float32(INT4_SHARE / INT4_MAX)
+    return np.where(scales >= np.finfo(np.float32).tiny, scales, np.float32(1))
+
+
+def quantize_int4(table: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Return a table [rows, H] in steps of -7 to 7, as INT8 numbers."""
+    steps = np.rint(table.astype(np.float32) / scales[:, None])
+    return np.clip(steps, -INT4_MAX, INT4_MAX).astype(np.int8)
+
+
+def pack_int4(steps: np.ndarray) -> np.ndarray:
+    """Return INT8 bytes [rows, H / 2]: the row's first half in the upper bits, its second below.
+
+    >>> pack_int4(np.array([[-7, 1, 7, -7]], np.int8))  # 16 * -7 + 15 and 16 * 1 + 1
+    array([[-97,  17]], dtype=int8)
+    """
+    upper, lower = np.split(steps.astype(np.int16), 2, axis=1)
+    return (16 * upper + lower + 8).astype(np.int8)

@@ -30,6 +30,7 @@ from tf_prune_ofa.variants import STATIC_VARIANTS, USUAL_VARIANTS, VARIANTS
 
 # Level 6 of 9: a tenth of the time of 9 on INT8 weights, for half a percent of the size.
 _GZIP_LEVEL = 6
+PART_NAMES = {"words": "embeddings/word/", "encoder": "encoder_"}
 _FILE_NAME = re.compile(r"[a-z0-9_]+_s[0-9]+\.tflite")
 
 
@@ -45,6 +46,7 @@ def write_variants(
     outlier_scales: Mapping[str, np.ndarray] | None = None,
     costs: CostTable = DEFAULT_TABLE,
     text_settings: TextSettings | None = None,
+    words: str = "int8",
     on_file: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
     """Write `<variant>_s<S>.tflite` for each variant, and manifest.json.
@@ -64,12 +66,14 @@ def write_variants(
             layer name; see `int8.dense_int8`.
         costs: of the machine that block_sparse_int8 is for.
         text_settings: case, accents and windows, for the classes that take raw text.
+        words: "int8" or "int4", of the table of words in all variants but float32.
         on_file: called with the name of each file before it is made, for progress.
 
     Returns:
         The manifest: `sequence_length`, `inputs`, `outputs`, `float_layers` (Dense layers that stay
         float32 in the static variants, with the reason), and `files`, a list of `variant`, `file`,
-        `size_bytes`, `gzip_bytes`, `sha256`, `layers` (stored bytes of each Dense kernel by name),
+        `size_bytes`, `parts` (bytes of the `words`' table, the `encoder`'s constants and the
+        `rest`), `gzip_bytes`, `sha256`, `layers` (stored bytes of each Dense kernel by name),
         `sparse_layers` (those stored without their zeros), `pruned_bytes` (the sum over
         `pruned_layers`) and, if there are such, `sparsity` (share of zeros, counted in them); of
         block_sparse_int8 also `blocks`: what became of each layer, by name: the size of its
@@ -89,13 +93,13 @@ def write_variants(
     sequence_length = graph.shape(inputs["input_word_ids"])[-1]
     dense_int8 = b""
     if set(STATIC_VARIANTS) & set(variants):
-        dense_int8 = int8.dense_int8(float32, ranges, outlier_scales)
+        dense_int8 = int8.dense_int8(float32, ranges, outlier_scales, words=words)
     weights = sum(layers[name].kernel.size for name in pruned)
     entries, contents = [], {}
     for variant in variants:
         name = f"{variant}_s{sequence_length}.tflite"
         on_file(name)
-        content, said = _make(variant, float32, dense_int8, costs)
+        content, said = _make(variant, float32, dense_int8, costs, words)
         contents[name] = content = metadata.attach(content, vocab, labels, text_settings)
         entries.append(
             {"variant": variant, "file": name} | _measure(content, pruned, weights) | said
@@ -137,13 +141,13 @@ def _files_of(manifest: Path) -> set[str]:
 
 
 def _make(
-    variant: str, float32: bytes, dense_int8: bytes, costs: CostTable
+    variant: str, float32: bytes, dense_int8: bytes, costs: CostTable, words: str
 ) -> tuple[bytes, dict[str, Any]]:
     """Return a variant's file, and what there is to say of it in the manifest."""
     if variant == "float32":
         return float32, {}
     if variant == "dynamic_int8":
-        return int8.dynamic_int8(float32), {}
+        return int8.dynamic_int8(float32, words=words), {}
     if variant == "dense_int8":
         return dense_int8, {}
     if variant == "sparse_int8":
@@ -193,12 +197,29 @@ def _measure(content: bytes, pruned: list[str], weights: int) -> dict[str, Any]:
     counted = {"sparsity": 1 - live / weights} if pruned else {}
     return counted | {
         "size_bytes": len(content),
+        "parts": _parts(content),
         "gzip_bytes": len(gzip.compress(content, _GZIP_LEVEL, mtime=0)),
         "sha256": hashlib.sha256(content).hexdigest(),
         "layers": {name: size for name, (size, _) in stored.items()},
         "sparse_layers": [name for name, (_, is_sparse) in stored.items() if is_sparse],
         "pruned_bytes": sum(stored[name][0] for name in pruned),
     }
+
+
+def _parts(content: bytes) -> dict[str, int]:
+    """Return the bytes of the table of words, of the encoder's constants, and of all the rest."""
+    graph = Graph(content)
+    parts = dict.fromkeys(PART_NAMES, 0)
+    seen = set()
+    for tensor, entry in enumerate(graph.tensors):
+        # One constant may have several names.
+        if not graph.is_constant(tensor) or entry.buffer in seen:
+            continue
+        seen.add(entry.buffer)
+        for part, prefix in PART_NAMES.items():
+            if graph.name(tensor).startswith(prefix):
+                parts[part] += graph.stored_bytes(tensor)
+    return parts | {"rest": len(content) - sum(parts.values())}
 
 
 def _live_weights(content: bytes, layers: list[str]) -> int:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tf_prune_ofa.config import ModelSettings, Recipe
+from tf_prune_ofa.config import CorpusSettings, ModelSettings, Recipe
 from tf_prune_ofa.data import mlm
 from tf_prune_ofa.data.corpus import corpus_documents, corpus_files
 from tf_prune_ofa.data.documents import tokenize_documents
@@ -156,6 +156,16 @@ class RecipeInputs:
         train = load_unlabelled_text(settings, side="train")
         dev = load_unlabelled_text(settings, side="dev")
         return _limited(train, settings.train_limit), _limited(dev, settings.dev_limit)
+
+    def texts_to_learn(self, files: tuple[str, ...] = ()) -> list[str]:
+        """Return the texts of the task's train split, and those of further files."""
+        settings = self.recipe.task
+        documents = load_unlabelled_text(settings, side="train")
+        documents = [*_limited(documents, settings.train_limit), *self.task.train.documents()]
+        if files:
+            for part in corpus_documents(CorpusSettings(files)):
+                documents += part
+        return list(dict.fromkeys(text for document in documents for text in document))
 
     def encode(self, split: Any, length: int = 0) -> Examples:
         """Return a split as ids, in sequences of at most `length`; 0 means the recipe's."""

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from tf_prune_ofa.config import StageSettings, plugins_of, references
+from tf_prune_ofa.config import (
+    CorpusSettings,
+    StageSettings,
+    cost_file_of,
+    plugins_of,
+    references,
+    text_files_of,
+)
+from tf_prune_ofa.data.corpus import corpus_files
 from tf_prune_ofa.files import sha256_of
 from tf_prune_ofa.jobs.context import StageResult
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
@@ -16,7 +25,10 @@ from tf_prune_ofa.tasks import reads_corpus
 def stage_digest_of(
     settings: StageSettings, recipe_inputs: RecipeInputs, results: Mapping[str, StageResult]
 ) -> str:
-    """Return the hash of settings, inputs and plugins; a report's has every stage before it."""
+    """Return the hash of settings, inputs and files that they name.
+
+    A report's has every stage before it.
+    """
     if settings.kind == "report":
         inputs = [result.digest for result in results.values()]
     else:
@@ -25,7 +37,10 @@ def stage_digest_of(
         ]
     data = recipe_inputs.corpus_digest if reads_corpus(settings) else recipe_inputs.digest
     plugins = [sha256_of(plugin_file(name)) for name in plugins_of(settings)]
-    return digest([to_dict(settings), data, inputs, *plugins])
+    named = corpus_files(CorpusSettings(text_files_of(settings)))
+    named += [Path(name) for name in [cost_file_of(settings)] if name]
+    contents = [sha256_of(path) for path in named]
+    return digest([to_dict(settings), data, inputs, *plugins, *contents])
 
 
 def _input_digest(

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -57,7 +58,7 @@ class Wanted:
 
     def reconstructed(self, dense: keras.Model, name: str, moments: Moments) -> Reconstruction:
         """Return the new weights of one layer."""
-        kernel, bias = (variable.numpy() for variable in _variables(dense, name))
+        kernel, bias = (variable.numpy() for variable in variables(dense, name))
         return reconstruct(
             kernel,
             bias,
@@ -68,12 +69,29 @@ class Wanted:
             damping=self.damping,
         )
 
+    def joined(self, found: Mapping[str, Reconstruction]) -> dict[str, Reconstruction]:
+        """Return the layers of an encoder layer as they are: each was pruned by itself."""
+        return dict(found)
+
+
+class Plan(Protocol):
+    """What `reconstruct_layers` asks: `Wanted`, or `structured.WantedUnits`."""
+
+    def layers(self, prefix: str) -> list[str]:
+        """Return the wanted layers whose names begin so."""
+
+    def reconstructed(self, dense: keras.Model, name: str, moments: Moments) -> Reconstruction:
+        """Return the new weights of one layer."""
+
+    def joined(self, found: Mapping[str, Reconstruction]) -> dict[str, Reconstruction]:
+        """Return the layers of an encoder layer, with what one means for the others."""
+
 
 def reconstruct_layers(
     dense: keras.Model,
     sparse: keras.Model,
     batches: Sequence[Batch],
-    wanted: Wanted,
+    wanted: Plan,
     *,
     num_layers: int,
     checkpoint: Path,
@@ -104,17 +122,22 @@ def reconstruct_layers(
                     moments = inputs.moments(f"{layer}/{point}")
                     of_layer |= {name: wanted.reconstructed(dense, name, moments) for name in names}
                 for name in names:
-                    for variable, part in zip(_variables(sparse, name), PARTS, strict=True):
+                    for variable, part in zip(variables(sparse, name), PARTS, strict=True):
                         variable.assign(getattr(of_layer[name], part))
                 progress.update()
             if not is_done:
+                of_layer = wanted.joined(of_layer)
+                for name, one in of_layer.items():
+                    for variable, part in zip(variables(sparse, name), PARTS, strict=True):
+                        variable.assign(getattr(one, part))
                 _write_checkpoint(path, of_layer)
             found |= of_layer
             inputs.ascend(f"{layer}/ffn/norm")
     return found
 
 
-def _variables(model: keras.Model, layer: str) -> list[tf.Variable]:
+def variables(model: keras.Model, layer: str) -> list[tf.Variable]:
+    """Return kernel and bias of a layer."""
     return [bert.parameters(model)[f"{layer}/{part}"] for part in PARTS]
 
 

@@ -88,14 +88,9 @@ def reconstruct(
         damping: d as a share of the mean of XᵀX's diagonal.
     """
     dense = np.vstack([kernel, bias]).astype(np.float64)
-    inputs = len(kernel)
-    mean = np.mean(np.diag(moments.sparse)[:inputs])
-    # An input that is 0 for all tokens must not make the problem singular.
-    ridge = np.append(np.full(inputs, max(damping * mean, 1e-12)), 0.0)
-    gram = moments.sparse + np.diag(ridge)
-    target = moments.cross @ dense + ridge[:, None] * dense
+    gram, target = gram_and_target(kernel, bias, moments, damping)
     kept = np.ones(kernel.shape, bool) if mask is None else mask
-    with _one_thread():
+    with one_thread():
         for number in range(1, rounds + 1 if choose is not None else 1):
             kept = choose(number, removal_costs(gram, target, kept), kept) > 0
         solved = solve(gram, target, kept)
@@ -107,7 +102,26 @@ def reconstruct(
     )
 
 
-def _one_thread() -> contextlib.AbstractContextManager[object]:
+def gram_and_target(
+    kernel: np.ndarray, bias: np.ndarray, moments: Moments, damping: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return G and T of the least-squares problem: its solution is G⁻¹T, [I + 1, O].
+
+    Args:
+        kernel: of the dense layer, [I, O].
+        bias: of the dense layer, [O].
+        moments: of the layer's inputs.
+        damping: as of `reconstruct`.
+    """
+    dense = np.vstack([kernel, bias]).astype(np.float64)
+    inputs = len(kernel)
+    mean = np.mean(np.diag(moments.sparse)[:inputs])
+    # An input that is 0 for all tokens must not make the problem singular.
+    ridge = np.append(np.full(inputs, max(damping * mean, 1e-12)), 0.0)
+    return moments.sparse + np.diag(ridge), moments.cross @ dense + ridge[:, None] * dense
+
+
+def one_thread() -> contextlib.AbstractContextManager[object]:
     """Hold BLAS to one thread, for a problem of its own for each output, of a few hundred weights.
 
     Its threads wait for each other, spinning, many times in each: two of them are slower than one,
@@ -127,6 +141,11 @@ def solve(gram: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
         mask: bool [I, O]; the last row, the bias, is always kept.
     """
     solved = np.zeros_like(target)
+    if np.all(mask == mask[:, :1]):
+        support = np.append(np.flatnonzero(mask[:, 0]), len(mask))
+        factor = linalg.cho_factor(gram[np.ix_(support, support)])
+        solved[support] = linalg.cho_solve(factor, target[support])
+        return solved
     for output, support in enumerate(_supports(mask)):
         factor = linalg.cho_factor(gram[np.ix_(support, support)])
         solved[support, output] = linalg.cho_solve(factor, target[support, output])

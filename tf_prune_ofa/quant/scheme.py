@@ -208,6 +208,7 @@ def apply(
     float_layers: Iterable[str] = (),
     *,
     int8_attention: bool = False,
+    float_tables: Iterable[str] = (),
     **outputs: bool,
 ) -> keras.Model:
     """Return a model that emulates INT8, with the weights of a float model.
@@ -219,11 +220,14 @@ def apply(
         float_layers: patterns of Dense layers to leave float.
         int8_attention: round what the products inside attention read and write, wherever the dense
             layers around are INT8.
+        float_tables: embeddings that are not rounded.
         **outputs: `hidden_states` and `attention_scores` of `models.bert.build_model`.
     """
     kept_float = _float_dense_layers(weights, float_layers)
 
     def wrap(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if layer.name in float_tables:
+            return layer
         quantize_config = _config_of(layer, kept_float, int8_attention)
         return quantize_annotate_layer(layer, quantize_config) if quantize_config else layer
 

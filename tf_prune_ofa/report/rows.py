@@ -22,6 +22,7 @@ class ModelRow:
         score: on held-out examples; `score_name` says which one.
         size_bytes: of the file.
         gzip_bytes: of the file after gzip.
+        parts: bytes of the file's `words`, `encoder` and `rest`.
         latency_ms: `median`, `p10`, `p90` and more, as the benchmark wrote them.
         ratio: `ratio`, `low`, `high` of the latency to the reference's.
     """
@@ -32,8 +33,15 @@ class ModelRow:
     score: float | None = None
     size_bytes: int | None = None
     gzip_bytes: int | None = None
+    parts: dict[str, int] | None = None
     latency_ms: dict[str, float] | None = None
     ratio: dict[str, float] | None = None
+
+
+_PARTS = (
+    "what the size is made of: the table of words + weights and biases of the encoder + the rest, "
+    "such as the list of word pieces"
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ def model_rows(run: Run) -> list[ModelRow]:
                 score=verified.get(name, {}).get(score),
                 size_bytes=entry.get("size_bytes"),
                 gzip_bytes=entry.get("gzip_bytes"),
+                parts=entry.get("parts"),
                 latency_ms=timing.get("latency_ms"),
                 ratio=timing.get("ratio"),
             )
@@ -124,12 +133,14 @@ def columns(run: Run) -> list[Column]:
         if runtime
         else "not measured in this run"
     )
+    has_parts = any(entry.get("parts") for entry in run.exported)
     return [
         Column("model", "what is measured: a Keras model or an exported .tflite file", _model),
         Column("sparsity", "share of zeros in the layers that were pruned", _sparsity),
         Column(score_name(run), SCORES[score_name(run)].meaning + _judged_on(run), _score),
         Column("MB", "size of the file, in million bytes", lambda r: megabytes(r.size_bytes)),
         Column("MB gzip", "the same after gzip, as an app store ships it", _gzip),
+        *([Column("MB by part", _PARTS, _by_part)] if has_parts else []),
         Column("latency ms", f"median time of one run, batch of one ({how})", _latency),
         Column(
             "ratio",
@@ -187,6 +198,13 @@ def _sparsity(row: ModelRow) -> str:
 
 def _score(row: ModelRow) -> str:
     return "-" if row.score is None else f"{row.score:.3f}"
+
+
+def _by_part(row: ModelRow) -> str:
+    """The bytes of words, encoder and rest."""
+    if row.parts is None:
+        return "-"
+    return " + ".join(megabytes(row.parts.get(name, 0)) for name in ("words", "encoder", "rest"))
 
 
 def _gzip(row: ModelRow) -> str:

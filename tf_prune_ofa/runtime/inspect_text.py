@@ -31,6 +31,7 @@ def describe(summary: FileSummary) -> str:
                 for kind in summary.types
             ],
         ),
+        _described_parts(summary),
         _described_weights(summary.weights),
         "Dynamic tensors (shape known only at run time): " + _listed(summary.dynamic_tensors),
         "Metadata: " + _listed(summary.metadata),
@@ -69,6 +70,20 @@ def describe_load(loaded: LoadSummary) -> str:
     elif loaded.sparse_missing:
         lines.append(loaded.sparse_missing)
     return "\n\n".join(lines)
+
+
+def _described_parts(summary: FileSummary) -> str:
+    """What the size is made of, of files whose weights have this package's names."""
+    names = {"words": "embeddings/word/", "encoder": "encoder_"}
+    sizes = {
+        part: sum(w.stored_bytes for w in summary.weights if w.name.startswith(prefix))
+        for part, prefix in names.items()
+    }
+    if not any(sizes.values()):
+        return ""
+    sizes["rest"] = summary.size_bytes - sum(sizes.values())
+    said = [f"{part} {megabytes(size)} MB" for part, size in sizes.items()]
+    return "By part: " + ", ".join(said)
 
 
 def _described_weights(weights: tuple[WeightSummary, ...]) -> str:

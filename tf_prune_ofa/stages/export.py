@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from tf_prune_ofa.config import ExportSettings
 from tf_prune_ofa.conversion.convert import to_float32
@@ -14,9 +17,11 @@ from tf_prune_ofa.jobs.cards import refresh_cards
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
+from tf_prune_ofa.models.assign import assign_weights
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.models.heads import require_head
 from tf_prune_ofa.models.hf_config import head_of_class, read_problem_type
+from tf_prune_ofa.models.tensor_names import tensor_names
 from tf_prune_ofa.pruning.lock import Masks, assert_same_zeros, load_masks
 from tf_prune_ofa.quant.activations import Activations, of_folder
 from tf_prune_ofa.stages import post_training
@@ -25,14 +30,19 @@ from tf_prune_ofa.tasks.kind import Kind
 from tf_prune_ofa.text.json_tokenizer import JsonTokenizer
 from tf_prune_ofa.text.mediapipe import other_tokens
 from tf_prune_ofa.text.opening import tokenizer_of
-from tf_prune_ofa.text.wordpiece import tokenizer_settings
+from tf_prune_ofa.text.trimming import kept_pieces
+from tf_prune_ofa.text.wordpiece import WordPiece, tokenizer_settings
 from tf_prune_ofa.tflite.text_settings import TextSettings
 from tf_prune_ofa.variants import STATIC_VARIANTS, USUAL_VARIANTS
+
+_WORDS = "embeddings/word/embeddings"
 
 
 def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
     """Write the files; return the manifest's figures."""
     start, recipe_inputs = context.results[settings.start], context.recipe_inputs
+    words = settings.vocabulary
+    texts = None if words.keep == "all" else recipe_inputs.texts_to_learn(words.texts)
     manifest = export_folder(
         start.model_folder,
         context.folder,
@@ -42,6 +52,10 @@ def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
         masks=pruned_masks(context, settings.start),
         text_settings=recipe_inputs.kind.text_settings(**recipe_inputs.tokenizer_settings),
         mediapipe=settings.mediapipe,
+        vocabulary_texts=texts,
+        at_least=words.at_least,
+        size=words.size,
+        words=settings.words,
     )
     refresh_cards(context)
     return {entry["variant"]: _sizes(entry) for entry in manifest["files"]}
@@ -59,6 +73,10 @@ def export_folder(
     masks: Masks | None = None,
     text_settings: TextSettings | None = None,
     mediapipe: Literal["warn", "same"] = "warn",
+    vocabulary_texts: Sequence[str] | None = None,
+    at_least: int = 1,
+    size: int = 0,
+    words: Literal["int8", "int4"] = "int8",
 ) -> dict[str, Any]:
     """Export a task model from its Hugging Face folder; return the manifest.
 
@@ -76,6 +94,11 @@ def export_folder(
             the folder says of its tokenizer, and the usual windows.
         mediapipe: what to do where MediaPipe makes other tokens of a text: "warn", or refuse all
             but the "same".
+        vocabulary_texts: only the word pieces that these use stay; see `text.trimming`. None keeps
+            all of them.
+        at_least: times that a piece must be used to stay.
+        size: of the vocabulary that is left; 0 for no limit.
+        words: of the table of words in all variants but float32.
 
     Raises:
         UserError: the pattern is broken, MediaPipe's tokens differ and must not, static INT8 does
@@ -92,7 +115,13 @@ def export_folder(
     wordpiece = tokenizer_of(folder)
     found = other_tokens(text_settings.tokenizer, wordpiece.kind)
     _compare_with_mediapipe(found, folder, must_be_same=mediapipe == "same", say=labels)
-    model = task_model(folder, sequence_length=sequence_length)
+    kept = None
+    if vocabulary_texts is not None:
+        kept = kept_pieces(wordpiece, vocabulary_texts, at_least=at_least, size=size)
+        print(f"  {len(kept):,} of {len(wordpiece.pieces):,} word pieces stay", flush=True)
+        pieces = [wordpiece.pieces[index] for index in kept]
+        wordpiece = WordPiece(pieces, **tokenizer_settings(folder))
+    model = task_model(folder, sequence_length=sequence_length, kept=kept)
     if masks:
         assert_same_zeros(dense_kernels(model), masks, where=f"the model in {folder}")
     if activations is None and calibration_texts:
@@ -115,6 +144,7 @@ def export_folder(
         pruned_layers=masks or {},
         outlier_scales=activations.outlier_scales if activations else None,
         text_settings=text_settings,
+        words=words,
         on_file=lambda name: print(f"  writing {name}", flush=True),
     )
 
@@ -133,24 +163,32 @@ def _compare_with_mediapipe(
         print(f"  note: in MediaPipe, other tokens for {'; '.join(found)} (docs/tasks.md)")
 
 
-def task_model(folder: Path, *, sequence_length: int | None = None) -> keras.Model:
+def task_model(
+    folder: Path, *, sequence_length: int | None = None, kept: np.ndarray | None = None
+) -> keras.Model:
     """Return a task model without dropout from its Hugging Face folder.
 
     Args:
         folder: the model.
         sequence_length: S of a model of fixed shapes [1, S], for conversion; None leaves them open.
+        kept: ids of the word pieces that the model has, in their new order; None for all.
 
     Raises:
         UserError: the folder has no task head, or does not fit its own description.
     """
     _, head = _kind_in(folder)
+    config = huggingface.read_config(folder).without_dropout()
+    weights = huggingface.read_weights(folder)
+    if kept is not None:
+        config = replace(config, vocab_size=len(kept))
+        weights[_WORDS] = weights[_WORDS][kept]
     model = bert.build_model(
-        huggingface.read_config(folder).without_dropout(),
+        config,
         head,
         sequence_length=sequence_length,
         batch_size=None if sequence_length is None else 1,
     )
-    huggingface.load_weights(model, folder)
+    assign_weights(model, weights, folder, names=tensor_names(config))
     return model
 
 

@@ -20,14 +20,14 @@ import numpy as np
 
 from tf_prune_ofa import paths
 from tf_prune_ofa.array_files import read_arrays, write_arrays
-from tf_prune_ofa.config import ReconstructSettings, SparsitySettings, TrainSettings
+from tf_prune_ofa.config import ReconstructSettings, SparsitySettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import require_writable_dir
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert
-from tf_prune_ofa.pruning.layerwise import Wanted, reconstruct_layers
+from tf_prune_ofa.pruning.layerwise import Plan, Wanted, reconstruct_layers
 from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks, save_masks
 from tf_prune_ofa.pruning.plan import Pool, plan_pools
 from tf_prune_ofa.pruning.plugins import load_plugins
@@ -35,6 +35,7 @@ from tf_prune_ofa.pruning.ranking import observed_scores, ranked_sparsities
 from tf_prune_ofa.pruning.rules import layer_rules
 from tf_prune_ofa.pruning.scores import find_score
 from tf_prune_ofa.schedules import SparsitySchedule
+from tf_prune_ofa.stages.plan_units import plan_units, train_settings, trained_job
 from tf_prune_ofa.stages.prune import earlier_pattern, sparsity_figures
 from tf_prune_ofa.tasks import reads_corpus
 
@@ -46,24 +47,13 @@ class _Job(TrainingJob):
     """Data, models and results of the stage, which are those of a training stage."""
 
     def __init__(self, settings: ReconstructSettings, context: Context) -> None:
-        super().__init__(replace(_train_settings(settings), mlm_share=UNMASKED), context)
+        super().__init__(replace(train_settings(settings), mlm_share=UNMASKED), context)
         self.has_task_head = not reads_corpus(settings) and self.starts_with_head
 
     @property
     def head(self) -> bert.Head | None:
         """The task's head where `start` has it; one that is not trained is of no use to anyone."""
         return super().head if self.has_task_head else None
-
-
-def _train_settings(settings: ReconstructSettings) -> TrainSettings:
-    """Return settings of a training stage that sees each of the examples once."""
-    return TrainSettings(
-        kind=settings.kind,
-        start=settings.start,
-        objective=settings.objective,
-        length=max(1, settings.examples // settings.batch_size),
-        batch_size=settings.batch_size,
-    )
 
 
 def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
@@ -74,17 +64,21 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     dense = job.load(settings.start, is_trained=False)
     sparse = job.load(settings.start, is_trained=False)
     checkpoint = require_writable_dir(context.folder / paths.CHECKPOINT)
-    pools: dict[str, Pool] = {}
-    given: Masks = {}
-    if settings.pattern_of:
-        given = _masks_of(settings, context)
+    batches = job.calibration_inputs(job.total_steps)
+    wanted: Plan
+    more: dict[str, Any] = {}
+    if settings.speedup:
+        wanted, more = plan_units(settings, context, dense, batches, checkpoint)
+    elif settings.pattern_of:
+        wanted = Wanted({}, _masks_of(settings, context), settings.rounds, settings.damping)
     else:
         pools = _pools(settings, dense, job, checkpoint / paths.SPARSITIES)
+        wanted = Wanted(pools, {}, settings.rounds, settings.damping)
     found = reconstruct_layers(
         dense,
         sparse,
-        job.calibration_inputs(job.total_steps),
-        Wanted(pools, given, settings.rounds, settings.damping),
+        batches,
+        wanted,
         num_layers=job.recipe_inputs.encoder.num_layers,
         checkpoint=checkpoint,
         title=context.name,
@@ -101,7 +95,7 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
         "examples": job.total_steps * settings.batch_size,
         "reconstruction_errors": {name: one.error for name, one in found.items()},
     }
-    return figures | sparsity_figures(sparse, masks)
+    return figures | more | sparsity_figures(sparse, masks)
 
 
 def _masks_of(settings: ReconstructSettings, context: Context) -> Masks:
@@ -141,7 +135,8 @@ def _pools(
         if len(pool.layers) > 1:
             raise UserError(
                 f"a reconstruction prunes one layer at a time, but the pattern of {pool.layers[0]} "
-                f"joins {len(pool.layers)}; use a 'prune' stage for it"
+                f"joins {len(pool.layers)}; set {job.context.name}.speedup instead of rules, or "
+                "use a 'prune' stage"
             )
         if not pool.layers[0].startswith("encoder_"):
             raise UserError(
@@ -167,14 +162,7 @@ def _scores(
     Raises:
         UserError: the model that is pruned was not trained on those labels.
     """
-    job = TrainingJob(_train_settings(settings), context)
-    if not job.starts_with_head:
-        raise UserError(
-            f"{context.name}.scope is 'global', which ranks by the loss on labels, but "
-            f"{context.name}.start was not trained on them: its weights have no such head as "
-            f"{job.head}. Start from a stage with objective '{settings.objective}', or set "
-            f"{context.name}.scope to 'layer'"
-        )
+    job = trained_job(settings, context, f"{context.name}.scope is 'global'")
     model = job.load(settings.start, is_trained=False)
     distiller = job.distiller(model)
     kernels = {name: bert.dense_kernels(model)[name] for name in names}

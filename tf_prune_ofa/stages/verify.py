@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tf_prune_ofa import paths
-from tf_prune_ofa.config import VerifySettings
-from tf_prune_ofa.data.batches import model_inputs
+from tf_prune_ofa.config import ExportSettings, VerifySettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.cards import refresh_cards
 from tf_prune_ofa.jobs.context import Context, StageResult
@@ -25,9 +23,10 @@ from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.lock import assert_same_zeros
-from tf_prune_ofa.quant import ranges, scheme
 from tf_prune_ofa.quant.activations import Activations, of_folder
 from tf_prune_ofa.stages.export import pruned_masks, task_model
+from tf_prune_ofa.stages.file_words import FileWords, find_words
+from tf_prune_ofa.stages.references import examples, keras_logits, reference_models
 from tf_prune_ofa.tasks.kind import Examples, Kind
 from tf_prune_ofa.text.opening import tokenizer_of
 from tf_prune_ofa.text.vocabulary import find_vocab
@@ -36,9 +35,6 @@ from tf_prune_ofa.verification import behaviour, files, layers, running
 from tf_prune_ofa.verification.expected import Expected, expect
 from tf_prune_ofa.verification.manifest import find_folder_problems, read_manifest
 from tf_prune_ofa.verification.tokenizer import pieces_of
-
-KERAS_BATCH = 32
-Inputs = dict[str, np.ndarray]
 
 
 def run(settings: VerifySettings, context: Context) -> dict[str, Any]:
@@ -104,8 +100,12 @@ def verify(context: Context, start: str, *, examples_limit: int, threads: int) -
     if masks:
         where = f"the model in {made_from.model_folder}"
         assert_same_zeros(dense_kernels(model), masks, where=where)
-    expected = _expected(context, made_from, model, settings.sequence_length)
-    problems = find_folder_problems(
+    paths_there = [export.folder / entry["file"] for entry in manifest["files"]]
+    words = find_words(
+        context, settings, made_from.model_folder, [path for path in paths_there if path.is_file()]
+    )
+    expected = _expected(context, made_from, model, settings, words)
+    problems = words.problems + find_folder_problems(
         export.folder,
         manifest,
         variants=settings.variants,
@@ -124,13 +124,16 @@ def verify(context: Context, start: str, *, examples_limit: int, threads: int) -
             zeros = None if found else files.count_sparsity(content, shapes)
         checked = {"file": entry["file"], "variant": entry["variant"], "problems": found}
         entries.append(checked | ({} if zeros is None else {"zeros_in_pruned_layers": zeros}))
-    rows = _run_files(context, export, made_from, model, entries, expected, examples_limit, threads)
+    rows = _run_files(
+        context, export, made_from, model, entries, expected, words, examples_limit, threads
+    )
     for checked in entries:
         checked["verdict"] = "fail" if checked["problems"] else "pass"
     has_failed = problems or any(checked["problems"] for checked in entries)
     return {
         "verdict": "fail" if has_failed else "pass",
         "problems": problems,
+        **({"words": words.figures} if words.figures else {}),
         "files": entries,
         "layers": rows,
     }
@@ -146,7 +149,11 @@ def _vocabulary(folder: Path) -> tuple[list[str], dict[str, Any] | None]:
 
 
 def _expected(
-    context: Context, made_from: StageResult, model: keras.Model, sequence_length: int
+    context: Context,
+    made_from: StageResult,
+    model: keras.Model,
+    settings: ExportSettings,
+    words: FileWords,
 ) -> Expected:
     activations = of_folder(made_from.folder) or Activations({})
     recipe_inputs = context.recipe_inputs
@@ -156,11 +163,13 @@ def _expected(
         model,
         activations.ranges,
         activations.outlier_scales,
-        sequence_length=sequence_length,
-        vocabulary=pieces,
+        sequence_length=settings.sequence_length,
+        vocabulary=pieces if tokenizer else words.tokenizer.pieces,
         tokenizer=tokenizer,
         labels=huggingface.read_labels(made_from.model_folder),
-        settings=json.loads(said.for_length(sequence_length).to_json()),
+        settings=json.loads(said.for_length(settings.sequence_length).to_json()),
+        kept=words.kept,
+        int4_words=settings.words == "int4",
     )
 
 
@@ -171,6 +180,7 @@ def _run_files(
     model: keras.Model,
     entries: list[dict[str, Any]],
     expected: Expected,
+    words: FileWords,
     examples_limit: int,
     threads: int,
 ) -> list[dict[str, Any]]:
@@ -183,18 +193,22 @@ def _run_files(
     if not sound:
         return []
     kind = context.recipe_inputs.kind
-    inputs, split = examples(context, expected.sequence_length, examples_limit)
-    references = {"float": model}
-    if any(files.FORMS[checked["variant"]] == "static" for checked in sound):
-        references["static"] = emulated_model(context, made_from.name, model)
-    wanted = {name: _keras_logits(kind, one, inputs) for name, one in references.items()}
+    inputs, split = examples(context, words.tokenizer, expected.sequence_length, examples_limit)
+    if words.kept is not None:
+        all_words, same = examples(context, words.whole, expected.sequence_length, examples_limit)
+        score = kind.score(keras_logits(kind, model, all_words), same)
+        words.figures.update({f"keras_{key}_with_all_words": value for key, value in score.items()})
+        model = task_model(made_from.model_folder, kept=words.kept)
+    forms = {files.FORMS[checked["variant"]] for checked in sound}
+    references = reference_models(context, made_from, model, forms, int4_words=expected.int4_words)
+    wanted = {name: keras_logits(kind, one, inputs) for name, one in references.items()}
     probed = running.with_probes(inputs, len(expected.vocabulary))
     outputs = {}
     for checked in sound:
         variant = checked["variant"]
         outputs[variant] = running.run_file(export.folder / checked["file"], probed, threads)
         logits = _file_logits(kind, outputs[variant], inputs["input_mask"])
-        reference = wanted["static" if files.FORMS[variant] == "static" else "float"]
+        reference = wanted[files.FORMS[variant]]
         _compare(kind, checked, logits, reference, split, expected)
     compare_to_dense(entries, outputs)
     dense = [checked for checked in sound if checked["variant"] == files.DENSE]
@@ -276,42 +290,3 @@ def compare_to_dense(entries: list[dict[str, Any]], outputs: dict[str, running.O
                 "it can only be verified beside a sound dense_int8 file: add dense_int8 to the "
                 "variants of the export stage"
             )
-
-
-def examples(context: Context, length: int, limit: int) -> tuple[Inputs, Examples]:
-    """Return inputs [N, S] of the dev split, padded to a file's sequence length, and the split."""
-    recipe_inputs = context.recipe_inputs
-    dev = recipe_inputs.task.dev.take(limit) if limit else recipe_inputs.task.dev
-    split = recipe_inputs.encode(dev, length)
-    has_types = recipe_inputs.encoder.family.token_types
-    inputs = model_inputs(
-        split.tokens.ids,
-        split.tokens.type_ids if has_types else None,
-        max_length=length,
-        multiple=length,
-        pad_id=recipe_inputs.wordpiece.pad_id,
-    )
-    return inputs, split
-
-
-def emulated_model(context: Context, start: str, weights: keras.Model) -> keras.Model:
-    """Return the model that emulates INT8, with the ranges that the stage `start` learned."""
-    config = context.recipe_inputs.encoder.without_dropout()
-    head = context.recipe_inputs.kind.head
-    float_layers = getattr(context.recipe.stages[start], "float_layers", ())
-    saved = of_folder(context.results[start].folder)
-    int8_attention = any(name.endswith("/scores") for name in saved.ranges)
-    model = scheme.apply(config, head, weights, float_layers, int8_attention=int8_attention)
-    ranges.assign_ranges(model, saved.ranges)
-    ranges.assign_outlier_scales(model, saved.outlier_scales)
-    return model
-
-
-def _keras_logits(kind: Kind, model: keras.Model, inputs: Inputs) -> np.ndarray:
-    count, length = inputs["input_word_ids"].shape
-    batches = (
-        {name: value[start : start + KERAS_BATCH] for name, value in inputs.items()}
-        for start in range(0, count, KERAS_BATCH)
-    )
-    logits = kind.predict(model, batches, length=length)
-    return kind.without_padding(logits, inputs["input_mask"])

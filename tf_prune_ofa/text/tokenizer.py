@@ -45,6 +45,7 @@ class TextTokenizer:
         pad_id, unk_id, cls_id, sep_id, mask_id: ids of the special tokens, whatever their names.
         special_ids: the five of them, int32 [5].
         replacement_ids: every id that may stand in for a masked token.
+        added: tokens that are looked for before words are split.
         middle_separators: how many stand between the texts of a pair.
     """
 
@@ -59,6 +60,7 @@ class TextTokenizer:
     mask_id: int
     special_ids: np.ndarray
     replacement_ids: np.ndarray
+    added: Sequence[str] = ()
     middle_separators: int = 1
     _tokenizer: tokenizers.Tokenizer
 

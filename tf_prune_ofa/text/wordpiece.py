@@ -101,6 +101,7 @@ class WordPiece(TextTokenizer):
         self.lower_case = lower_case or clean_up == "mediapipe"
         self.pieces = tokens + new
         self.vocab_size = len(self.pieces)
+        self.added = [token["content"] for token in added_tokens]
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
             ids[token] for token in SPECIAL_TOKENS
         )

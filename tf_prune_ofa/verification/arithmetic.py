@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_LARGEST_OF_WORDS, _WORDS_SHARE = 7, 0.8  # of INT4: larger numbers than this share are cut
 _STEPS = 255  # between -128 and 127
 _LARGEST = 127  # of a weight: symmetric, so that 0 is 0
 _LARGEST_BIAS = 2**30
@@ -71,3 +72,32 @@ def weight_integers(rows: np.ndarray, scales: np.ndarray) -> np.ndarray:
 def bias_integers(bias: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """Return a bias as INT32 in steps of `scales`."""
     return np.round(bias.astype(np.float64) / scales.astype(np.float64)).astype(np.int32)
+
+
+def word_scales(rows: np.ndarray) -> np.ndarray:
+    """Return the scale of each row of INT4 words; a row without a number has 1."""
+    step = np.float32(_WORDS_SHARE / _LARGEST_OF_WORDS)
+    scales = np.max(np.abs(rows), axis=1).astype(np.float32) * step
+    scales[scales < _SMALLEST_NORMAL] = 1
+    return scales
+
+
+def word_bytes(rows: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Return INT4 words as the bytes [rows, columns / 2] that they share.
+
+    Column c is in the upper four bits of byte c, column c + columns / 2 in the lower ones, 8 above
+    its value.
+    """
+    limit = _LARGEST_OF_WORDS
+    steps = np.minimum(np.maximum(np.round(rows / scales[:, np.newaxis]), -limit), limit)
+    half = rows.shape[1] // 2
+    bits = (steps[:, :half].astype(np.int32) << 4) | (steps[:, half:].astype(np.int32) + 8)
+    return bits.astype(np.int8)
+
+
+def words_from(rows: np.ndarray) -> np.ndarray:
+    """Return what a file of INT4 words computes with in place of float rows [rows, columns]."""
+    scales = word_scales(rows)
+    stored = word_bytes(rows, scales).astype(np.int32)
+    both = np.concatenate([stored >> 4, (stored & 15) - 8], axis=1)
+    return (both * scales[:, np.newaxis]).astype(np.float32)

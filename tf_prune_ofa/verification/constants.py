@@ -11,10 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from tf_prune_ofa.verification import arithmetic
-from tf_prune_ofa.verification.expected import Expected
+from tf_prune_ofa.verification.expected import WORDS, Expected
 from tf_prune_ofa.verification.reading import Operator, TfliteFile
 
 _TABLE, _TABLE_SCALES, _OUTLIER_SCALES = "/embeddings", "/embeddings/scales", "/factors"
+# What parts two INT4 words of a byte.
+_PARTING = {f"{WORDS}{_TABLE}/sixteen": 16.0, f"{WORDS}{_TABLE}/eight": 8.0}
 _DENSE = ("FULLY_CONNECTED", "CONV_2D", "DENSIFY")
 
 
@@ -42,7 +44,7 @@ def find_problems(file: TfliteFile, form: str, expected: Expected) -> list[str]:
             layer = entry.name.removesuffix(_OUTLIER_SCALES)
             scales.setdefault(layer, []).append((operator, tensor))
         elif entry.dtype == "float32" and int(np.prod(entry.shape)) == 1:
-            problems += _scalar_problems(file, tensor, expected)
+            problems += _scalar_problems(file, tensor, expected, form)
         elif entry.dtype == "float32" and len(entry.shape) == 1:
             vectors.append(tensor)
         else:
@@ -68,9 +70,14 @@ def _index_problems(file: TfliteFile, operator: Operator, slot: int, tensor: int
         yield f"{result.name} is a mean over the axes {values} instead of the last one"
 
 
-def _scalar_problems(file: TfliteFile, tensor: int, expected: Expected) -> Iterator[str]:
+def _scalar_problems(file: TfliteFile, tensor: int, expected: Expected, form: str) -> Iterator[str]:
     value = np.float32(file.values(tensor).ravel()[0])
-    if not np.any(expected.scalars == value):
+    name = file.tensors[tensor].name
+    if expected.int4_words and form != "float" and name in _PARTING:
+        is_right = value == _PARTING[name]
+    else:
+        is_right = bool(np.any(expected.scalars == value))
+    if not is_right:
         yield f"{file.tensors[tensor].name} is {value:g}, which is no number of the model's"
 
 
@@ -85,13 +92,17 @@ def _table_problems(
             continue
         values = file.values(found[0])
         stored = values.reshape(-1, values.shape[-1])
-        wanted, steps = rows, None
-        if is_int8:
+        wanted, steps, scale = rows, None, 1.0
+        if is_int8 and expected.int4_words and layer == WORDS:
+            steps = arithmetic.word_scales(rows)
+            wanted, scale = arithmetic.word_bytes(rows, steps), 1 / 16
+        elif is_int8:
             steps = arithmetic.channel_scales(rows)
             wanted = arithmetic.weight_integers(rows, steps)
+        if is_int8:
             entry = file.tensors[found[0]]
-            if entry.scales.tolist() != [1.0] or np.any(entry.zero_points):
-                yield f"{layer}: its integers have a scale other than 1, or a zero point"
+            if entry.scales.tolist() != [scale] or np.any(entry.zero_points):
+                yield f"{layer}: its integers have a scale other than {scale:g}, or a zero point"
         if stored.shape != wanted.shape or stored.dtype != wanted.dtype:
             yield f"{layer}: {stored.dtype} {stored.shape}, not {wanted.dtype} {wanted.shape}"
             continue

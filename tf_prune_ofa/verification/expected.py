@@ -18,6 +18,7 @@ from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.layers import PADDING_SCORE, AttentionScores, Gelu, PositionEmbedding
 from tf_prune_ofa.verification.arithmetic import Grid
 
+WORDS = "embeddings/word"
 Ranges = Mapping[str, tuple[float, float]]
 # Of GELU where a converter writes it out, and of masks; nothing else is a number of its own.
 _SCALARS = (1.0, 0.5, 2.0, 3.0, 0.5**0.5, 2**0.5, 0.044715, (2 / np.pi) ** 0.5, PADDING_SCORE)
@@ -69,6 +70,7 @@ class Expected:
         labels: names of the classes, or None.
         settings: how texts become ids and logits answers; None if the files do not say.
         sequence_length: S.
+        int4_words: whether the table of words is INT4 in all files but the float one.
     """
 
     dense: dict[str, Dense]
@@ -84,6 +86,7 @@ class Expected:
     labels: Sequence[str] | None
     settings: Mapping[str, Any] | None
     tokenizer: Mapping[str, Any] | None = None
+    int4_words: bool = False
 
 
 def expect(
@@ -96,6 +99,8 @@ def expect(
     labels: Sequence[str] | None,
     settings: Mapping[str, Any] | None = None,
     tokenizer: Mapping[str, Any] | None = None,
+    kept: np.ndarray | None = None,
+    int4_words: bool = False,
 ) -> Expected:
     """Return what the files of a float model must hold.
 
@@ -108,6 +113,8 @@ def expect(
         labels: names of the classes, or None.
         settings: how texts become ids and logits answers, as the files say it.
         tokenizer: the content of a tokenizer.json of another kind than WordPiece.
+        kept: ids of the words that the files have, in order; None for all.
+        int4_words: whether the words are to be INT4 in quantized files.
     """
     ranges = ranges or {}
     upstream = _Upstream(model)
@@ -135,7 +142,7 @@ def expect(
             for part in ("gamma", "beta")
         ],
         tables={
-            name: layer.embeddings.numpy()[: _rows(layer, sequence_length)]
+            name: _rows(layer, sequence_length, kept)
             for name, layer in layers.items()
             if hasattr(layer, "embeddings")
         },
@@ -152,6 +159,7 @@ def expect(
         labels=labels,
         settings=settings,
         tokenizer=tokenizer,
+        int4_words=int4_words,
     )
 
 
@@ -229,8 +237,12 @@ def _is_norm(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.LayerNormalization)
 
 
-def _rows(layer: keras.layers.Layer, sequence_length: int) -> int | None:
-    return sequence_length if isinstance(layer, PositionEmbedding) else None
+def _rows(layer: keras.layers.Layer, sequence_length: int, kept: np.ndarray | None) -> np.ndarray:
+    """Return the rows of a table that a file has."""
+    table = layer.embeddings.numpy()
+    if isinstance(layer, PositionEmbedding):
+        return table[:sequence_length]
+    return table if kept is None or layer.name != WORDS else table[kept]
 
 
 def _named(outputs: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tf_prune_ofa.verification.arithmetic import Grid
 from tf_prune_ofa.verification.dense import grid_of, layer_of
-from tf_prune_ofa.verification.expected import Expected
+from tf_prune_ofa.verification.expected import WORDS, Expected
 from tf_prune_ofa.verification.reading import MOVERS, Operator, TfliteFile
 
 _FLOAT = (
@@ -26,6 +26,7 @@ _MORE = {
     "dynamic": ("DEQUANTIZE",),
     "static": ("DEQUANTIZE", "QUANTIZE", "CONV_2D", "DENSIFY"),
 }
+_WORD_TABLE = f"{WORDS}/embeddings"
 _RELU = 1  # the number of the fused activation
 _PROBABILITIES = Grid.of_range(0.0, 1.0)
 
@@ -44,6 +45,8 @@ def find_problems(file: TfliteFile, form: str, expected: Expected) -> list[str]:
         for text in _operator_problems(file, operator, form, expected)
     ]
     problems += _order_problems(file)
+    if expected.int4_words and form != "float":
+        problems += _parting_problems(file)
     if not problems:
         problems += _feed_problems(file, expected)
     return problems + list(_signature_problems(file, expected))
@@ -52,7 +55,8 @@ def find_problems(file: TfliteFile, form: str, expected: Expected) -> list[str]:
 def _operator_problems(
     file: TfliteFile, operator: Operator, form: str, expected: Expected
 ) -> Iterator[str]:
-    if operator.name not in (*_FLOAT, *_MORE[form]):
+    more = ("FLOOR",) if expected.int4_words and form != "float" else ()
+    if operator.name not in (*_FLOAT, *_MORE[form], *more):
         yield f"is none that a {form} file of this model has"
         return
     options = operator.options
@@ -90,8 +94,10 @@ def _int8_problems(
         if made_by is not None and made_by.name == "SOFTMAX" and found != _PROBABILITIES:
             yield f"writes probabilities as {_text(found)} instead of {_text(_PROBABILITIES)}"
     elif operator.name == "GATHER":
-        if found != Grid(np.float32(1.0), 0):
-            yield f"looks rows up as {_text(found)} instead of the integers themselves"
+        is_packed = expected.int4_words and file.tensors[operator.inputs[0]].name == _WORD_TABLE
+        wanted = Grid(np.float32(1 / 16 if is_packed else 1.0), 0)
+        if found != wanted:
+            yield f"looks rows up as {_text(found)} instead of {_text(wanted)}"
     elif operator.name not in ("FULLY_CONNECTED", "CONV_2D", "DENSIFY"):
         yield "computes in INT8, where the model is float"
 
@@ -139,6 +145,33 @@ def _order_problems(file: TfliteFile) -> Iterator[str]:
         if known & set(operator.outputs):
             yield f"{operator.name} (operator {operator.index}) writes what is already there"
         known |= set(operator.outputs)
+
+
+def _parting_problems(file: TfliteFile) -> Iterator[str]:
+    """Two INT4 words of a byte x / 16: FLOOR(x / 16), and 16 (x / 16 - FLOOR(x / 16)) - 8."""
+    parted = [op for op in file.operators if op.name == "FLOOR"]
+    joins = [op for op in file.operators if op.name == "CONCATENATION" and len(op.inputs) == 2]
+    if len(parted) != 1:
+        yield f"parts the words' bytes {len(parted)} times instead of once"
+        return
+    both, upper = parted[0].inputs[0], parted[0].outputs[0]
+    joined = [op for op in joins if op.inputs[0] == upper]
+    steps = [("SUB", f"{_WORD_TABLE}/eight"), ("MUL", f"{_WORD_TABLE}/sixteen")]
+    lower = joined[0].inputs[1] if len(joined) == 1 else -1
+    for name, constant in steps:
+        made_by = file.producers.get(lower)
+        if made_by is None or made_by.name != name:
+            yield "does not part the words' bytes as they are packed"
+            return
+        lower, number = made_by.inputs
+        if file.tensors[number].name != constant:
+            yield f"parts the words' bytes by {file.tensors[number].name}"
+    rest = file.producers.get(lower)
+    if rest is None or rest.name != "SUB" or rest.inputs != (both, upper):
+        yield "does not part the words' bytes as they are packed"
+    last = len(file.tensors[upper].shape) - 1
+    if joined[0].options.get("axis") not in (last, -1):
+        yield f"joins the halves of words along the axis {joined[0].options.get('axis')}"
 
 
 def _feed_problems(file: TfliteFile, expected: Expected) -> Iterator[str]:
