@@ -18,7 +18,7 @@ from tf_prune_ofa.blocks.measure import race_us
 from tf_prune_ofa.blocks.rewrite import block_sparse
 from tf_prune_ofa.conversion import calibrate, convert, int8
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.files import write_json
+from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.models.bert import Classification, EncoderConfig, build_model
 from tf_prune_ofa.tflite.dense_layers import has_constant_kernel, layer_of_kernel
 from tf_prune_ofa.tflite.graph import Graph
