@@ -228,7 +228,16 @@ def _kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def start(data, run_dir, *, kill_at=None, file_size_limit=None, log=None):
+def start(
+    data,
+    run_dir,
+    *,
+    kill_at=None,
+    file_size_limit=None,
+    log=None,
+    distribute="one",
+    worker=None,
+):
     """Run a recipe in a process of its own, on one thread.
 
     Args:
@@ -237,9 +246,12 @@ def start(data, run_dir, *, kill_at=None, file_size_limit=None, log=None):
         kill_at: a `Moment`.
         file_size_limit: in bytes; writing more into a file fails, as on a full disk.
         log: file for what is printed; beside the run folder if not given.
+        distribute: as `tools/run_recipe.py` has it; "mirrored" is on two virtual devices.
+        worker: for "workers", the addresses of all and the number of this one.
     """
     log = log or Path(f"{run_dir}-{time.monotonic_ns()}.log")
-    process = _context.Process(target=_main, args=(data, run_dir, log, kill_at, file_size_limit))
+    settings = (kill_at, file_size_limit, distribute, worker)
+    process = _context.Process(target=_main, args=(data, run_dir, log, *settings))
     process.start()
     return Run(process, log)
 
@@ -256,8 +268,9 @@ def run_well(data, run_dir):
     return results(run_dir)
 
 
-def _main(data, run_dir, log, kill_at, file_size_limit):
+def _main(data, run_dir, log, kill_at, file_size_limit, distribute, worker):
     from tf_prune_ofa.keras_compat import tf
+    from tf_prune_ofa.replicas import open_replicas
     from tf_prune_ofa.stages.runner import run_recipe
 
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
@@ -271,7 +284,12 @@ def _main(data, run_dir, log, kill_at, file_size_limit):
     if file_size_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
     try:
-        run_recipe(recipe_from_dict(data, name="small"), Path(run_dir))
+        if worker:
+            addresses, number = worker
+            task = {"type": "worker", "index": number}
+            os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        replicas = open_replicas(distribute, virtual=2 if distribute == "mirrored" else 0)
+        run_recipe(recipe_from_dict(data, name="small"), Path(run_dir), replicas)
     except UserError as error:
         # As the tools do.
         print(f"Error: {error}", file=sys.stderr)

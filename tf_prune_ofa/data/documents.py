@@ -30,7 +30,7 @@ def tokenize_documents(
     Args:
         documents: for each document its passages.
         wordpiece: the tokenizer.
-        sentences: cut the passages into sentences first, as `mlm.segment_pairs` needs.
+        sentences: cut the passages into sentences first, as `segments.segment_pairs` needs.
 
     Returns:
         For each document the int32 ids of its passages, or sentences, in order.

@@ -7,7 +7,7 @@ import gzip
 import lzma
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,19 +29,12 @@ def read_documents(path: str | Path, *, min_characters: int = 0) -> Iterator[str
     """
     opener: Any = _OPENERS.get(Path(path).suffix, open)
     found = False
-    lines: list[str] | None = None
     try:
         with opener(path, "rt", encoding="utf-8", errors="strict") as file:
-            for line in _lines(file):
-                if line.startswith("<doc "):
-                    found, lines = True, []
-                elif line.startswith("</doc>"):
-                    text = " ".join(lines[1:] if lines else [])
-                    if text and len(text) >= min_characters:
-                        yield text
-                    lines = None
-                elif lines is not None and line:
-                    lines.append(line)
+            for text in documents_in((True, line) for line in file):
+                found = True
+                if text and len(text) >= min_characters:
+                    yield text
     except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as text: {error}") from error
     if not found:
@@ -49,6 +42,28 @@ def read_documents(path: str | Path, *, min_characters: int = 0) -> Iterator[str
             f"{path} has no '<doc ...>' line; WikiExtractor writes one before each document. Run "
             "it on the dump first, without --json"
         )
+
+
+def documents_in(lines: Iterable[tuple[bool, str]]) -> Iterator[str]:
+    """Yield the documents of WikiExtractor's lines, each as one line without its title.
+
+    Args:
+        lines: each with whether a document that begins there is wanted; the first one that is not
+            ends the reading.
+    """
+    parts: list[str] | None = None
+    for is_wanted, raw in lines:
+        line = " ".join(raw.split())
+        if line.startswith("<doc "):
+            if not is_wanted:
+                return
+            parts = []
+        elif line.startswith("</doc>"):
+            if parts is not None:
+                yield " ".join(parts[1:])
+            parts = None
+        elif parts is not None and line:
+            parts.append(line)
 
 
 def write_corpus(
@@ -88,7 +103,3 @@ def write_corpus(
             file.write(line)
             count, size = count + 1, size + len(line)
     return count, size
-
-
-def _lines(file: IO[str]) -> Iterator[str]:
-    return (" ".join(line.split()) for line in file)

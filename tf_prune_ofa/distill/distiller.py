@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tf_prune_ofa import replicas
 from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.distill import losses
 from tf_prune_ofa.distill.target_losses import CLASSES, TargetLoss
@@ -105,18 +106,25 @@ class Distiller(keras.Model):
         return self.student(_inputs_of(self.student, inputs), training=training)
 
     def train_step(self, data: tuple[Tensors, Tensors]) -> Tensors:
-        """Take one optimizer step on (inputs, targets); return each loss term of this batch."""
+        """Take one optimizer step on (inputs, targets); return each loss term of this batch.
+
+        Of several replicas each returns its share of the terms, which Keras adds up.
+        """
         inputs, targets = data
         with tf.GradientTape() as tape:
             outputs = self.call(inputs, training=True)
             terms = self.loss_terms(inputs, targets, outputs)
             total = self.total_loss(terms)
-        gradients = tape.gradient(total, self.trained_variables)
+        shares = tape.gradient(total, self.trained_variables)
+        gradients = replicas.summed(shares)
         if self._lock:
             gradients = self._lock.mask_gradients(gradients, self.trained_variables)
         if self.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
-        self.optimizer.apply_gradients(zip(gradients, self.trained_variables, strict=True))
+            norm = replicas.global_norm(gradients, shares)
+            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
+        self.optimizer.apply_gradients(
+            zip(gradients, self.trained_variables, strict=True), skip_gradients_aggregation=True
+        )
         if self._lock:
             self._lock.apply()
         return {"loss": total, **terms}

@@ -1,5 +1,7 @@
 """Losses as plain functions of logits; all are means over what counts, padding left out.
 
+Of several replicas each gives its share: its own sum, over what counts in the whole batch.
+
 Legend: ... any leading shape (examples, or examples x positions) · C classes.
 """
 
@@ -9,15 +11,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tf_prune_ofa import replicas
 from tf_prune_ofa.keras_compat import tf
 
 
 def weighted_mean(values: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
     """Return the mean of `values` where `weights` is 1, both [...]; 0 if nothing counts."""
     if weights is None:
-        return tf.reduce_mean(values)
+        if replicas.count() == 1:
+            return tf.reduce_mean(values)
+        weights = tf.ones_like(values)
     weights = tf.cast(weights, values.dtype)
-    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), tf.reduce_sum(weights))
+    whole = replicas.total(tf.reduce_sum(weights))
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), whole)
 
 
 def only_at(logits: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
@@ -123,7 +129,7 @@ def squarehead_loss(
         [
             tf.math.divide_no_nan(
                 _token_error(student, teacher, mask),
-                _token_error(tf.zeros_like(teacher), teacher, mask),
+                replicas.total(_token_error(tf.zeros_like(teacher), teacher, mask)),
             )
             for student, teacher in zip(student_states, teacher_states, strict=True)
         ]
@@ -175,7 +181,7 @@ def layerwise_loss(
             for i in chosen
         ]
     )
-    matched = match_layers(tf.stop_gradient(errors))
+    matched = match_layers(replicas.total(errors))
     return tf.reduce_sum(tf.gather(errors, matched, batch_dims=1))
 
 

@@ -14,6 +14,7 @@ from tf_prune_ofa.config import Recipe
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.pruning.lock import LEAST_ZEROS, load_masks
+from tf_prune_ofa.replicas import Replicas
 
 _NEAR = 1e-9
 
@@ -49,6 +50,8 @@ class Context:
     recipe: Recipe
     results: dict[str, StageResult]
     recipe_inputs: RecipeInputs
+    replicas: Replicas = field(default_factory=Replicas)
+    checkpoints: Path | None = None  # the chief's, in another process than the chief
 
     def masks_file(self, start: str) -> Path | None:
         """Return the mask file of the stage that pruned the weights of `start`, or None.

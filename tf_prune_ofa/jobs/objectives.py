@@ -25,6 +25,7 @@ def _masked_words(settings: TrainSettings, context: Context, seed: int) -> Maske
         length=recipe_inputs.corpus_length,
         seed=seed,
         token_types=_token_types(settings, context),
+        whole_words=context.recipe.corpus.whole_words,
     )
 
 

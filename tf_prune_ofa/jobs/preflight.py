@@ -6,8 +6,9 @@ from tf_prune_ofa.config import ExportSettings, FinetuneSettings, Recipe, TrainS
 from tf_prune_ofa.data.task_data import doubts
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
+from tf_prune_ofa.jobs.records import split_of
 from tf_prune_ofa.schedules import steps_of
-from tf_prune_ofa.tasks import LABELS
+from tf_prune_ofa.tasks import LABELS, reads_corpus
 
 FEWEST_EPOCHS = 2  # that a dense model of a task is usually trained for, 3 as in BERT's paper
 
@@ -35,6 +36,10 @@ def check_inputs(recipe: Recipe, recipe_inputs: RecipeInputs) -> None:
                 f"{where} is {length}, but the encoder has only {positions} positions; choose at "
                 f"most {positions}"
             )
+    if recipe_inputs.records is not None:
+        for one in recipe.stages.values():
+            if reads_corpus(one):
+                split_of(recipe_inputs.records, nsp=getattr(one, "nsp", False))
     if any(getattr(one, "objective", "") == LABELS for one in recipe.stages.values()):
         _check_task(recipe, recipe_inputs, lengths)
     recipe_inputs.is_checked = True

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tf_prune_ofa.config import CorpusSettings, ModelSettings, Recipe
-from tf_prune_ofa.data import mlm
+from tf_prune_ofa.corpus.reading import Records
+from tf_prune_ofa.data import segments
 from tf_prune_ofa.data.corpus import corpus_documents, corpus_files
 from tf_prune_ofa.data.documents import tokenize_documents
-from tf_prune_ofa.data.mlm import MlmExamples
+from tf_prune_ofa.data.mlm import Corpus
 from tf_prune_ofa.data.tasks import (
     TaskData,
     load_task,
@@ -20,6 +21,7 @@ from tf_prune_ofa.data.tasks import (
 )
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import sha256_of
+from tf_prune_ofa.jobs.records import open_records, split_of
 from tf_prune_ofa.models import presets
 from tf_prune_ofa.models.bert import EncoderConfig
 from tf_prune_ofa.plain_values import digest, to_dict
@@ -56,7 +58,9 @@ class RecipeInputs:
             config = replace(config, activation=settings.activation)
         lengths = {
             "task.max_length": self.recipe.task.max_length,
-            "corpus.length": self.recipe.corpus.length,
+            "corpus.length": self.recipe.corpus.length
+            if self.records is None
+            else self.corpus_length,
         }
         for where, length in lengths.items():
             if length > config.max_positions:
@@ -135,11 +139,25 @@ class RecipeInputs:
     @property
     def corpus_length(self) -> int:
         """Tokens of an unlabelled example."""
+        if self.records is not None:
+            return int(self.records.plan["length"])
         return self.recipe.corpus.length or self.recipe.task.max_length
 
-    def corpus(self, *, nsp: bool) -> tuple[MlmExamples, MlmExamples]:
+    @cached_property
+    def records(self) -> Records | None:
+        """The corpus's records, where the recipe names some.
+
+        Raises:
+            UserError: they are not whole, or of another vocabulary than the encoder's.
+        """
+        corpus = self.recipe.corpus
+        return open_records(corpus, self.source.vocab_path, self.tokenizer_settings)
+
+    def corpus(self, *, nsp: bool) -> tuple[Corpus, Corpus]:
         """Return unlabelled examples to learn from, and held-out ones to judge by."""
-        make = mlm.segment_pairs if nsp else mlm.chunks
+        if self.records is not None:
+            return split_of(self.records, nsp=nsp)
+        make = segments.segment_pairs if nsp else segments.chunks
         length = self.corpus_length
         parts = (
             tokenize_documents(documents, self.wordpiece, sentences=nsp)
@@ -186,6 +204,11 @@ class RecipeInputs:
         """
         corpus = self.recipe.corpus
         settings = {"corpus": corpus.files, "limit": corpus.limit, "length": self.corpus_length}
+        # Not said where it is as ever, so that runs of before are found again.
+        if corpus.whole_words:
+            settings["whole_words"] = True
+        if self.records is not None:
+            return self._digest_of({**settings, "records": self.records.digest}, [])
         if not corpus.files:
             return digest([self.digest, settings])
         return self._digest_of(settings, corpus_files(corpus))

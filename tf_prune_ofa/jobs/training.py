@@ -13,6 +13,7 @@ import numpy as np
 from tf_prune_ofa import paths
 from tf_prune_ofa.config import TrainSettings
 from tf_prune_ofa.data.batches import BatchPlan, to_dataset
+from tf_prune_ofa.data.windowed_plan import WindowedPlan
 from tf_prune_ofa.distill.distiller import HIDDEN_PREFIX, Distiller
 from tf_prune_ofa.distill.losses import default_teacher_layers
 from tf_prune_ofa.distill.teacher_logits import cached_logits
@@ -24,6 +25,7 @@ from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.pruning.lock import PatternLock
 from tf_prune_ofa.pruning.rules import match_layers
+from tf_prune_ofa.replicas import datasets
 from tf_prune_ofa.schedules import LearningRateSchedule, SparsitySchedule, steps_of
 from tf_prune_ofa.tasks.kind import Batch
 from tf_prune_ofa.tasks.objective import Objective
@@ -42,6 +44,7 @@ class TrainingJob:
         self.total_steps = steps_of(settings.length, steps_per_epoch=self.plan.steps_per_epoch)
         if self.total_steps < 1:
             raise UserError(f"{context.name}.length is {settings.length!r}: not even one step")
+        context.replicas.check_batch(settings.batch_size, f"{context.name}.batch_size")
 
     @cached_property
     def objective(self) -> Objective:
@@ -85,9 +88,9 @@ class TrainingJob:
     # Batches
 
     @cached_property
-    def plan(self) -> BatchPlan:
+    def plan(self) -> BatchPlan | WindowedPlan:
         """Which examples make up the batch of each step."""
-        return BatchPlan(self.objective.lengths, self.settings.batch_size, self.seed)
+        return self.objective.plan(self.settings.batch_size, self.seed)
 
     def batch(self, step: int, logits: np.ndarray | None = None) -> tuple[Batch, Batch]:
         """Return inputs and targets of a step; `logits` are the teacher's, if cached."""
@@ -199,11 +202,13 @@ class TrainingJob:
             batch_size=self.settings.batch_size,
             weight_decay=self.settings.weight_decay,
             checkpoint_every=max(1, self.steps(self.settings.checkpoint_every)),
+            checkpoints=self.context.checkpoints,
+            replicas=self.context.replicas,
         )
         fit(
             distiller,
-            lambda start: to_dataset(
-                lambda step: self.batch(step, logits), start, self.total_steps
+            lambda start: datasets(
+                to_dataset, lambda step: self.batch(step, logits), start, self.total_steps
             ),
             run,
             callbacks=callbacks,

@@ -74,6 +74,18 @@ class _MasksFromOutside(Pruning):
         """Do nothing, in every training step."""
         return tf.no_op()
 
+    def weight_mask_op(self) -> tf.Operation:
+        """Mask the weights of this replica, which are those of all.
+
+        TFMOT averages the masked weights over replicas, in every step.
+        """
+        return tf.group(
+            [
+                weight.assign(tf.cast(weight * tf.cast(mask, weight.dtype), weight.dtype))
+                for weight, mask, _ in self._pruning_vars
+            ]
+        )
+
 
 @keras.utils.register_keras_serializable("tf_prune_ofa")
 class GradualPruning(PruneLowMagnitude):
@@ -173,7 +185,7 @@ class UpdateMasks(UpdatePruningStep):
     def on_train_begin(self, logs: Any = None) -> None:
         """Go on from the optimizer's step, after a resume too."""
         super().on_train_begin(logs)
-        self.step = int(self.model.optimizer.iterations)
+        self.step = int(self.model.optimizer.iterations.numpy())
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Update masks when it is time."""

@@ -23,25 +23,35 @@ from tf_prune_ofa.jobs.results import load_result, write_result
 from tf_prune_ofa.jobs.stage_digest import stage_digest_of
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.recipe import truncate
+from tf_prune_ofa.replicas import Replicas, lost_workers_explained
 from tf_prune_ofa.train.fit import remove_checkpoints
 
+# Kinds of stages that replicas train together; others run in the chief, on one device.
+TOGETHER = ("finetune", "prune", "transfer")
 
-def run_recipe(recipe: Recipe, run_dir: Path) -> dict[str, StageResult]:
+
+def run_recipe(
+    recipe: Recipe, run_dir: Path, replicas: Replicas | None = None
+) -> dict[str, StageResult]:
     """Run all stages of a recipe; return their results by name.
 
     Args:
         recipe: what to run.
         run_dir: folder of the run; each stage gets `<number>_<name>-<digest>` in it.
+        replicas: that train together; one device if not given. Of several processes each calls
+            this with the same recipe and folder, and the chief's results are those of all.
 
     Raises:
         UserError: a mistake in recipe, data or environment, or another process uses the folder.
     """
-    require_writable_dir(run_dir)
+    replicas = replicas or Replicas()
+    own = run_dir if replicas.is_chief else run_dir / paths.WORKERS / str(replicas.worker)
+    require_writable_dir(own)
     recipe_inputs = RecipeInputs(recipe)
     results: dict[str, StageResult] = {}
-    with only_process(run_dir):
+    with only_process(own), lost_workers_explained():
         for name in recipe.stages:
-            results[name] = run_stage(name, recipe, recipe_inputs, results, run_dir)
+            results[name] = run_stage(name, recipe, recipe_inputs, results, run_dir, replicas)
     return results
 
 
@@ -51,6 +61,7 @@ def run_stage(
     recipe_inputs: RecipeInputs,
     results: dict[str, StageResult],
     run_dir: Path,
+    replicas: Replicas | None = None,
 ) -> StageResult:
     """Run a stage behind others, unless it is done already; return its result.
 
@@ -60,28 +71,63 @@ def run_stage(
         recipe_inputs: of the recipe.
         results: of the stages before it, by name.
         run_dir: folder of the run, held with `only_process`.
+        replicas: that train together; one device if not given.
 
     Raises:
         UserError: a mistake in recipe, data or environment.
     """
+    replicas = replicas or Replicas()
     settings = recipe.stages[name]
     number = list(recipe.stages).index(name) + 1
     title = f"[{number}/{len(recipe.stages)}] {name}"
     stage_digest = stage_digest_of(settings, recipe_inputs, results)
     folder = _stage_folder(run_dir, number, name, stage_digest)
     result = load_result(folder, stage_digest)
-    if result is not None:
-        print(f"{title}: done before, {_summary(result.figures)}", flush=True)
+    if replicas.chief_says(result is not None):
+        done = "done before"
     else:
         refuse_links(folder)
         check_inputs(recipe, recipe_inputs)
-        print(f"{title}: running in {folder}", flush=True)
-        context = Context(name, folder, recipe, dict(results), recipe_inputs)
-        result = _run_stage(settings, context, stage_digest)
-        print(f"{title}: {result.seconds:.0f} s, {_summary(result.figures)}", flush=True)
+        if replicas.is_chief:
+            print(f"{title}: running in {folder}", flush=True)
+            context = Context(name, folder, recipe, dict(results), recipe_inputs, replicas)
+            result = _run_stage(settings, context, stage_digest)
+            done = f"{result.seconds:.0f} s"
+        elif settings.kind in TOGETHER:
+            _take_part(settings, name, folder, recipe, recipe_inputs, results, replicas)
+        # The chief has written its result when it comes here.
+        replicas.chief_says(True)
+    if not replicas.is_chief:
+        result = load_result(folder, stage_digest)
+        if result is None:
+            raise UserError(
+                f"the chief's result is not in {folder}; all workers must see the same --run_dir"
+            )
+        return result
+    assert result is not None
+    print(f"{title}: {done}, {_summary(result.figures)}", flush=True)
     # Not earlier: a run that is killed while it evaluates must not train again.
     remove_checkpoints(folder)
     return result
+
+
+def _take_part(
+    settings: StageSettings,
+    name: str,
+    folder: Path,
+    recipe: Recipe,
+    recipe_inputs: RecipeInputs,
+    results: dict[str, StageResult],
+    replicas: Replicas,
+) -> None:
+    """Train with the chief; what this process leaves is its own, and is not used."""
+    own = folder.parent / paths.WORKERS / str(replicas.worker) / folder.name
+    checkpoints = folder / paths.CHECKPOINT
+    context = Context(name, own, recipe, dict(results), recipe_inputs, replicas, checkpoints)
+    module = importlib.import_module(f"tf_prune_ofa.stages.{settings.kind}")
+    tf.random.set_seed(recipe.seed)
+    with replicas.scope():
+        module.run(settings, context)
 
 
 def open_run(recipe: Recipe, run_dir: Path, *, last: str) -> Context:
@@ -113,7 +159,8 @@ def _run_stage(settings: StageSettings, context: Context, stage_digest: str) -> 
     # New weights (heads) come from the initializers' own seeds; this covers whatever else draws.
     tf.random.set_seed(context.recipe.seed)
     began = time.perf_counter()
-    figures = module.run(settings, context)
+    with context.replicas.scope() if settings.kind in TOGETHER else contextlib.nullcontext():
+        figures = module.run(settings, context)
     seconds = time.perf_counter() - began
     result = write_result(settings, context, stage_digest, figures, seconds)
     # The next stage builds models of its own; without this the old ones' graphs stay in memory.

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from tf_prune_ofa.config import TrainSettings
+from tf_prune_ofa.corpus.reading import RecordExamples
 from tf_prune_ofa.data.batches import BatchPlan
-from tf_prune_ofa.data.mlm import MlmExamples, mlm_batch
+from tf_prune_ofa.data.mlm import Corpus, mlm_batch
+from tf_prune_ofa.data.windowed_plan import WindowedPlan
 from tf_prune_ofa.distill.distiller import Target
 from tf_prune_ofa.distill.losses import hard_loss
 from tf_prune_ofa.keras_compat import keras
@@ -35,12 +37,13 @@ class MaskedWords(Objective):
     def __init__(
         self,
         settings: TrainSettings,
-        corpus: tuple[MlmExamples, MlmExamples],
+        corpus: tuple[Corpus, Corpus],
         wordpiece: WordPiece,
         *,
         length: int,
         seed: int,
         token_types: bool,
+        whole_words: bool = False,
     ) -> None:
         """Keep the examples.
 
@@ -51,11 +54,13 @@ class MaskedWords(Objective):
             length: longest example, in tokens.
             seed: of what is masked.
             token_types: whether the models need them.
+            whole_words: mask all pieces of a word or none.
         """
         self.settings = settings
         self._train, self._dev = corpus
         self._wordpiece = wordpiece
         self._length, self._seed, self._token_types = length, seed, token_types
+        self._continues = _continuing(wordpiece) if whole_words else None
 
     @property
     def head(self) -> bert.Head:
@@ -84,7 +89,12 @@ class MaskedWords(Objective):
         """Return inputs and targets; in each epoch other words are masked."""
         return self._masked(self._train, indices, epoch)
 
-    def _masked(self, examples: MlmExamples, indices: Any, epoch: int) -> tuple[Batch, Batch]:
+    def plan(self, batch_size: int, seed: int) -> BatchPlan | WindowedPlan:
+        """Return which examples make up each batch; of records, a window of them at a time."""
+        is_on_disk = isinstance(self._train, RecordExamples)
+        return (WindowedPlan if is_on_disk else BatchPlan)(self.lengths, batch_size, seed)
+
+    def _masked(self, examples: Corpus, indices: Any, epoch: int) -> tuple[Batch, Batch]:
         batch = mlm_batch(
             examples,
             indices,
@@ -94,6 +104,7 @@ class MaskedWords(Objective):
             max_length=self._length,
             rate=self.settings.mlm_share,
             token_types=self._token_types,
+            continues=self._continues,
         )
         inputs = {name: value for name, value in batch.items() if name.startswith("input_")}
         targets = {name: batch[name] for name in ("mlm_labels", "mlm_weights")}
@@ -121,6 +132,12 @@ class MaskedWords(Objective):
             "mlm_loss": float(losses / count),
             "mlm_accuracy": float(hits / count),
         }
+
+
+def _continuing(wordpiece: WordPiece) -> np.ndarray:
+    """Return of each id whether it goes on with a word, bool [V]."""
+    wordpiece.require_word_pieces("corpus.whole_words")
+    return np.array([piece.startswith("##") for piece in wordpiece.pieces])
 
 
 def all_positions(batch: Batch) -> tuple[np.ndarray, Batch]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tf_prune_ofa.data.batches import BatchPlan, model_inputs
+from tf_prune_ofa.data.windowed_plan import WindowedPlan
 from tf_prune_ofa.distill.distiller import Target
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import Head
@@ -44,6 +45,10 @@ class Objective(ABC):
     @abstractmethod
     def lengths(self) -> np.ndarray:
         """[N], tokens of each training example."""
+
+    def plan(self, batch_size: int, seed: int) -> BatchPlan | WindowedPlan:
+        """Return which training examples make up the batch of each step."""
+        return BatchPlan(self.lengths, batch_size, seed)
 
     @abstractmethod
     def has_head(self, weights: Mapping[str, np.ndarray]) -> bool:

@@ -60,6 +60,8 @@ class WordPiece(TextTokenizer):
         pad_id, unk_id, cls_id, sep_id, mask_id: ids of the special tokens.
         special_ids: the five of them, int32 [5].
         replacement_ids: every id that may stand in for a masked token: not special, not [unusedN].
+        parts_at_blanks: whether a text's ids are those of its parts between blanks, one behind the
+            other.
 
     Raises:
         UserError: the vocabulary is missing, unreadable or lacks a special token.
@@ -99,6 +101,7 @@ class WordPiece(TextTokenizer):
                 "tokenizers (SentencePiece, byte-level BPE) do not work here."
             )
         self.lower_case = lower_case or clean_up == "mediapipe"
+        self.parts_at_blanks = clean_up == "bert" and not added_tokens
         self.pieces = tokens + new
         self.vocab_size = len(self.pieces)
         self.added = [token["content"] for token in added_tokens]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tf_prune_ofa import paths
@@ -18,6 +18,7 @@ from tf_prune_ofa.distill.distiller import Distiller
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import remove_leftovers, require_writable_dir
 from tf_prune_ofa.keras_compat import keras, tf
+from tf_prune_ofa.replicas import Replicas, lost_workers_explained
 from tf_prune_ofa.schedules import LearningRateSchedule
 from tf_prune_ofa.train.callbacks import MetricsLog, Progress, SaveCheckpoints
 from tf_prune_ofa.train.optimizer import adamw
@@ -35,6 +36,8 @@ class Run:
     batch_size: int
     weight_decay: float
     checkpoint_every: int
+    checkpoints: Path | None = None  # of the chief, where the run is another process's too
+    replicas: Replicas = field(default_factory=Replicas)
 
     @property
     def total_steps(self) -> int:
@@ -66,45 +69,50 @@ def fit(
     """
     require_writable_dir(run.folder)
     remove_leftovers(run.folder)
+    is_chief = run.replicas.is_chief
     optimizer = adamw(run.schedule, distiller.trained_variables, weight_decay=run.weight_decay)
     distiller.compile(optimizer=optimizer)
     checkpoint = tf.train.Checkpoint(student=distiller.student, optimizer=optimizer)
     manager = tf.train.CheckpointManager(
-        checkpoint, str(run.folder / paths.CHECKPOINT), max_to_keep=2
+        checkpoint, str(run.checkpoints or run.folder / paths.CHECKPOINT), max_to_keep=2
     )
     start = restore(checkpoint, manager)
     if start < run.total_steps:
         every = max(1, run.total_steps // METRICS_PER_RUN)
-        distiller.fit(
-            batches(start),
-            steps_per_epoch=run.total_steps - start,
-            verbose=0,
-            callbacks=[
-                *callbacks(start),
-                keras.callbacks.TerminateOnNaN(),
-                MetricsLog(
-                    run.folder,
-                    start_step=start,
-                    total_steps=run.total_steps,
-                    batch_size=run.batch_size,
-                    every=every,
-                    learning_rate=run.schedule.rate,
-                    extra=extra_metrics,
-                ),
-                SaveCheckpoints(
-                    manager, start_step=start, every=run.checkpoint_every, before_save=before_save
-                ),
-                Progress(run.title, start_step=start, total_steps=run.total_steps),
-            ],
-        )
+        records = [
+            MetricsLog(
+                run.folder,
+                start_step=start,
+                total_steps=run.total_steps,
+                batch_size=run.batch_size,
+                every=every,
+                learning_rate=run.schedule.rate,
+                extra=extra_metrics,
+            ),
+            SaveCheckpoints(
+                manager, start_step=start, every=run.checkpoint_every, before_save=before_save
+            ),
+            Progress(run.title, start_step=start, total_steps=run.total_steps),
+        ]
+        with lost_workers_explained():
+            distiller.fit(
+                batches(start),
+                steps_per_epoch=run.total_steps - start,
+                verbose=0,
+                callbacks=[
+                    *callbacks(start),
+                    keras.callbacks.TerminateOnNaN(),
+                    *(records if is_chief else ()),
+                ],
+            )
         # Only TerminateOnNaN stops a run; in the last step, too, where no step is missing.
         if distiller.stop_training:
             raise UserError(
-                f"training of '{run.title}' stopped at step {int(optimizer.iterations)} of "
+                f"training of '{run.title}' stopped at step {int(optimizer.iterations.numpy())} of "
                 f"{run.total_steps}: the loss is no longer a finite number. Lower the learning "
                 f"rate and delete {run.folder / paths.CHECKPOINT}"
             )
-        if int(optimizer.iterations) < run.total_steps:
+        if int(optimizer.iterations.numpy()) < run.total_steps:
             raise RuntimeError(f"the batches of '{run.title}' ended before the run")
     before_save("the trained model")
 
@@ -127,7 +135,7 @@ def restore(checkpoint: tf.train.Checkpoint, manager: tf.train.CheckpointManager
             f"the checkpoint {newest} cannot be read ({reason}). Delete the folder "
             f"{Path(newest).parent} to start this stage from its inputs"
         ) from error
-    return int(checkpoint.optimizer.iterations)
+    return int(checkpoint.optimizer.iterations.numpy())
 
 
 def remove_checkpoints(folder: Path) -> None:
