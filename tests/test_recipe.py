@@ -373,7 +373,7 @@ def test_a_task_is_included_by_name(recipe_file, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("mprc", "{}", "no task of that name. Did you mean 'mrpc'?; tasks are cola, conll, mnli"),
+        ("mprc", "{}", "no task of that name. Did you mean 'mrpc'?; tasks are cola, conll, embeddings"),
         ("own.yaml", "[1]", "must hold the settings of a task, got list"),
         ("own.yaml", "a: [", "is not valid YAML"),
         ("own.yaml", "{sauce: files}", "unknown key 'task.sauce'. Did you mean 'source'?"),
