@@ -2,6 +2,7 @@
 
     export.py --model=FOLDER --out=DIR
               [--ranges=ranges.json | --calibration_texts=FILE --attention=int8]
+              [--calibration_pairs]
               [--masks=masks.npz] [--sequence_length=64]
               [--variants=float32,dynamic_int8,dense_int8,sparse_int8]
               [--push_to_hub=user/name [--create_pr]]
@@ -36,6 +37,11 @@ _OUTLIER_SCALES = flags.DEFINE_string(
 flags.DEFINE_alias("factors", "outlier_scales")  # as it was called
 _TEXTS = flags.DEFINE_string(
     "calibration_texts", None, "measure ranges on this file, a text a line"
+)
+_PAIRS = flags.DEFINE_bool(
+    "calibration_pairs",
+    False,
+    "a line of that file is two texts with a tab between: a pair, or a question and its text",
 )
 _ATTENTION = flags.DEFINE_enum(
     "attention", "int8", ["int8", "float"], "products inside attention, with --calibration_texts"
@@ -74,6 +80,8 @@ def main(argv: list[str]) -> None:
 
     if _OUTLIER_SCALES.value and not _RANGES.value:
         raise UserError("--outlier_scales are of no use without the --ranges they were made with")
+    if _PAIRS.value and not _TEXTS.value:
+        raise UserError("--calibration_pairs says how --calibration_texts=FILE is read; name it")
     if _RANGES.value and _TEXTS.value:
         raise UserError("give --ranges or --calibration_texts, not both")
     if not _VOCABULARY.value and (_AT_LEAST.value != 1 or _SIZE.value):
@@ -86,7 +94,7 @@ def main(argv: list[str]) -> None:
         sequence_length=_LENGTH.value,
         variants=_VARIANTS.value,
         activations=activations,
-        calibration_texts=read_lines(_TEXTS.value) if _TEXTS.value else (),
+        calibration_texts=_read_texts() if _TEXTS.value else (),
         int8_attention=_ATTENTION.value == "int8",
         masks=load_masks(_MASKS.value) if _MASKS.value else None,
         mediapipe=_MEDIAPIPE.value,
@@ -104,6 +112,22 @@ def main(argv: list[str]) -> None:
     print(text_table(["file", "MB", "MB gzipped"], rows))
     print(f"model card: {card}")
     push_export(Path(_OUT.value))
+
+
+def _read_texts() -> list[str] | list[tuple[str, str]]:
+    lines = read_lines(_TEXTS.value)
+    if not _PAIRS.value:
+        return lines
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        first, tab, second = line.partition("\t")
+        if not tab or "\t" in second or not first.strip() or not second.strip():
+            raise UserError(
+                f"{_TEXTS.value}: text {number} is no pair ({line[:60]!r}); with "
+                "--calibration_pairs each line is two texts with one tab between"
+            )
+        pairs.append((first, second))
+    return pairs
 
 
 if __name__ == "__main__":

@@ -117,6 +117,32 @@ def test_keras_nlp_loads_an_mlm_folder_that_carries_a_pooler(tmp_path, vocab):
 
 
 @has_new_keras_hub
+def test_keras_nlp_s_classifier_takes_the_encoder_of_a_folder_and_a_new_head(tmp_path, vocab):
+    import keras_nlp
+
+    config, head, written = SIZES[0], Classification(3), tmp_path / "out"
+    source = random_model(config, head)
+    huggingface.write_folder(
+        written, source, config, head, vocab, tokenizer=SETTINGS, labels=["a", "b", "c"]
+    )
+    theirs = keras_nlp.models.BertTextClassifier.from_preset(
+        str(written), num_classes=3, preprocessor=None
+    )
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, config.vocab_size, (4, 12), np.int32)
+    ones, zeros = np.ones_like(ids), np.zeros_like(ids)
+    ours = source({"input_word_ids": ids, "input_mask": ones, "input_type_ids": zeros})["logits"]
+    given = {"token_ids": ids, "padding_mask": ones, "segment_ids": zeros}
+    assert np.abs(np.asarray(theirs(given)) - ours).max() > 0.01
+    # The head has to be put in by hand.
+    weights = huggingface.read_weights(written)
+    for part in ("kernel", "bias"):
+        own = next(w for w in theirs.weights if w.path.endswith(f"logits/{part}"))
+        own.assign(weights[f"classifier/{part}"])
+    assert np.abs(np.asarray(theirs(given)) - ours).max() < PARITY
+
+
+@has_new_keras_hub
 def test_keras_nlp_computes_the_same_from_minilm():
     import keras_nlp
 

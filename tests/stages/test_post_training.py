@@ -7,13 +7,14 @@ from small_runs import TOKENIZER, VOCABULARY, WORDS
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models import bert, huggingface
-from tf_prune_ofa.models.bert import Classification, EncoderConfig
+from tf_prune_ofa.models.bert import Classification, EncoderConfig, SpanQA
 from tf_prune_ofa.quant.activations import Activations
 from tf_prune_ofa.runtime.interpreter import Interpreter
 from tf_prune_ofa.stages import post_training
 from tf_prune_ofa.stages.export import export_folder
 from tf_prune_ofa.tasks import find_kind
 from tf_prune_ofa.text.opening import tokenizer_of
+from tf_prune_ofa.tflite.graph import Graph
 
 CONFIG = EncoderConfig(
     "bert", len(VOCABULARY), hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64,
@@ -56,9 +57,19 @@ def residual(values):
 
 
 def in_front_of_the_pooler(values):
-    """A channel 1,000 times the others in the last states: their INT8 steps hold nothing else."""
+    """A channel 1,000 times the others in the last states: a step for all would hold only it."""
     values["encoder_01/ffn/norm/gamma"][CHANNEL] = 1000
     values["pooler/kernel"][CHANNEL] = 0
+    return values
+
+
+def difference_of_twins(values):
+    """The classes depend on what two nearly equal outputs of the pooler differ by."""
+    pooler, classifier = values["pooler/kernel"], values["classifier/kernel"]
+    pooler[:, 1] = pooler[:, 0] * (1 + 1e-3 * np.sin(np.arange(len(pooler))))
+    values["pooler/bias"][:2] = 0
+    classifier[:] = 0
+    classifier[0], classifier[1] = [500, -500], [-500, 500]
     return values
 
 
@@ -89,8 +100,20 @@ def test_outliers_that_ranges_and_scales_bear(suited, tmp_path, capsys):
     assert np.std(np.subtract(ours, theirs)) < 0.25 * np.std(theirs)
 
 
+def test_outlying_channels_in_front_of_a_layer_get_a_step_of_their_own(tmp_path, capsys):
+    model, out = write(tmp_path, in_front_of_the_pooler), tmp_path / "out"
+    export_folder(
+        model, out, sequence_length=LENGTH, calibration_texts=make_texts(40),
+        variants=["dense_int8"],
+    )  # fmt: skip
+    assert "differs from the float model by 0.0" in capsys.readouterr().out
+    graph = Graph((out / f"dense_int8_s{LENGTH}.tflite").read_bytes())
+    names = [graph.name(tensor) for tensor in range(len(graph.tensors))]
+    assert "pooler/input/outlier_scales" in names
+
+
 def test_a_model_that_int8_does_not_suit_is_refused_whole(tmp_path):
-    model = write(tmp_path, in_front_of_the_pooler)
+    model = write(tmp_path, difference_of_twins)
     out = tmp_path / "out"
     with pytest.raises(UserError) as raised:
         export_folder(
@@ -135,3 +158,34 @@ def test_texts_for_no_static_variant_are_refused(suited, tmp_path):
             variants=["dynamic_int8"],
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
+
+
+def test_pairs_are_measured_as_pairs(suited, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        post_training, "_candidates", lambda file, examples, scores: seen.extend(examples) or {}
+    )
+    monkeypatch.setattr(
+        post_training, "_nearest", lambda file, tried, inputs, texts, on: seen.append(texts)
+    )
+    post_training.activations_of(
+        b"", [("the film", "was good"), ("a", "bad film")], tokenizer_of(suited),
+        sequence_length=LENGTH, has_types=True, int8_attention=True,
+    )  # fmt: skip
+    *examples, texts = seen
+    assert texts == ["the film | was good", "a | bad film"]
+    assert all(example["input_type_ids"].any() for example in examples)
+
+
+def test_a_model_for_questions_is_measured_on_pairs_only(tmp_path):
+    model = make_model(CONFIG, SpanQA(), length=LENGTH)
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
+    huggingface.write_folder(
+        tmp_path / "model", model, CONFIG, SpanQA(), vocabulary, tokenizer=TOKENIZER
+    )
+    with pytest.raises(UserError, match="answers questions on a text.*--calibration_pairs"):
+        export_folder(
+            tmp_path / "model", tmp_path / "out", sequence_length=LENGTH,
+            calibration_texts=make_texts(3), variants=["dense_int8"],
+        )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.conversion import attention, embeddings, integers
+from tf_prune_ofa.conversion import attention, embeddings, equalize, integers
 from tf_prune_ofa.conversion.attention import Attention
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.tflite import dense_layers, flatbuffer, guard
@@ -57,14 +57,20 @@ def dense_int8(
             makes it compute in INT8 (see `attention`).
         outlier_scales: by Dense name, a divisor of each output channel, a power of two. The
             layer computes the divided output, for which its range is meant, and a MUL behind it
-            multiplies it back; so a few outlying channels do not set the step of all.
+            multiplies it back; so a few outlying channels do not set the step of all. By the name
+            of the layer in front, the same of the input (`equalize`).
         words: "int8" or "int4", of the table of words; see `embeddings`.
 
     Raises:
-        UserError: no layer has both ranges, a range is empty, or a name is no layer of the file.
+        UserError: no layer has both ranges, a range is empty, a name is no layer of the file, or
+            scales are not one for each channel.
     """
     graph = Graph(float32_file)
     layers = dense_layers.read_stamps(graph)
+    outlier_scales = outlier_scales or {}
+    _check_scales(outlier_scales, graph, layers)
+    static = {name: layer for name, layer in layers.items() if why_float(layer, ranges) is None}
+    equalize.divide_inputs(graph, static, outlier_scales)
     attentions = attention.find(graph, layers)
     _check_ranges(ranges, layers, attentions)
     attentions = [found for found in attentions if _is_int8(found, layers, ranges)]
@@ -85,7 +91,7 @@ def dense_int8(
         if key not in quantized_inputs:
             quantized_inputs[key] = _int8_copy(graph, source, parameters)
             operators.append(graph.new_operator("QUANTIZE", [source], [quantized_inputs[key]]))
-        scales = (outlier_scales or {}).get(layer.name)
+        scales = outlier_scales.get(layer.name)
         operators += _static_layer(graph, operator, layer, quantized_inputs[key], ranges, scales)
     graph.set_operators(operators)
     attention.to_int8(graph, attentions, ranges)
@@ -284,6 +290,28 @@ def _check_ranges(
         raise UserError(
             "no Dense layer has a range for its input and one for its output, so nothing would be "
             f"INT8. Ranges are given for: {', '.join(sorted(ranges)) or 'nothing'}."
+        )
+
+
+def _check_scales(
+    scales: Mapping[str, np.ndarray], graph: Graph, layers: Mapping[str, DenseLayer]
+) -> None:
+    """Refuse scales that would be left out: their ranges are of divided values."""
+    channels = {}
+    for operator in graph.operators:
+        layer = dense_layers.layer_of(graph, operator, layers)
+        if layer is not None:
+            outputs, inputs = graph.shape(int(operator.inputs[1]))
+            channels |= {layer.name: outputs, layer.input_name: inputs}
+    wrong = [
+        f"{name} ({len(values)} for {channels.get(name, 'no')} channels)"
+        for name, values in scales.items()
+        if len(values) != channels.get(name)
+    ]
+    if wrong:
+        raise UserError(
+            f"outlier scales do not fit the model: {', '.join(wrong[:5])}. Give the ranges of this "
+            "model."
         )
 
 

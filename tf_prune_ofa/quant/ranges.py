@@ -16,7 +16,9 @@ from tf_prune_ofa.quant.activations import OutlierScales, Ranges
 # a power of two would win less than the clipping of later values could lose.
 OUTLYING = 4.0
 # How the names of the layers end whose outputs are added to the residual stream.
-_RESIDUAL = "/output"
+RESIDUAL = "/output"
+# And those of the points behind LayerNorms, in front of dense layers.
+INPUT = "/input"
 
 
 def set_momentum(model: keras.Model, momentum: float) -> None:
@@ -63,16 +65,19 @@ def outlier_scales_of(model: keras.Model, batches: Iterable[Any]) -> OutlierScal
     return outlier_scales(largest)
 
 
-def outlier_scales(largest: Mapping[str, np.ndarray]) -> OutlierScales:
+def outlier_scales(
+    largest: Mapping[str, np.ndarray], ends: tuple[str, ...] = (RESIDUAL,)
+) -> OutlierScales:
     """Return outlier scales of those layers that have an outlying channel.
 
     Args:
-        largest: largest magnitude of each channel [channels] by layer name; only layers that feed
-            the residual stream get any.
+        largest: largest magnitude of each channel [channels] by layer name.
+        ends: how the names end of layers that get any: those that feed the residual stream, and
+            after training `INPUT`, too.
     """
     found = {}
     for name, size in largest.items():
-        if not name.endswith(_RESIDUAL):
+        if not name.endswith(ends):
             continue
         excess = size / max(OUTLYING * float(np.median(size)), np.finfo(np.float32).tiny)
         scales = np.exp2(np.ceil(np.log2(np.maximum(excess, 1.0)))).astype(np.float32)
@@ -83,7 +88,7 @@ def outlier_scales(largest: Mapping[str, np.ndarray]) -> OutlierScales:
 
 def feeds_residual(layer: keras.layers.Layer) -> bool:
     """Return whether a Dense layer's output is added to the residual stream."""
-    return layer.name.endswith(_RESIDUAL)
+    return layer.name.endswith(RESIDUAL)
 
 
 def assign_outlier_scales(model: keras.Model, scales: OutlierScales) -> None:

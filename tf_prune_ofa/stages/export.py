@@ -68,7 +68,7 @@ def export_folder(
     sequence_length: int,
     variants: Sequence[str] = USUAL_VARIANTS,
     activations: Activations | None = None,
-    calibration_texts: Sequence[str] = (),
+    calibration_texts: post_training.Texts = (),
     int8_attention: bool = True,
     masks: Masks | None = None,
     text_settings: TextSettings | None = None,
@@ -86,8 +86,8 @@ def export_folder(
         sequence_length: fixed S of every file.
         variants: which files to write.
         activations: of a quantize stage; needed for the static variants, unless there are
-        calibration_texts: texts to measure them on (post-training quantization, see
-            `post_training`).
+        calibration_texts: texts, or pairs of texts, to measure them on (post-training
+            quantization, see `post_training`); of a model for questions pairs.
         int8_attention: whether those ranges are to make the products inside attention INT8, too.
         masks: the pattern, which must be that of the model; none is not checked.
         text_settings: written into the files for the classes that take raw text; None means what
@@ -124,6 +124,12 @@ def export_folder(
     model = task_model(folder, sequence_length=sequence_length, kept=kept)
     if masks:
         assert_same_zeros(dense_kernels(model), masks, where=f"the model in {folder}")
+    if calibration_texts and _answers_questions(model) and isinstance(calibration_texts[0], str):
+        raise UserError(
+            f"the model in {folder} answers questions on a text, and the calibration texts are "
+            "single ones: it would be measured on what it never sees. Give pairs, a question and "
+            "its text with a tab between, and --calibration_pairs."
+        )
     if activations is None and calibration_texts:
         activations = post_training.activations_of(
             to_float32(model),
@@ -190,6 +196,11 @@ def task_model(
     )
     assign_weights(model, weights, folder, names=tensor_names(config))
     return model
+
+
+def _answers_questions(model: keras.Model) -> bool:
+    """Return whether a model gives the start and the end of an answer."""
+    return "start_logits" in model.output_names
 
 
 def _kind_in(folder: Path) -> tuple[type[Kind], bert.Head]:

@@ -16,11 +16,14 @@ from tf_prune_ofa.conversion import calibrate, int8
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.quant.activations import Activations
-from tf_prune_ofa.quant.ranges import outlier_scales
+from tf_prune_ofa.quant.ranges import INPUT, RESIDUAL, outlier_scales
 from tf_prune_ofa.tasks.kind import Kind
 from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.verification import texts as verification
 from tf_prune_ofa.verification.running import Inputs, Outputs, run_file
+
+# One text, or a pair of texts, such as a question and what it is about.
+Texts = Sequence[str] | Sequence[tuple[str, str]]
 
 # Of texts to measure on, every fourth is kept to judge by, where that leaves enough for both.
 _JUDGED_EVERY = 4
@@ -33,7 +36,7 @@ _HELD = 0.9999
 
 def activations_of(
     float32_file: bytes,
-    texts: Sequence[str],
+    texts: Texts,
     tokenizer: TextTokenizer,
     *,
     sequence_length: int,
@@ -45,8 +48,8 @@ def activations_of(
 
     Args:
         float32_file: from `convert.to_float32`.
-        texts: of the application; a few hundred are enough. From 40 on, every fourth is only judged
-            by.
+        texts: or pairs, of the application; a few hundred are enough. From 40 on, every fourth is
+            only judged by.
         tokenizer: of the model.
         sequence_length: S of the file.
         has_types: whether the file has an input for token types.
@@ -57,7 +60,10 @@ def activations_of(
         UserError: with all that was tried, the static file differs from the float file beyond
             `verification.behaviour.INT8`.
     """
-    tokens = tokenizer.encode(texts, max_length=sequence_length)
+    pairs = [text if isinstance(text, tuple) else (text, "") for text in texts]
+    first, second = ([pair[part] for pair in pairs] for part in (0, 1))
+    is_pair = bool(texts) and isinstance(texts[0], tuple)
+    tokens = tokenizer.encode(first, second if is_pair else None, max_length=sequence_length)
     inputs = model_inputs(
         tokens.ids,
         tokens.type_ids if has_types else None,
@@ -77,7 +83,7 @@ def activations_of(
         float32_file,
         tried,
         {name: value[judged] for name, value in inputs.items()},
-        [texts[index] for index in judged],
+        [" | ".join(filter(None, pairs[index])) for index in judged],
         f"{len(measured)} texts",
         kind,
     )
@@ -92,7 +98,7 @@ def _candidates(
     the mean square error of each tensor small. Which suit a model is seen in its answers.
     """
     extremes = calibrate.measure(float32_file, examples, scores=scores)
-    scales = outlier_scales(extremes.largest())
+    scales = outlier_scales(extremes.largest(), (RESIDUAL, INPUT))
     widest = extremes.ranges(scales)
     found = calibrate.histograms(float32_file, examples, widest, scales, scores=scores)
     # Those that attention multiplies in INT8 have zero point 0 there.
