@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.models.checkpoint import digest_of
 from tf_prune_ofa.quant.activations import Activations, load_activations, of_folder
 
 RANGES = {"a": (-1.0000000149011612, 0.30000001192092896), "b/output": (0.0, 5.5)}
@@ -92,3 +93,20 @@ def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "ranges.json").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="is not JSON"):
         load_activations(tmp_path / "ranges.json")
+
+
+def test_ranges_of_other_weights_are_refused(tmp_path):
+    weights = {"a/kernel": np.ones((2, 3)), "a/bias": np.zeros(3)}
+    digest = digest_of(weights)
+    # Neither the order nor the type of the file matters.
+    again = {name: value.astype(np.float16) for name, value in reversed(weights.items())}
+    assert digest_of(again) == digest
+    for other in ({"a/kernel": np.ones((3, 2)), "a/bias": np.zeros(3)}, {"a/kernel": np.ones(6)}):
+        assert digest_of(other) != digest
+    Activations(RANGES, SCALES, digest).save(tmp_path / "ranges.json")
+    loaded = of_folder(tmp_path)
+    loaded.require_same_weights(digest, "here")
+    with pytest.raises(UserError, match="the ranges are of other weights than the model in x"):
+        loaded.require_same_weights(digest_of({"a/kernel": np.ones(6)}), "the model in x")
+    # Those of older runs do not say whose they are.
+    Activations(RANGES).require_same_weights(digest, "here")

@@ -112,3 +112,9 @@ def test_mediapipe_refuses_a_file_without_metadata(dense_file, tmp_path, request
     path.write_bytes(dense_file)
     with pytest.raises(UserError, match="does not take"):
         mediapipe.classify(path, ["w4"], request.config.cache.mkdir("environments"))
+
+
+@pytest.mark.parametrize("labels", [["no", "yes\nindeed"], ["no\r", "yes"], ["no", ""]])
+def test_labels_that_would_not_come_back_as_lines(dense_file, labels):
+    with pytest.raises(UserError, match="line's end|one label is empty"):
+        metadata.attach(dense_file, VOCAB, labels)

@@ -34,9 +34,10 @@ def divide_inputs(
         found = None if layer is None else scales.get(layer.input_name)
         if layer is not None and found is not None:
             source, kernel = (int(tensor) for tensor in operator.inputs[:2])
+            divisors = found.astype(np.float32)
             if source not in divided:
                 name = f"{layer.input_name}/outlier_scales"
-                shares = graph.add_constant(name, (1 / found).astype(np.float32))
+                shares = graph.add_constant(name, 1 / divisors)
                 divided[source] = graph.add_tensor(
                     f"{graph.name(source)}/divided", graph.shape(source), np.float32
                 )
@@ -46,7 +47,7 @@ def divide_inputs(
                 )
             operator.inputs[0] = divided[source]
             operator.inputs[1] = graph.add_constant(
-                graph.name(kernel), graph.constant(kernel) * found
+                graph.name(kernel), graph.constant(kernel) * divisors
             )
         operators.append(operator)
     graph.set_operators(operators)

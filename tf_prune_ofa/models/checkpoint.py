@@ -6,8 +6,9 @@ whatever training wrapped the model in.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,16 @@ def read_tensors(
             value = tensor.astype(np.float32)
         require_finite(folder, name, value)
         yield name, value
+
+
+def digest_of(weights: Mapping[str, np.ndarray]) -> str:
+    """Return a SHA-256 of names and float32 values, whatever files they came from."""
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        value = np.ascontiguousarray(weights[name], np.float32)
+        found.update(f"{name} {value.shape}".encode())
+        found.update(value.tobytes())
+    return found.hexdigest()
 
 
 def require_finite(source: str | Path, name: str, value: np.ndarray) -> None:

@@ -38,10 +38,30 @@ class Activations:
             of attention's scores.
         outlier_scales: divisors [channels] of dense outputs that have outlying channels, by layer
             name; powers of two, 1 but for those channels.
+        weights: digest of the weights that the ranges are of (`models.checkpoint.digest_of`); ""
+            in files of older runs, which do not say.
     """
 
     ranges: Ranges
     outlier_scales: OutlierScales = field(default_factory=dict)
+    weights: str = ""
+
+    def require_same_weights(self, digest: str, where: str) -> None:
+        """Check that the ranges are of a model: layers have the same names in all of a family.
+
+        Args:
+            digest: of the model's weights.
+            where: the model, for the message.
+
+        Raises:
+            UserError: they are of other weights.
+        """
+        if self.weights and self.weights != digest:
+            raise UserError(
+                f"the ranges are of other weights than {where} (digests {self.weights[:12]} and "
+                f"{digest[:12]}): its values would be clipped. Give the ranges.json beside this "
+                "model, or measure its ranges on texts."
+            )
 
     def save(self, path: str | Path) -> None:
         """Write both as JSON; of scales, the channels whose scale is not 1."""
@@ -49,6 +69,7 @@ class Activations:
             path,
             {
                 "version": _VERSION,
+                "weights": self.weights,
                 "ranges": {name: list(ends) for name, ends in self.ranges.items()},
                 "outlier_scales": {
                     name: {
@@ -87,7 +108,10 @@ def load_activations(path: str | Path, outlier_scales: str | Path | None = None)
         if data["version"] == _OLD_VERSION:
             print(f"{path}: '{of_layers}' is now called 'outlier_scales'", file=sys.stderr)
         scales = _outlier_scales(data.get(of_layers), of_channels, path)
-        return Activations(_ranges(data.get("ranges"), path), scales)
+        weights = data.get("weights", "")
+        if not isinstance(weights, str):
+            raise UserError(f"{path}: 'weights' is no digest. Run the quantize stage again.")
+        return Activations(_ranges(data.get("ranges"), path), scales, weights)
     ranges = _ranges(data, path)
     beside = (
         path.with_name(paths.OLD_OUTLIER_SCALES) if outlier_scales is None else Path(outlier_scales)

@@ -91,7 +91,7 @@ class TextModel:
                 "vocabulary (tools/export.py), or use runtime.interpreter.Interpreter with ids."
             )
         pieces = vocab_lines(packed.get(VOCAB_FILE, "").encode())
-        self.labels = packed.get(LABELS_FILE, "").splitlines()
+        self.labels = vocab_lines(packed.get(LABELS_FILE, "").encode())
         interpreter = Interpreter(
             path, threads=threads, runtime=runtime, check=False, delegate=delegate
         )

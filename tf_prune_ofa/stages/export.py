@@ -19,6 +19,7 @@ from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.assign import assign_weights
 from tf_prune_ofa.models.bert import dense_kernels
+from tf_prune_ofa.models.checkpoint import digest_of
 from tf_prune_ofa.models.heads import require_head
 from tf_prune_ofa.models.hf_config import head_of_class, read_problem_type
 from tf_prune_ofa.models.tensor_names import tensor_names
@@ -115,6 +116,9 @@ def export_folder(
     wordpiece = tokenizer_of(folder)
     found = other_tokens(text_settings.tokenizer, wordpiece.kind)
     _compare_with_mediapipe(found, folder, must_be_same=mediapipe == "same", say=labels)
+    if activations is not None and activations.weights:
+        digest = digest_of(huggingface.read_weights(folder))
+        activations.require_same_weights(digest, f"the model in {folder}")
     kept = None
     if vocabulary_texts is not None:
         kept = kept_pieces(wordpiece, vocabulary_texts, at_least=at_least, size=size)

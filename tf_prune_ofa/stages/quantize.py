@@ -12,7 +12,9 @@ from tf_prune_ofa import paths
 from tf_prune_ofa.config import QuantizeSettings
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.training import TrainingJob
+from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.models.bert import dense_kernels
+from tf_prune_ofa.models.checkpoint import digest_of
 from tf_prune_ofa.pruning.lock import PatternLock, assert_same_zeros, assert_zeros, load_masks
 from tf_prune_ofa.quant import ranges, scheme
 from tf_prune_ofa.quant.activations import Activations
@@ -65,9 +67,9 @@ def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
         ],
         before_save=lambda where: assert_zeros(kernels, masks, where=where),
     )
-    activations = Activations(ranges.trained_ranges(student), outlier_scales)
+    weights = digest_of(huggingface.read_weights(job.save(student)))
+    activations = Activations(ranges.trained_ranges(student), outlier_scales, weights)
     activations.save(context.folder / paths.RANGES)
-    job.save(student)
     figures = job.figures(student)
     return figures | (sparsity_figures(student, masks) if masks else {})
 

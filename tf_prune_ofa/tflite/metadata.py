@@ -87,6 +87,13 @@ def _lines(lines: Sequence[str]) -> str:
 
 
 def _check(graph: Graph, vocab: Sequence[str] | None, labels: Sequence[str] | None) -> None:
+    broken = [line for line in [*(labels or ()), *(vocab or ())] if "\n" in line or "\r" in line]
+    if broken or "" in (labels or ()):
+        what = f"{broken[0]!r} has a line's end" if broken else "one label is empty"
+        raise UserError(
+            f"{what}, and labels and word pieces are packed a line each: all behind it would be "
+            "those of other numbers. Give it another name."
+        )
     missing = [
         p for p in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if vocab is not None and p not in vocab
     ]
