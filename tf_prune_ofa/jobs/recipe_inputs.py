@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tf_prune_ofa.config import CorpusSettings, ModelSettings, Recipe
 from tf_prune_ofa.corpus.reading import Records
 from tf_prune_ofa.data import segments
@@ -26,10 +28,29 @@ from tf_prune_ofa.models import presets
 from tf_prune_ofa.models.bert import EncoderConfig
 from tf_prune_ofa.plain_values import digest, to_dict
 from tf_prune_ofa.tasks import kind_of
-from tf_prune_ofa.tasks.kind import Examples, Kind
+from tf_prune_ofa.tasks.kind import EncodedSplit, Examples, Kind
 from tf_prune_ofa.text.opening import open_tokenizer
 from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.text.tokenizer_files import tokenizer_files
+
+# A few long texts are no reason to make all sequences longer.
+_FEW = 0.01
+
+
+def cut_note(lengths: np.ndarray, length: int) -> str:
+    """Return a sentence on texts that were cut; "" where they are few.
+
+    Args:
+        lengths: of the sequences, in tokens.
+        length: the most that a sequence may have.
+    """
+    full = int(np.count_nonzero(lengths >= length))
+    if full <= _FEW * len(lengths):
+        return ""
+    return (
+        f"{full:,} of {len(lengths):,} texts fill all {length} tokens: what they have more was cut "
+        "(task.max_length, or a file's sequence_length)"
+    )
 
 
 class RecipeInputs:
@@ -38,6 +59,7 @@ class RecipeInputs:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.is_checked = False  # by `jobs.preflight`
+        self._said: set[str] = set()
 
     @cached_property
     def source(self) -> presets.Pretrained:
@@ -188,7 +210,13 @@ class RecipeInputs:
     def encode(self, split: Any, length: int = 0) -> Examples:
         """Return a split as ids, in sequences of at most `length`; 0 means the recipe's."""
         length = length or self.recipe.task.max_length
-        return self.kind.encode(split, self.wordpiece, length=length)
+        examples = self.kind.encode(split, self.wordpiece, length=length)
+        if isinstance(examples, EncodedSplit):
+            note = cut_note(examples.tokens.lengths, length)
+            if note and note not in self._said:
+                print(f"  note: {note}", flush=True)
+            self._said.add(note)
+        return examples
 
     @cached_property
     def digest(self) -> str:
