@@ -1,10 +1,10 @@
 """Divide the inputs of dense layers by outlier scales, and multiply their kernels by them.
 
 What the layers compute stays the same, bit for bit, as the scales are powers of two. But INT8 has
-one step for a whole input, and a few outlying channels set it: behind BERT's LayerNorms they are
-up to twenty times larger than the rest. SmoothQuant (Xiao et al. 2023) moves that into the weights,
-which have a step for each output channel, and the division into the LayerNorm in front. In BERT
-that one also feeds the residual sum, so a MUL in front of the layer divides here.
+one step for a whole input, and a few outlying channels set it: behind BERT's LayerNorms and GELUs
+they are up to twenty times larger than the rest. SmoothQuant (Xiao et al. 2023) moves that into the
+weights, which have a step for each output channel, and the division into the LayerNorm in front. In
+BERT that one also feeds the residual sum, so a MUL in front of the layer divides here.
 """
 
 from __future__ import annotations

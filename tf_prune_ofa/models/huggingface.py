@@ -81,10 +81,11 @@ def read_weights(folder: str | Path) -> dict[str, np.ndarray]:
         name = names.get(bare, tensor)
         if is_tagger and name in ("classifier/kernel", "classifier/bias"):
             name = name.replace("classifier", TOKEN_CLASSIFIER)
+        value = value.T if name.endswith("/kernel") else value
         # Both names of the decoder's bias may be there, with the same numbers.
         if name in found and not np.array_equal(found[name], value):
             raise UserError(f"{folder} holds {bare} twice, with different numbers")
-        found[name] = value.T if name.endswith("/kernel") else value
+        found[name] = value
     words = found.get("embeddings/word/embeddings")
     if decoder is not None and words is not None and not np.array_equal(decoder, words):
         raise UserError(

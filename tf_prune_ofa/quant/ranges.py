@@ -17,8 +17,8 @@ from tf_prune_ofa.quant.activations import OutlierScales, Ranges
 OUTLYING = 4.0
 # How the names of the layers end whose outputs are added to the residual stream.
 RESIDUAL = "/output"
-# And those of the points behind LayerNorms, in front of dense layers.
-INPUT = "/input"
+# And those of the points in front of dense layers: behind LayerNorms, and behind GELU.
+INPUTS = ("/input", "/activation")
 
 
 def set_momentum(model: keras.Model, momentum: float) -> None:
@@ -73,7 +73,7 @@ def outlier_scales(
     Args:
         largest: largest magnitude of each channel [channels] by layer name.
         ends: how the names end of layers that get any: those that feed the residual stream, and
-            after training `INPUT`, too.
+            after training `INPUTS`, too.
     """
     found = {}
     for name, size in largest.items():

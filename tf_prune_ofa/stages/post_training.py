@@ -16,7 +16,7 @@ from tf_prune_ofa.conversion import calibrate, int8
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.quant.activations import Activations
-from tf_prune_ofa.quant.ranges import INPUT, RESIDUAL, outlier_scales
+from tf_prune_ofa.quant.ranges import INPUTS, RESIDUAL, outlier_scales
 from tf_prune_ofa.tasks.kind import Kind
 from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.verification import texts as verification
@@ -98,7 +98,7 @@ def _candidates(
     the mean square error of each tensor small. Which suit a model is seen in its answers.
     """
     extremes = calibrate.measure(float32_file, examples, scores=scores)
-    scales = outlier_scales(extremes.largest(), (RESIDUAL, INPUT))
+    scales = outlier_scales(extremes.largest(), (RESIDUAL, *INPUTS))
     widest = extremes.ranges(scales)
     found = calibrate.histograms(float32_file, examples, widest, scales, scores=scores)
     # Those that attention multiplies in INT8 have zero point 0 there.

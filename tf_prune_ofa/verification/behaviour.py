@@ -32,6 +32,8 @@ class Limits:
 
 FLOAT = Limits(of_spread=1e-3, of_size=1e-5, agreement=0.99)
 INT8 = Limits(of_spread=0.25, of_size=0.02, agreement=0.9)
+# Least agreement of a model that says little of its examples.
+_UNTRAINED = 0.75
 
 
 def limits_of(variant: str) -> Limits:
@@ -91,9 +93,9 @@ def describe_undecided(limits: Limits, least: Mapping[str, float]) -> str:
     if not found:
         return ""
     return (
-        f"judged {', '.join(found)} rather than {limits.agreement:g}: the model itself hardly "
-        "tells the examples apart, so that differences within the limit change so many answers. "
-        "Is it trained?"
+        f"judged {', '.join(found)} rather than {limits.agreement:g}: differences within the limits "
+        "can change so many of this model's answers"
+        + (". Is it trained?" if min(least.values()) < _UNTRAINED else "")
     )
 
 
