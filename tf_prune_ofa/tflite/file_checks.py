@@ -1,8 +1,9 @@
 """What of a `.tflite` file is checked before anything reads it.
 
-That every index points at something, that every constant has the bytes its shape asks for, and that
-the index arrays of sparse tensors describe exactly the values that are stored. It is not checked
-whether operators make sense: a file that passes can still be refused by a runtime, or crash one.
+That every index points at something, that every constant has the bytes its shape asks for, that
+the index arrays of sparse tensors describe exactly the values that are stored, and that nothing
+reads what is not there or writes what it must not (`file_roles`). It is not checked whether
+operators make sense otherwise: a file that passes can still be refused by a runtime, or crash one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tf_prune_ofa.tflite import file_roles
 from tf_prune_ofa.tflite import file_values as values
 
 
@@ -33,6 +35,7 @@ def check(model: schema.ModelT) -> None:
         if not 0 <= entry.buffer < len(model.buffers):
             raise ValueError(f"metadata buffer {entry.buffer} of {len(model.buffers)} is missing")
     _check_signatures(model)
+    file_roles.check(model)
 
 
 def _check_indices(model: schema.ModelT, graph: schema.SubGraphT) -> None:
