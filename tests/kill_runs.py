@@ -24,6 +24,8 @@ REPOSITORY = Path(__file__).parents[1]
 # What holds times of day, durations or latencies, which no two runs have in common.
 VARIES = ("result.json", "metrics.jsonl", "bench.json", "report.html", "results.json", "results.md")
 SUFFIXES = (".png", ".svg", ".log", ".lock")
+# TensorBoard names its files after time and process.
+EVENTS = "events.out.tfevents"
 
 
 def commands(recipe: str, out: Path) -> list[list[str]]:
@@ -80,10 +82,21 @@ def run_killed(recipe: str, out: Path, log: Path, moments: list[float]) -> int:
 def hashes(out: Path) -> dict[str, str]:
     """The hash of each file that two runs must have in common."""
     return {
-        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(out)): hashlib.sha256(content_of(path)).hexdigest()
         for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name not in VARIES and path.suffix not in SUFFIXES
+        if path.is_file()
+        and path.name not in VARIES
+        and path.suffix not in SUFFIXES
+        and not path.name.startswith(EVENTS)
     }
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a file; of a comparison's outcome without the seconds that it took."""
+    if path.parent.name != "outcomes":
+        return path.read_bytes()
+    outcome = {**json.loads(path.read_bytes()), "seconds": 0}
+    return json.dumps(outcome, sort_keys=True).encode()
 
 
 def main() -> None:
