@@ -33,9 +33,7 @@ _NEEDED = {
     **dict.fromkeys(("PADV2", "SELECT", "SELECT_V2", "SLICE", "TRANSPOSE_CONV"), 3),
     **dict.fromkeys(("ONE_HOT", "STRIDED_SLICE"), 4),
 }  # fmt: skip
-_NAMES = {
-    number: name for name, number in vars(schema.BuiltinOperator).items() if name[0] != "_"
-}
+_NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if name[0] != "_"}
 
 
 def check(model: schema.ModelT) -> None:

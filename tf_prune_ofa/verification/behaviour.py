@@ -93,8 +93,8 @@ def describe_undecided(limits: Limits, least: Mapping[str, float]) -> str:
     if not found:
         return ""
     return (
-        f"judged {', '.join(found)} rather than {limits.agreement:g}: differences within the limits "
-        "can change so many of this model's answers"
+        f"judged {', '.join(found)} rather than {limits.agreement:g}: differences within the "
+        "limits can change so many of this model's answers"
         + (". Is it trained?" if min(least.values()) < _UNTRAINED else "")
     )
 
