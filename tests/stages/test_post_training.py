@@ -166,11 +166,12 @@ def test_pairs_are_measured_as_pairs(suited, tmp_path, monkeypatch):
         post_training, "_candidates", lambda file, examples, scores: seen.extend(examples) or {}
     )
     monkeypatch.setattr(
-        post_training, "_nearest", lambda file, tried, inputs, texts, on: seen.append(texts)
+        post_training, "_nearest", lambda file, tried, inputs, texts, on, kind: seen.append(texts)
     )
     post_training.activations_of(
         b"", [("the film", "was good"), ("a", "bad film")], tokenizer_of(suited),
         sequence_length=LENGTH, has_types=True, int8_attention=True,
+        kind=find_kind("classification"),
     )  # fmt: skip
     *examples, texts = seen
     assert texts == ["the film | was good", "a | bad film"]
