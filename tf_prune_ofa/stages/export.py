@@ -28,6 +28,7 @@ from tf_prune_ofa.quant.activations import Activations, of_folder
 from tf_prune_ofa.stages import post_training
 from tf_prune_ofa.tasks import kind_in
 from tf_prune_ofa.tasks.kind import Kind
+from tf_prune_ofa.tasks.spans import Spans
 from tf_prune_ofa.text.json_tokenizer import JsonTokenizer
 from tf_prune_ofa.text.mediapipe import other_tokens
 from tf_prune_ofa.text.opening import tokenizer_of
@@ -128,7 +129,7 @@ def export_folder(
     model = task_model(folder, sequence_length=sequence_length, kept=kept)
     if masks:
         assert_same_zeros(dense_kernels(model), masks, where=f"the model in {folder}")
-    if calibration_texts and _answers_questions(model) and isinstance(calibration_texts[0], str):
+    if calibration_texts and issubclass(kind, Spans) and isinstance(calibration_texts[0], str):
         raise UserError(
             f"the model in {folder} answers questions on a text, and the calibration texts are "
             "single ones: it would be measured on what it never sees. Give pairs, a question and "
@@ -200,11 +201,6 @@ def task_model(
     )
     assign_weights(model, weights, folder, names=tensor_names(config))
     return model
-
-
-def _answers_questions(model: keras.Model) -> bool:
-    """Return whether a model gives the start and the end of an answer."""
-    return "start_logits" in model.output_names
 
 
 def _kind_in(folder: Path) -> tuple[type[Kind], bert.Head]:
