@@ -373,7 +373,11 @@ def test_a_task_is_included_by_name(recipe_file, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("mprc", "{}", "no task of that name. Did you mean 'mrpc'?; tasks are cola, conll, embeddings"),
+        (
+            "mprc",
+            "{}",
+            "no task of that name. Did you mean 'mrpc'?; tasks are cola, conll, emb",
+        ),
         ("own.yaml", "[1]", "must hold the settings of a task, got list"),
         ("own.yaml", "a: [", "is not valid YAML"),
         ("own.yaml", "{sauce: files}", "unknown key 'task.sauce'. Did you mean 'source'?"),
@@ -511,6 +515,8 @@ def test_model_is_a_start_but_no_teacher():
     build(changed(stages={"prune": {"start": "model"}}))
     with pytest.raises(UserError, match="prune.teacher refers to 'model'"):
         build(changed(stages={"prune": {"teacher": "model"}}))
+    # But where the encoder's own outputs are learned.
+    build(changed(task={"source": "embeddings"}, stages={"prune": {"teacher": "model"}}))
 
 
 def test_a_teacher_may_come_from_a_folder_or_a_hub(tmp_path, monkeypatch):

@@ -131,7 +131,7 @@ def check_references(recipe: Recipe) -> None:
     before: list[str] = []
     for name, stage in recipe.stages.items():
         for key, other in references(stage).items():
-            if other not in before and not (key in ("start", "teacher") and other == "model"):
+            if other not in before and not (other == "model" and _may_be_model(key, recipe)):
                 if key == "start" and other in encoder_names():
                     continue
                 if key not in ("start", "pattern_of") and is_model_name(other):
@@ -151,6 +151,15 @@ def check_references(recipe: Recipe) -> None:
                 "from"
             )
         before.append(name)
+
+
+def _may_be_model(key: str, recipe: Recipe) -> bool:
+    """Return whether a stage may refer to the recipe's encoder as it is.
+
+    As a teacher only where the encoder's own outputs are what is learned: the head of any other
+    task would be a new one, which has nothing to teach.
+    """
+    return key == "start" or (key == "teacher" and recipe.task.source == "embeddings")
 
 
 def _check_source(name: str, stage: StageSettings, recipe: Recipe) -> None:
