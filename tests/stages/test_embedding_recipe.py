@@ -126,7 +126,9 @@ def test_other_ways_of_pooling_are_refused(embedded, tmp_path):
 def test_labels_cannot_be_learned(tmp_path, capsys):
     folder = small_runs.write_inputs(tmp_path)
     task = ofa.Task(
-        train=(TEXTS, None), dev=(PAIRS, [1, 2, 3, 4]), settings={"source": "embeddings"}
+        train=(TEXTS, None),
+        dev=(PAIRS, [1, 2, 3, 4]),
+        settings={"source": "embeddings", "max_length": 12},
     )
     with pytest.raises(UserError, match=r"finetune\.loss must distil a teacher's embeddings"):
         ofa.finetune(folder / "encoder", task)
