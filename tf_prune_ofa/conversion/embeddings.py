@@ -92,8 +92,8 @@ def _packed_lookup(graph: Graph, operator: Any) -> list[Any]:
     packed = integers.pack_int4(integers.quantize_int4(value, scales))
     stored = graph.add_constant(name, packed, quantization(_SIXTEENTH))
     column = graph.add_constant(f"{name}/scales", scales[:, None])
-    sixteen = graph.add_constant(f"{name}/sixteen", np.float32(16.0))
-    eight = graph.add_constant(f"{name}/eight", np.float32(8.0))
+    sixteen = graph.add_constant(f"{name}/sixteen", np.array(16.0, np.float32))
+    eight = graph.add_constant(f"{name}/eight", np.array(8.0, np.float32))
 
     def new(part: str, size: list[int] = half) -> int:
         return graph.add_tensor(f"{graph.name(result)}/{part}", size, np.float32)

@@ -49,7 +49,7 @@ class Documents:
         sentences = [one for document in self.sentences for one in document]
         lengths = np.array([len(one) for one in sentences], np.int32)
         sizes = [len(self.hashes), len(sentences), int(lengths.sum()), self.too_short]
-        parts = [
+        parts: list[np.ndarray] = [
             np.array(sizes, np.int64),
             np.array(self.hashes, np.uint64),
             np.array([len(document) for document in self.sentences], np.int32),

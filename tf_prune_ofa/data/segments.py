@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.text.wordpiece import WordPiece, truncate_pair
 
 
@@ -46,7 +47,7 @@ class MlmExamples:
 
 def chunks(
     documents: Sequence[Sequence[np.ndarray]],
-    wordpiece: WordPiece,
+    wordpiece: TextTokenizer,
     *,
     max_length: int,
     pack: bool = True,

@@ -94,7 +94,7 @@ def plan_units(
         counts = choose_counts(
             found, costs.saved_us, dense_us=costs.dense_us, speedup=settings.speedup
         )
-        arrays: dict[str, np.ndarray] = {f"count/{n}": np.int64(counts[n]) for n in names}
+        arrays: dict[str, np.ndarray] = {f"count/{n}": np.array(counts[n]) for n in names}
         write_arrays(path, arrays | {f"importance/{name}": importance[name] for name in names})
     saved = read_arrays(path, keys)
     counts = {name: int(saved[f"count/{name}"]) for name in names}

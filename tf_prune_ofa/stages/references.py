@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from tf_prune_ofa.quant.activations import of_folder
 from tf_prune_ofa.stages.export import task_model
 from tf_prune_ofa.tasks.kind import Examples, Kind
 from tf_prune_ofa.text.tokenizer import TextTokenizer
+from tf_prune_ofa.text.wordpiece import WordPiece
 from tf_prune_ofa.verification import arithmetic
 from tf_prune_ofa.verification.expected import WORDS
 
@@ -29,7 +31,8 @@ def examples(
     """Return inputs [N, S] of the dev split, padded to a file's sequence length, and the split."""
     recipe_inputs = context.recipe_inputs
     dev = recipe_inputs.task.dev.take(limit) if limit else recipe_inputs.task.dev
-    split = recipe_inputs.kind.encode(dev, tokenizer, length=length)
+    # Kinds that need word pieces have refused other tokenizers before.
+    split = recipe_inputs.kind.encode(dev, cast(WordPiece, tokenizer), length=length)
     has_types = recipe_inputs.encoder.family.token_types
     inputs = model_inputs(
         split.tokens.ids,
@@ -83,6 +86,8 @@ def _emulated_model(
     head = context.recipe_inputs.kind.head
     float_layers = getattr(context.recipe.stages[start], "float_layers", ())
     saved = of_folder(context.results[start].folder)
+    if saved is None:
+        raise ValueError(f"stage '{start}' has learned no ranges")
     int8_attention = any(name.endswith("/scores") for name in saved.ranges)
     model = scheme.apply(
         config,

@@ -183,7 +183,8 @@ def _half_a_checkpoint_removed(manager: tf.train.CheckpointManager) -> Iterator[
         yield
     except (OSError, tf.errors.OpError):
         whole = {"checkpoint", *(Path(path).name for path in manager.checkpoints)}
-        for path in Path(manager.directory).iterdir():
+        folder = Path(manager.directory)
+        for path in folder.iterdir() if folder.is_dir() else ():
             if path.name.partition(".")[0] in whole and not path.name.startswith("checkpoint."):
                 continue
             shutil.rmtree(path) if path.is_dir() else path.unlink()

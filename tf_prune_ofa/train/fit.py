@@ -73,27 +73,24 @@ def fit(
     optimizer = adamw(run.schedule, distiller.trained_variables, weight_decay=run.weight_decay)
     distiller.compile(optimizer=optimizer)
     checkpoint = tf.train.Checkpoint(student=distiller.student, optimizer=optimizer)
-    manager = tf.train.CheckpointManager(
-        checkpoint, str(run.checkpoints or run.folder / paths.CHECKPOINT), max_to_keep=2
-    )
-    start = restore(checkpoint, manager)
+    own = tf.train.CheckpointManager(checkpoint, str(run.folder / paths.CHECKPOINT), max_to_keep=2)
+    start = restore(checkpoint, _manager_of_chief(checkpoint, run) or own)
     if start < run.total_steps:
         every = max(1, run.total_steps // METRICS_PER_RUN)
-        records = [
-            MetricsLog(
-                run.folder,
-                start_step=start,
-                total_steps=run.total_steps,
-                batch_size=run.batch_size,
-                every=every,
-                learning_rate=run.schedule.rate,
-                extra=extra_metrics,
-            ),
-            SaveCheckpoints(
-                manager, start_step=start, every=run.checkpoint_every, before_save=before_save
-            ),
-            Progress(run.title, start_step=start, total_steps=run.total_steps),
-        ]
+        log = MetricsLog(
+            run.folder,
+            start_step=start,
+            total_steps=run.total_steps,
+            batch_size=run.batch_size,
+            every=every,
+            learning_rate=run.schedule.rate,
+            extra=extra_metrics,
+        )
+        # In every process, for variables are gathered from all of them; the chief's are read.
+        saves = SaveCheckpoints(
+            own, start_step=start, every=run.checkpoint_every, before_save=before_save
+        )
+        progress = Progress(run.title, start_step=start, total_steps=run.total_steps)
         with lost_workers_explained():
             distiller.fit(
                 batches(start),
@@ -102,7 +99,7 @@ def fit(
                 callbacks=[
                     *callbacks(start),
                     keras.callbacks.TerminateOnNaN(),
-                    *(records if is_chief else ()),
+                    *((log, saves, progress) if is_chief else (saves,)),
                 ],
             )
         # Only TerminateOnNaN stops a run; in the last step, too, where no step is missing.
@@ -115,6 +112,15 @@ def fit(
         if int(optimizer.iterations.numpy()) < run.total_steps:
             raise RuntimeError(f"the batches of '{run.title}' ended before the run")
     before_save("the trained model")
+
+
+def _manager_of_chief(
+    checkpoint: tf.train.Checkpoint, run: Run
+) -> tf.train.CheckpointManager | None:
+    """Return what reads the chief's checkpoints in another process than the chief."""
+    if run.checkpoints is None:
+        return None
+    return tf.train.CheckpointManager(checkpoint, str(run.checkpoints), max_to_keep=2)
 
 
 def restore(checkpoint: tf.train.Checkpoint, manager: tf.train.CheckpointManager) -> int:
