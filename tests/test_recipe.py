@@ -474,10 +474,10 @@ def test_there_must_be_a_model_to_export(recipe_file):
 def test_a_corpus_of_an_older_recipe_is_moved_out_of_its_task():
     task = {"source": "files", "corpus": ["a.txt"], "corpus_length": 64, "corpus_limit": 9}
     recipe = build(changed(task=task))
-    assert recipe.corpus == config.CorpusSettings(("a.txt",), 64, 9)
+    assert recipe.corpus == config.CorpusSettings(files=("a.txt",), length=64, limit=9)
     assert recipe.task == config.TaskSettings(source="files")
     both = build(changed(task={"corpus_length": 8}, corpus={"files": ["b.txt"], "length": 32}))
-    assert both.corpus == config.CorpusSettings(("b.txt",), 8)
+    assert both.corpus == config.CorpusSettings(files=("b.txt",), length=8)
 
 
 @every_config

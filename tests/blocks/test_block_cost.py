@@ -82,7 +82,7 @@ def test_costs_come_from_differences_of_times(monkeypatch):
         "transpose": TABLE.transpose_us(tokens * 24 * width),
     }
     us = {name: time + run for name, time in us.items()}
-    monkeypatch.setattr(block_measure, "_race", lambda files, seconds, threads: us)
+    monkeypatch.setattr(block_measure, "race_us", lambda files, seconds, threads: us)
     measured = asdict(measure_costs())
     assert measured == pytest.approx(asdict(TABLE), rel=0.01)
 

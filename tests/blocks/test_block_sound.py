@@ -73,7 +73,7 @@ def drop_first_operator(graph):
 
 
 def write_twice(graph):
-    graph.operators[1].outputs = graph.operators[0].outputs
+    graph.set_operators([graph.operators[0], *graph.operators])
 
 
 def wrong_options(graph):
@@ -96,7 +96,7 @@ def wrong_scales(graph):
 @pytest.mark.parametrize(
     "change, says",
     [
-        (drop_first_operator, "which nothing has computed by then"),
+        (drop_first_operator, "which nothing writes"),
         (write_twice, "which has a value already"),
         (wrong_options, "options of another kind"),
         (wrong_scales, "3 scales"),

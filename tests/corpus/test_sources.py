@@ -53,7 +53,9 @@ def test_units_have_each_document_once_wherever_they_are_cut(name, tmp_path, mon
 
 
 def test_parquet(tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet", reason="is in the extra [corpus]")
+    parquet = pytest.importorskip(
+        "pyarrow.parquet", reason="is in the extra [corpus]", exc_type=ImportError
+    )
     table = importlib.import_module("pyarrow").table
     path = tmp_path / "a.parquet"
     parquet.write_table(table({"text": DOCUMENTS}), path, row_group_size=2)

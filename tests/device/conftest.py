@@ -6,6 +6,7 @@ import platform
 import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import fake_adbd
@@ -91,7 +92,12 @@ def adb(adb_server, monkeypatch):
         return done.stdout
 
     yield run
-    run("disconnect")
+    # The server lets go of a phone when it comes to it, and until then it is one more for others.
+    for _ in range(100):
+        run("disconnect")
+        if not run("devices").split("\n", 1)[-1].strip():
+            break
+        time.sleep(0.1)
 
 
 @pytest.fixture

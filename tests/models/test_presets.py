@@ -335,7 +335,7 @@ def test_downloads_end_in_a_folder_like_any_other(folder, tmp_path, monkeypatch)
 
     asked = []
 
-    def snapshot_download(handle, *, allow_patterns):
+    def snapshot_download(handle, *, allow_patterns, revision=None):
         asked.append(handle)
         assert {"tokenizer.json", "added_tokens.json"} <= set(allow_patterns)
         return shutil.copytree(folder, tmp_path / "hub")
@@ -367,4 +367,4 @@ def test_no_network(weights, monkeypatch):
         resolve(weights)
     message = str(error.value)
     assert "Name or service not known" in message
-    assert "give the path of its folder" in message
+    assert "and give the path of " in message

@@ -63,5 +63,5 @@ def test_room_for_the_text_behind_a_long_question(open_file):
 def test_a_classifier_is_refused(tmp_path):
     path = tmp_path / "model.tflite"
     path.write_bytes(text_files.classifier())
-    with pytest.raises(UserError, match="it gives logits, not end_logits, start_logits"):
+    with pytest.raises(UserError, match="it gives logits, not start_logits, end_logits"):
         QuestionAnswerer(path)

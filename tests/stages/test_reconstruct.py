@@ -31,6 +31,7 @@ from tf_prune_ofa.pruning.lock import load_masks
 from tf_prune_ofa.pruning.reconstruction import Moments
 from tf_prune_ofa.recipe import load_recipe, recipe_from_dict
 from tf_prune_ofa.stages import reconstruct
+from tf_prune_ofa.stages.plan_units import train_settings
 from tf_prune_ofa.tiny import shrink
 
 SETTINGS = {"kind": "reconstruct", "examples": 40, "batch_size": 8}
@@ -198,7 +199,7 @@ def test_layers_share_a_sparsity_by_what_their_weights_do_to_the_loss(inputs, tm
         {dense: result_of(tmp_path / "run", dense)},
         RecipeInputs(settings),
     )
-    job = TrainingJob(reconstruct._train_settings(settings.stages["prune"]), context)
+    job = TrainingJob(train_settings(settings.stages["prune"]), context)
     model = job.load(dense, is_trained=False)
     kernels = {name: bert.dense_kernels(model)[name] for name in masks}
     squares = {name: 0.0 for name in masks}

@@ -17,12 +17,13 @@ from tqdm import tqdm
 
 from tf_prune_ofa.corpus.bundles import bundles_of
 from tf_prune_ofa.corpus.examples import INDEX, SPLITS, parts_of
-from tf_prune_ofa.corpus.folder import MANIFEST, Workshop
+from tf_prune_ofa.corpus.folder import Workshop
 from tf_prune_ofa.corpus.plan import Plan
 from tf_prune_ofa.corpus.sources import Unit
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import atomic_path, sha256_of
 from tf_prune_ofa.json_files import read_json_object
+from tf_prune_ofa.paths import MANIFEST
 
 VERSION = 1  # of the folder's form
 Runner = Callable[[Plan, Sequence[Unit], Workshop], None]

@@ -25,8 +25,8 @@ from tf_prune_ofa.corpus.examples import SPLITS, Part
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import atomic_folder, remove_leftovers, require_writable_dir
 from tf_prune_ofa.json_files import read_json_object, write_json
+from tf_prune_ofa.paths import MANIFEST
 
-MANIFEST = "manifest.json"
 _UNFINISHED = "unfinished"
 
 

@@ -17,11 +17,11 @@ import numpy as np
 from tf_prune_ofa.corpus import tfrecord
 from tf_prune_ofa.corpus.build import VERSION
 from tf_prune_ofa.corpus.examples import IDS, INDEX, LABEL, SECOND
-from tf_prune_ofa.corpus.folder import MANIFEST
 from tf_prune_ofa.data.segments import MlmExamples
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.json_files import read_json_object
 from tf_prune_ofa.keras_compat import tf
+from tf_prune_ofa.paths import MANIFEST
 
 
 class Records:

@@ -207,10 +207,10 @@ def _parquet_texts(unit: Unit) -> Iterator[str]:
 def _open_parquet(path: Path) -> Any:
     try:
         import pyarrow.parquet
-    except ImportError:
+    except ImportError as error:
         raise UserError(
-            f"{path} needs the package pyarrow, which is not installed. Run: pip install "
-            "'tf_prune_ofa[corpus]'"
+            f"{path} needs the package pyarrow, which cannot be imported ({error}). Run: pip "
+            "install 'tf_prune_ofa[corpus]'"
         ) from None
     try:
         return pyarrow.parquet.ParquetFile(path)
