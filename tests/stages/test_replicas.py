@@ -99,6 +99,7 @@ def test_two_processes_train_as_one(data, alone, tmp_path):
         for folder in (tmp_path / "run", tmp_path / "run" / "workers" / "1")
     )
     assert_same_masks(ours, theirs)
+    assert not (theirs / "checkpoint").exists()
     weights = [folder / "model" / "model.safetensors" for folder in (ours, theirs)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 

@@ -128,6 +128,7 @@ def _take_part(
     tf.random.set_seed(recipe.seed)
     with replicas.scope():
         module.run(settings, context)
+    remove_checkpoints(own)  # whoever comes back begins from the chief's
 
 
 def open_run(recipe: Recipe, run_dir: Path, *, last: str) -> Context:

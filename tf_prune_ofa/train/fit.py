@@ -73,8 +73,12 @@ def fit(
     optimizer = adamw(run.schedule, distiller.trained_variables, weight_decay=run.weight_decay)
     distiller.compile(optimizer=optimizer)
     checkpoint = tf.train.Checkpoint(student=distiller.student, optimizer=optimizer)
-    own = tf.train.CheckpointManager(checkpoint, str(run.folder / paths.CHECKPOINT), max_to_keep=2)
-    start = restore(checkpoint, _manager_of_chief(checkpoint, run) or own)
+
+    def manager(folder: Path) -> tf.train.CheckpointManager:
+        return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=2)
+
+    own = manager(run.folder / paths.CHECKPOINT)
+    start = restore(checkpoint, manager(run.checkpoints) if run.checkpoints else own)
     if start < run.total_steps:
         every = max(1, run.total_steps // METRICS_PER_RUN)
         log = MetricsLog(
@@ -112,15 +116,6 @@ def fit(
         if int(optimizer.iterations.numpy()) < run.total_steps:
             raise RuntimeError(f"the batches of '{run.title}' ended before the run")
     before_save("the trained model")
-
-
-def _manager_of_chief(
-    checkpoint: tf.train.Checkpoint, run: Run
-) -> tf.train.CheckpointManager | None:
-    """Return what reads the chief's checkpoints in another process than the chief."""
-    if run.checkpoints is None:
-        return None
-    return tf.train.CheckpointManager(checkpoint, str(run.checkpoints), max_to_keep=2)
 
 
 def restore(checkpoint: tf.train.Checkpoint, manager: tf.train.CheckpointManager) -> int:
