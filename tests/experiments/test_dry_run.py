@@ -49,6 +49,17 @@ def test_nothing_is_tried_where_only_the_schedule_is_asked_for():
     assert "hours of training" not in text
 
 
+def test_copies_of_an_augmentation_are_examples():
+    """Without them an epoch would be too short."""
+    settings = load_recipe("sparsebert_minilm", ["task=reviews"], tiny=True)
+    copies = settings.stages["prune"].augment.copies
+    forecasts = {one.name: one for one in dry_run(settings, measure=False)}
+    own = forecasts["task_teacher"].examples
+    assert copies > 0
+    assert forecasts["prune"].examples == (1 + copies) * own
+    assert forecasts["prune"].epochs == pytest.approx(12 * 8 / ((1 + copies) * own))
+
+
 def test_what_a_run_refuses_is_refused():
     change = "prune.sparsity.rules={encoder_99.*: 0.5}"
     with pytest.raises(UserError, match="encoder_99"):

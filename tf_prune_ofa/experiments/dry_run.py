@@ -13,10 +13,15 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tf_prune_ofa.config import PruneSettings, Recipe, TrainSettings
+from tf_prune_ofa.data.batches import BatchPlan
+from tf_prune_ofa.data.windowed_plan import WindowedPlan
 from tf_prune_ofa.jobs.context import Context
 from tf_prune_ofa.jobs.preflight import check_inputs
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
@@ -27,6 +32,7 @@ from tf_prune_ofa.pruning.plugins import load_plugins
 from tf_prune_ofa.pruning.rules import layer_rules
 from tf_prune_ofa.schedules import LearningRateSchedule, SparsitySchedule
 from tf_prune_ofa.stages.prune import sparsity_schedule
+from tf_prune_ofa.tasks.kind import Batch
 from tf_prune_ofa.text_table import text_table
 
 TRIAL_STEPS = 4  # the first builds the graph and is not counted
@@ -41,7 +47,7 @@ class Forecast:
     Attributes:
         name, kind: of the stage.
         steps, batch_size: of the run; steps are the optimizer's.
-        examples: in the data, once.
+        examples: in the data, once, copies of an augmentation among them.
         tokens: of a batch, padding included; mean of those that were tried.
         learning_rate: of each step.
         sparsity: that masks are asked for; None where nothing is pruned.
@@ -96,18 +102,37 @@ def dry_run(recipe: Recipe, *, measure: bool = True) -> list[Forecast]:
 
 
 class _Trial(TrainingJob):
-    """A stage that starts, and is taught, by the recipe's encoder."""
+    """A stage that starts from the recipe's encoder, and is taught by it in place of a stage."""
 
     def __init__(self, settings: TrainSettings, context: Context) -> None:
-        alone: dict[str, Any] = {"start": "model", "head": "start"}
-        if hasattr(settings, "augment"):
-            # Copies are written by a model of another stage; they are examples like the others.
-            alone["augment"] = replace(settings.augment, model="")
-        super().__init__(replace(settings, **alone), context)
+        # Copies are written by a model of another stage: here examples stand in for theirs.
+        self.copies = settings.augment.copies if settings.augment.model else 0
+        none = replace(settings.augment, model="")
+        super().__init__(replace(settings, start="model", head="start", augment=none), context)
+
+    @property
+    def examples(self) -> int:
+        """How many there are, with their copies."""
+        return len(self.objective.lengths) * (1 + self.copies)
+
+    @cached_property
+    def plan(self) -> BatchPlan | WindowedPlan:
+        """Which examples make up the batch of each step."""
+        if not self.copies:
+            return super().plan
+        lengths = np.tile(self.objective.lengths, 1 + self.copies)
+        return BatchPlan(lengths, self.settings.batch_size, self.seed)
+
+    def batch(self, step: int, logits: np.ndarray | None = None) -> tuple[Batch, Batch]:
+        """Return inputs and targets of a step."""
+        indices = self.plan.indices(step) % len(self.objective.lengths)
+        return self.objective.batch(indices, self.plan.epoch(step), logits)
 
     def load_teacher(self) -> keras.Model:
-        """Build the teacher from the recipe's encoder."""
-        return self.load("model", is_trained=False)
+        """Build the teacher: the recipe's encoder for a stage, or the one from elsewhere."""
+        if self.settings.teacher in self.context.recipe.stages:
+            return self.load("model", is_trained=False)
+        return super().load_teacher()
 
 
 def _forecast(settings: TrainSettings, context: Context, *, measure: bool) -> Forecast:
@@ -127,7 +152,7 @@ def _forecast(settings: TrainSettings, context: Context, *, measure: bool) -> Fo
         kind=settings.kind,
         steps=job.total_steps,
         batch_size=settings.batch_size,
-        examples=len(job.objective.lengths),
+        examples=job.examples,
         tokens=statistics.mean(batches),
         learning_rate=job.schedule(rewound),
         sparsity=sparsity,
@@ -192,7 +217,11 @@ def as_text(forecasts: Sequence[Forecast]) -> str:
     parts = [text_table([*header, "GB memory", "GB disk"], rows, left=(0, 1))]
     hours = [one.hours for one in forecasts if one.hours is not None]
     if hours:
-        parts.append(f"Together {sum(hours):,.1f} hours of training, at the speed of this machine.")
+        parts.append(
+            f"Together {sum(hours):,.1f} hours of training, at the speed of this machine.\n"
+            "Steps were timed without mask updates and INT8 emulation, and with the teacher in "
+            "each,\nalso where its logits will be kept; evaluation and export are not in it."
+        )
     return "\n\n".join([*parts, *map(_curves, forecasts)])
 
 
