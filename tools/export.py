@@ -74,7 +74,7 @@ def main(argv: list[str]) -> None:
     # TensorFlow is slow to load: a wrong flag, or --help, should answer at once.
     from tf_prune_ofa.pruning.lock import load_masks
     from tf_prune_ofa.quant.activations import load_activations
-    from tf_prune_ofa.report.card import write_card
+    from tf_prune_ofa.report.card import require_own_card, write_card
     from tf_prune_ofa.report.collect import Run, Stage
     from tf_prune_ofa.stages.export import export_folder
 
@@ -86,6 +86,7 @@ def main(argv: list[str]) -> None:
         raise UserError("give --ranges or --calibration_texts, not both")
     if not _VOCABULARY.value and (_AT_LEAST.value != 1 or _SIZE.value):
         raise UserError("--at_least and --vocabulary_size are for --vocabulary_texts; add them")
+    require_own_card(Path(_OUT.value))
     used = [line for path in _VOCABULARY.value or () for line in read_lines(path)]
     activations = load_activations(_RANGES.value, _OUTLIER_SCALES.value) if _RANGES.value else None
     manifest = export_folder(

@@ -6,7 +6,8 @@ import pytest
 import yaml
 from synthetic import write_run
 
-from tf_prune_ofa.report.card import model_card
+from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.report.card import model_card, require_own_card, write_card
 from tf_prune_ofa.report.collect import Run, Stage, collect_run
 from tf_prune_ofa.tasks.scores import standard_error
 
@@ -77,3 +78,15 @@ def test_a_folder_of_the_makers_machine_is_not_told(run):
 def test_standard_errors(name, score, count, expected):
     found = standard_error(name, score, count)
     assert found is None if expected is None else found == pytest.approx(expected)
+
+
+def test_a_readme_that_is_no_card_is_left_alone(run, tmp_path):
+    own = tmp_path / "README.md"
+    own.write_text("# My project\n")
+    for write in (lambda: require_own_card(tmp_path), lambda: write_card(run, tmp_path)):
+        with pytest.raises(UserError, match=r"README\.md is no model card of this package"):
+            write()
+    assert own.read_text() == "# My project\n"
+    own.unlink()
+    first = write_card(run, tmp_path).read_text()
+    assert write_card(run, tmp_path).read_text() == first

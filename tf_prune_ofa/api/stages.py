@@ -15,6 +15,7 @@ from tf_prune_ofa.api.task import Task
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import require_writable_dir
 from tf_prune_ofa.json_files import write_json
+from tf_prune_ofa.report.card import require_own_card
 
 Length = int | str | None
 
@@ -151,7 +152,7 @@ def export(
     Args:
         start: from `quantize` for static INT8 files; any model of a task for the others.
         out_dir: where they go, with their manifest and a model card (README.md); files of the same
-            names are replaced.
+            names are replaced, but for a README.md that is no such card.
         sequence_length: tokens that every file takes.
         variants: of `variants.VARIANTS`; None for all that the model has what is needed for.
         vocabulary: "all" word pieces, or those that the "task" uses; more in a mapping, as
@@ -160,8 +161,10 @@ def export(
 
     Raises:
         UserError: a variant that the model lacks the ranges for, a broken pattern, or a folder that
-            cannot be written.
+            cannot be written or has a README.md of its own.
     """
+    out = require_writable_dir(out_dir)
+    require_own_card(out)
     if variants is None:
         quantized = ["dense_int8", "sparse_int8"] if kind_of(start) == "quantize" else []
         variants = ["float32", "dynamic_int8", *quantized]
@@ -174,7 +177,6 @@ def export(
     }
     chain, name = add(start.chain, "export", start.name, settings)
     folder = chain.results[name].folder
-    out = require_writable_dir(out_dir)
     # The manifest last: what it names is there. Its figures of an earlier export are not of these.
     for old in (paths.MANIFEST, paths.VERIFICATION, paths.BENCHMARK):
         (out / old).unlink(missing_ok=True)

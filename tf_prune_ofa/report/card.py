@@ -14,6 +14,7 @@ import jinja2
 
 from tf_prune_ofa.bench import show
 from tf_prune_ofa.encoders import encoder_names
+from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_text
 from tf_prune_ofa.paths import CARD
 from tf_prune_ofa.report.card_use import use_of
@@ -32,9 +33,24 @@ from tf_prune_ofa.tasks.scores import standard_error
 from tf_prune_ofa.tflite import flatbuffer
 from tf_prune_ofa.tflite.packed_files import LABELS_FILE, associated_files
 
+_OURS = "library_name: tf_prune_ofa"  # in the head of every card, where the Hub reads it
 # Of texts whose own page says so.
 DATA_LICENCES = {"squad": "CC BY-SA 4.0", "glue/qnli": "CC BY-SA 4.0 (made from SQuAD)"}
 _UNKNOWN = "not known to this package: ask whoever publishes the texts"
+
+
+def require_own_card(folder: Path) -> None:
+    """Check that a card may be written into a folder, which may be one that people keep things in.
+
+    Raises:
+        UserError: there is a README.md that is no card of this package.
+    """
+    path = folder / CARD
+    if path.exists() and _OURS not in path.read_text(encoding="utf-8", errors="replace"):
+        raise UserError(
+            f"{path} is no model card of this package, and one would be written in its place; "
+            "choose another folder for the export, or move the file away"
+        )
 
 
 def write_card(run: Run, folder: Path) -> Path:
@@ -43,7 +59,11 @@ def write_card(run: Run, folder: Path) -> Path:
     Args:
         run: with the export's manifest among its details.
         folder: of the files.
+
+    Raises:
+        UserError: see `require_own_card`.
     """
+    require_own_card(folder)
     path = folder / CARD
     write_text(path, model_card(run, labels=_labels(run, folder)))
     return path
