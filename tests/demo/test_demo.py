@@ -13,6 +13,7 @@ import text_files
 from tf_prune_ofa.demo.contest import Contest
 from tf_prune_ofa.demo.server import LARGEST_REQUEST, DemoServer
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.tflite.text_settings import TextSettings
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,8 @@ def folder(tmp_path_factory):
         "one.tflite": text_files.classifier(),
         # The labels the other way round: it never agrees with the first.
         "other.tflite": text_files.classifier(labels=("good", "bad")),
+        "sets.tflite": text_files.classifier(settings=TextSettings(thresholds=(0.4,))),
+        "strict.tflite": text_files.classifier(settings=TextSettings(thresholds=(0.8,))),
         "span.tflite": text_files.span(),
         "tagger.tflite": text_files.tagger(),
     }.items():
@@ -82,6 +85,13 @@ def test_a_file_alone_is_compared_with_itself(folder):
 def test_answers_and_entities(folder, name, text, second, says):
     found = Contest([folder / name]).ask(text, second)
     assert found["files"][0]["says"] == says
+
+
+def test_sets_of_labels_agree_where_all_labels_do(folder):
+    # The likeliest label is the same; 0.5 and 0.73 are their probabilities.
+    found = Contest([folder / "sets.tflite", folder / "strict.tflite"]).ask("the film is good")
+    assert [one["says"] for one in found["files"]] == ["bad, good", "no label"]
+    assert found["agree"] is False
 
 
 def test_files_of_two_kinds_are_refused(folder):

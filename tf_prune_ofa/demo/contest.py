@@ -126,7 +126,9 @@ class Contest:
         if not found.scores:
             return {"says": f"{found.score:.2f}", "shares": []}
         best = sorted(found.scores.items(), key=lambda item: -item[1])[:8]
-        return {"says": found.label, "shares": [[name, round(s, 4)] for name, s in best]}
+        # A text may have several labels, or none: all of them are compared.
+        says = ", ".join(found.labels) or "no label"
+        return {"says": says, "shares": [[name, round(s, 4)] for name, s in best]}
 
 
 def _open(
