@@ -1,6 +1,7 @@
 """Flags of tools that put what they made on the Hugging Face Hub."""
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -12,9 +13,21 @@ _CREATE_PR = flags.DEFINE_boolean(
 )
 
 
+@flags.multi_flags_validator(
+    ["push_to_hub", "create_pr"], "--create_pr says how --push_to_hub=user/name is done; name it"
+)
+def _has_repository(given: dict[str, Any]) -> bool:
+    return bool(given["push_to_hub"]) or not given["create_pr"]
+
+
+def is_asked() -> bool:
+    """Return whether the flags ask for a push."""
+    return bool(_PUSH.value)
+
+
 def push_export(folder: Path) -> None:
     """Push the folder of an export, if the flags ask for it, and say where to look at it."""
-    if _PUSH.value:
+    if is_asked():
         from tf_prune_ofa.api import push_to_hub
 
         _say(push_to_hub(folder, _PUSH.value, create_pr=_CREATE_PR.value))
@@ -22,7 +35,7 @@ def push_export(folder: Path) -> None:
 
 def push_files(files: dict[str, Path], message: str) -> None:
     """Push files by their names there, if the flags ask for it, and say where to look at them."""
-    if _PUSH.value:
+    if is_asked():
         from tf_prune_ofa import hub
 
         _say(hub.push(files, _PUSH.value, create_pr=_CREATE_PR.value, message=message))

@@ -17,7 +17,7 @@ from absl import flags
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_text
 from tf_prune_ofa.paths import CARD
-from tf_prune_ofa.tools._hub import push_files
+from tf_prune_ofa.tools._hub import is_asked, push_files
 from tf_prune_ofa.tools._main import run
 
 _ENCODER = flags.DEFINE_string("encoder", None, "folder of the sparse encoder")
@@ -34,6 +34,8 @@ def main(argv: list[str]) -> None:
         raise UserError(f"unexpected arguments {argv[1:]}; name files by flags")
     if bool(_ENCODER.value) == bool(_UNPACK.value):
         raise UserError("give one of --encoder (to pack) and --unpack")
+    if _UNPACK.value and is_asked():
+        raise UserError("--push_to_hub is for the file that --encoder is packed into")
 
     from tf_prune_ofa.encoders import shipped_encoders
     from tf_prune_ofa.models import packed, presets, shipped

@@ -18,7 +18,7 @@ import yaml
 from absl import flags
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.tools._hub import push_export
+from tf_prune_ofa.tools._hub import is_asked, push_export
 from tf_prune_ofa.tools._main import run
 
 _RECIPE = flags.DEFINE_string(
@@ -76,6 +76,11 @@ def main(argv: list[str]) -> None:
     recipe = load_recipe(_RECIPE.value, _SET.value, tiny=_TINY.value, export=_EXPORT.value)
     if _UNTIL.value:
         recipe = truncate(recipe, _UNTIL.value)
+    if is_asked() and all(stage.kind != "export" for stage in recipe.stages.values()):
+        raise UserError(
+            "--push_to_hub is for exported files, and no stage that is to run writes any; add "
+            "--export, or leave out --until"
+        )
     if _DRY_RUN.value:
         from tf_prune_ofa.experiments.dry_run import as_text, dry_run
 
@@ -98,7 +103,7 @@ def main(argv: list[str]) -> None:
     except LostWorker as error:
         _start_again(error)
     for result in results.values():
-        if result.kind == "export":
+        if result.kind == "export" and replicas.is_chief:
             push_export(result.folder)
         if result.kind == "report":
             print(

@@ -171,9 +171,19 @@ def test_export_measures_ranges_on_texts(run, tmp_path):
         (["--recipe=paper", "--set=prune.length=2 weeks"], "'2 weeks' is not a duration"),
         (["--recipe=quickstart", "prune"], "unexpected arguments"),
         (["--recipe=quickstart", "--rundir=x"], "Unknown command line flag 'rundir'"),
+        (["--recipe=dense_minilm", "--push_to_hub=me/x"], "no stage that is to run writes any"),
+        (["--recipe=quickstart", "--push_to_hub=me/x", "--until=quantize"], "leave out --until"),
+        (["--recipe=quickstart", "--create_pr"], "--push_to_hub=user/name is done; name it"),
     ],
 )
 def test_mistakes_in_flags(arguments, message):
     done = start("run_recipe.py", *arguments)
     assert done.returncode != 0 and message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_unpacked_is_not_pushed(tmp_path):
+    out = tmp_path / "out"
+    done = start("pack_encoder.py", "--unpack=a.npz", f"--output={out}", "--push_to_hub=me/x")
+    assert done.returncode == 1 and "--encoder is packed into" in done.stderr
+    assert not out.exists()
