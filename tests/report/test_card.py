@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import text_files
 import yaml
 from synthetic import write_run
 
@@ -10,6 +11,7 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.report.card import model_card, require_own_card, write_card
 from tf_prune_ofa.report.collect import Run, Stage, collect_run
 from tf_prune_ofa.tasks.scores import standard_error
+from tf_prune_ofa.tflite.text_settings import TextSettings
 
 
 @pytest.fixture
@@ -54,6 +56,35 @@ def test_a_card_says_what_was_not_done():
     ):
         assert text in card
     assert "±" not in card and "license:" not in card
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "thresholds", "pipeline", "use"),
+    [
+        ("logits", ("bad", "go\u2028od"), (), "text-classification", ".label)"),
+        ("logits", ("bad", "good"), (0.5,), "text-classification", ".labels)"),
+        ("embedding", ("one",), (), "sentence-similarity", "ofa.TextEmbedder("),
+    ],
+)
+def test_the_use_is_that_of_what_the_file_gives(
+    tmp_path, outputs, labels, thresholds, pipeline, use
+):
+    settings = TextSettings(thresholds=thresholds)
+    content = text_files.classifier(labels=labels, settings=settings, outputs=outputs)
+    (tmp_path / "a.tflite").write_bytes(content)
+    manifest = {
+        "sequence_length": 12,
+        "outputs": [outputs],
+        "files": [{"variant": "float32", "file": "a.tflite", "sha256": "0" * 64}],
+    }
+    stage = Stage("export", "export", details={"manifest": manifest})
+    card = write_card(Run("mine", {}, (stage,)), tmp_path).read_bytes().decode()
+    assert yaml.safe_load(card.split("---\n")[1])["pipeline_tag"] == pipeline
+    assert use in card
+    # MediaPipe knows no thresholds and has another class for vectors.
+    assert ("createFromFile" in card) == (not thresholds and outputs == "logits")
+    if len(labels) > 1:
+        assert f"**Labels**: {', '.join(labels)}\n" in card
 
 
 def test_a_folder_of_the_makers_machine_is_not_told(run):

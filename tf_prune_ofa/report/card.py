@@ -30,7 +30,8 @@ from tf_prune_ofa.report.rows import (
 )
 from tf_prune_ofa.report.summary import headline, model_sparsity
 from tf_prune_ofa.tasks.scores import standard_error
-from tf_prune_ofa.tflite import flatbuffer
+from tf_prune_ofa.text.vocabulary import vocab_lines
+from tf_prune_ofa.tflite import flatbuffer, text_settings
 from tf_prune_ofa.tflite.packed_files import LABELS_FILE, associated_files
 
 _OURS = "library_name: tf_prune_ofa"  # in the head of every card, where the Hub reads it
@@ -65,19 +66,23 @@ def write_card(run: Run, folder: Path) -> Path:
     """
     require_own_card(folder)
     path = folder / CARD
-    write_text(path, model_card(run, labels=_labels(run, folder)))
+    packed = _packed(run, folder)
+    settings = text_settings.parse(packed.get(text_settings.SETTINGS_FILE, "{}"), name=folder.name)
+    labels = vocab_lines(packed.get(LABELS_FILE, "").encode())
+    write_text(path, model_card(run, labels=labels, gives_sets=bool(settings.thresholds)))
     return path
 
 
-def model_card(run: Run, *, labels: list[str] | None = None) -> str:
+def model_card(run: Run, *, labels: list[str] | None = None, gives_sets: bool = False) -> str:
     """Return the text of a card: Markdown under a YAML head, as the Hub wants it.
 
     Args:
         run: as for `write_card`.
         labels: names of the classes, as the files carry them.
+        gives_sets: whether a text may have several labels.
     """
     manifest: Any = run.detail("manifest")
-    use = use_of(manifest, labels or [])
+    use = use_of(manifest, labels or [], gives_sets=gives_sets)
     sparsity = model_sparsity(run)
     rows, shown = _rows(run), _columns(run)
     environment = jinja2.Environment(
@@ -274,13 +279,13 @@ def _limits(run: Run, manifest: dict[str, Any]) -> list[str]:
     return found
 
 
-def _labels(run: Run, folder: Path) -> list[str]:
+def _packed(run: Run, folder: Path) -> dict[str, str]:
+    """What the files carry; nothing where none is there."""
     for entry in run.exported:
         path = folder / entry["file"]
         if path.is_file():
-            packed = associated_files(flatbuffer.read_bytes(path), name=entry["file"])
-            return packed.get(LABELS_FILE, "").splitlines()
-    return []
+            return associated_files(flatbuffer.read_bytes(path), name=entry["file"])
+    return {}
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

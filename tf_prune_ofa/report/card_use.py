@@ -30,8 +30,14 @@ _OWN_LIBRARY = "with the library in this package's `android/` (docs/android.md)"
 _MEDIAPIPE = "with `com.google.mediapipe:tasks-text`, the file in src/main/assets"
 
 
-def use_of(manifest: dict[str, Any], labels: Sequence[str]) -> Use:
-    """Return how to use the best file of a manifest."""
+def use_of(manifest: dict[str, Any], labels: Sequence[str], *, gives_sets: bool = False) -> Use:
+    """Return how to use the best file of a manifest.
+
+    Args:
+        manifest: of the export.
+        labels: names of the classes; none of a regression.
+        gives_sets: whether a text may have several labels.
+    """
     files = {entry["variant"]: entry["file"] for entry in manifest["files"]}
     file = next((files[name] for name in PREFERRED if name in files), next(iter(files.values())))
     outputs = set(manifest["outputs"])
@@ -49,6 +55,13 @@ def use_of(manifest: dict[str, Any], labels: Sequence[str]) -> Use:
         return Use(
             "token-classification", _python("TokenClassifier", file, 'model("Ann is in Rome.")')
         )
+    if outputs == {"embedding"}:
+        call = 'model.similarity("How old are you?", "What is your age?")'
+        return Use("sentence-similarity", _python("TextEmbedder", file, call))
+    if outputs == {"logits"} and gives_sets:
+        # Other classes know nothing of the file's thresholds.
+        call = 'model("A small movie with a big impact.").labels'
+        return Use("text-classification", _python("TextClassifier", file, call))
     if outputs == {"logits"} and labels:
         return Use(
             "text-classification",
