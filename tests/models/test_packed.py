@@ -232,6 +232,10 @@ def test_the_tool_packs_and_unpacks_bit_for_bit(tmp_path, tiny_base):
     assert ran.returncode == 0, ran.stderr
     assert "sparsity 0." in ran.stdout
     assert second.read_bytes() == first.read_bytes()
+    # Who unpacks it needs that base, too; where it lay is the maker's own.
+    card = second.with_suffix(".md").read_text(encoding="utf-8")
+    assert f"--base={tiny_base.name}" in card and "hf://user/name" not in card
+    assert str(tiny_base) not in card
     # A damaged file ends with one message, and nothing is written.
     second.write_bytes(second.read_bytes()[:-100])
     ran = tool(f"--unpack={second}", f"--base={tiny_base}", f"--output={tmp_path / 'none'}")

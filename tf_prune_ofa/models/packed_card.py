@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tf_prune_ofa.encoders import BASE
 from tf_prune_ofa.models.packed import MASK, Packed, sparsity
 
 # Told in the card's own words.
@@ -20,6 +21,11 @@ def packed_card(packed: Packed, path: Path) -> str:
     about = packed.about
     kernels = sum(key.endswith(MASK) for key in packed.arrays)
     licence = str(about.get("licence", ""))
+    # A folder's path says nothing to others, and a stranger should not read it.
+    base = str(about.get("base", ""))
+    base = base if "://" in base else base.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    # Names and handles are unpacked by themselves where the base is the default one.
+    is_default = base == BASE
     head = ["---", "library_name: tf_prune_ofa"]
     if licence:
         head.append(f"license: {licence.lower().split(',')[0].strip()}")
@@ -29,7 +35,7 @@ def packed_card(packed: Packed, path: Path) -> str:
         "zeros": f"{sparsity(packed):.1%} of the weights of {kernels} kernels",
         "file": f"`{path.name}`, {path.stat().st_size / 1e6:.2f} MB; kept weights in "
         f"{about['type']} and a bit mask; content `{about['digest'][:16]}`",
-        "base": f"`{about.get('base', '')}`, content `{about['base_digest'][:16]}`; what pruning "
+        "base": f"`{base}`, content `{about['base_digest'][:16]}`; what pruning "
         "left alone comes from there",
         "licence": licence or "not given by whoever packed it",
     } | {key: value for key, value in about.items() if key not in _OWN}
@@ -48,10 +54,13 @@ def packed_card(packed: Packed, path: Path) -> str:
             *([str(about["card"]), ""] if about.get("card") else []),
             "## How to use",
             "",
-            "Unpack it, or start from its repository on the Hub, `hf://user/name`:",
+            "Unpack it, or start from its repository on the Hub, `hf://user/name`:"
+            if is_default
+            else "Unpack it, with the base that it was made from:",
             "",
             "```",
-            f"tf-prune-ofa pack_encoder --unpack={path.name} --output={name}",
+            f"tf-prune-ofa pack_encoder --unpack={path.name} --output={name}"
+            + ("" if is_default else f" --base={base}"),
             "```",
             "",
             "```python",
