@@ -10,6 +10,7 @@ from tf_prune_ofa.models import layers
 from tf_prune_ofa.models.bert import Classification, MaskedLM, base_layer, parameters
 from tf_prune_ofa.quant import ranges, scheme
 from tf_prune_ofa.quant.quantizers import fake_quantize_symmetric
+from tf_prune_ofa.stages.quantize import print_plan
 
 HEAD = Classification(2)
 DISTILBERT = replace(ENCODER, architecture="distilbert")
@@ -235,3 +236,24 @@ def test_distilbert_and_optional_outputs():
     assert "classifier/pre" in ranges.trained_ranges(student)
     expected = dense(batch)["logits"].numpy()
     assert np.abs(outputs["logits"] - expected).max() < 0.05 * np.ptp(expected)
+
+
+def test_the_table_has_encoder_layers_that_are_alike_once(capsys):
+    def dense(layer, becomes="INT8"):
+        return scheme.PlannedLayer(layer, "Dense", becomes, "a reason")
+
+    print_plan(
+        [
+            *(dense("encoder_00/a"), dense("encoder_00/b")),
+            *(dense("encoder_01/a"), dense("encoder_01/b", "float")),
+            *(dense("encoder_02/a"), dense("encoder_02/b")),
+            dense("pooler"),
+        ]
+    )
+    shown = [tuple(line.split()[:3:2]) for line in capsys.readouterr().out.splitlines()[2:]]
+    assert shown == [
+        ("encoder_*/a", "INT8"),
+        ("encoder_00,02/b", "INT8"),
+        ("encoder_01/b", "float"),
+        ("pooler", "INT8"),
+    ]

@@ -6,6 +6,7 @@ that are frozen for the last part of training, which later work (oBERT) found to
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tf_prune_ofa import paths
@@ -75,6 +76,21 @@ def run(settings: QuantizeSettings, context: Context) -> dict[str, Any]:
 
 
 def print_plan(rows: list[scheme.PlannedLayer]) -> None:
-    """Print what each layer becomes, or why it stays float."""
-    cells = [[row.layer, row.type, row.becomes, row.reason] for row in rows]
+    """Print what each layer becomes, or why it stays float; encoder layers that are alike once."""
+    numbers = {name for name in map(_encoder_number, rows) if name}
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        number = _encoder_number(row)
+        layer = row.layer.replace(number, "{}", 1) if number else row.layer
+        alike.setdefault((layer, row.type, row.becomes, row.reason), []).append(number)
+    cells = [
+        [layer.format("*" if len(found) == len(numbers) else ",".join(found)), *rest]
+        for (layer, *rest), found in alike.items()
+    ]
     print(text_table(["layer", "type", "becomes", "how, or why not"], cells, left=range(4)))
+
+
+def _encoder_number(row: scheme.PlannedLayer) -> str:
+    """Return the digits of `encoder_05/...`; "" of a layer outside the encoder's."""
+    found = re.match(r"encoder_(\d+)/", row.layer)
+    return found[1] if found else ""
