@@ -130,10 +130,9 @@ class FakePhone:
 
     def run(self, command: str) -> subprocess.Popen:
         """Starts a command in the phone's shell."""
-        inside = f"{self.folder}/"
-        command = re.sub(
-            r"/(data/local/tmp|sys|proc/cpuinfo|proc/loadavg)\b", inside + r"\1", command
-        )
+        # What programs are told in their files stays as it is: for those a test names the folder.
+        paths = r"(?<![\w.-])/(data/local/tmp|sys|proc/cpuinfo|proc/loadavg)\b"
+        command = re.sub(paths, rf"{self.folder}/\1", command)
         if self.is_executable:
             start = " ".join(self.emulator)
             command = re.sub(r"(?<![\w./])\./(runner)\b", rf"{start} ./\1", command)
@@ -144,7 +143,7 @@ class FakePhone:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
-            env={"PATH": f"{inside}bin:/usr/bin:/bin", "HOME": str(self.folder)},
+            env={"PATH": f"{self.folder}/bin:/usr/bin:/bin", "HOME": str(self.folder)},
             start_new_session=True,
         )
         self._programs.append(_Group(program))

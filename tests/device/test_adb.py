@@ -28,8 +28,10 @@ def run(files, programs, runtime):
 
 
 def test_files_are_measured_and_nothing_stays(phone, run, files):
-    measured = run(AdbTarget(), dataclasses.replace(QUICK, cores="little"))
-    result = to_result("adb", measured, QUICK, files[0])
+    settings = dataclasses.replace(QUICK, cores="little", sys=str(phone.folder / "sys"))
+    measured = run(AdbTarget(), settings)
+    result = to_result("adb", measured, settings, files[0])
+    assert result["throttled"] == []
     assert [row["file"] for row in result["files"]] == [
         "a.tflite",
         "a.tflite, delegate",
@@ -41,6 +43,8 @@ def test_files_are_measured_and_nothing_stays(phone, run, files):
     assert machine["cpu"] == "Qemu Q1 (2 x Cortex-A55, 1 x Cortex-A78)"
     assert (machine["cores_used"], machine["governor"]) == ([0, 1], "schedutil")
     assert machine["battery_celsius"] == 31.2
+    assert machine["clock_ghz"] == {"before": 1.8, "first_third": 1.8, "last_third": 1.8}
+    assert machine["temperature"] == {"before": 41, "highest": 41, "after": 41}
     for row in result["files"]:
         assert row["latency_ms"]["runs"] >= 10 and row["peak_memory_bytes"] is not None
         assert row["load_ms"] > 0 and row["delegation"]["operators"] == 2

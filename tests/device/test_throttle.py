@@ -19,9 +19,17 @@ STEADY = Round(
 def rounds(count=30, **later):
     """Rounds of which the second half is different; `factor` multiplies its times."""
     factor = later.pop("factor", 1)
-    slow = tuple(tuple(factor * x for x in row) for row in STEADY.samples_ms)
-    half = dataclasses.replace(STEADY, samples_ms=slow, **later)
+    slow = {
+        times: tuple(tuple(factor * x for x in row) for row in getattr(STEADY, times))
+        for times in ("samples_ms", "cpu_ms")
+    }
+    half = dataclasses.replace(STEADY, **(slow | later))
     return [STEADY] * (count // 2) + [half] * (count - count // 2)
+
+
+def blind(rounds):
+    """The same on a device that shows neither its clock nor its temperature."""
+    return [dataclasses.replace(one, clock_khz=(), temperature=()) for one in rounds]
 
 
 def test_a_steady_run():
@@ -46,16 +54,22 @@ def test_a_kernel_that_holds_the_processor_back():
 
 @pytest.mark.parametrize("seen", [{"temperature": ()}, {"temperature": (52.0, 35.0)}])
 def test_every_file_became_slower(seen):
-    blind = [dataclasses.replace(one, clock_khz=()) for one in rounds(factor=1.3, **seen)]
-    if not seen["temperature"]:
-        blind = [dataclasses.replace(one, temperature=()) for one in blind]
-    [why] = throttle.find(blind, 0)
+    slower = [dataclasses.replace(one, clock_khz=()) for one in rounds(factor=1.3, **seen)]
+    [why] = throttle.find(slower if seen["temperature"] else blind(slower), 0)
     assert why.startswith("every file became 30% slower or more")
-    one_row = ((10.0, 10.2), (6.5, 6.5))
-    assert (
-        throttle.find([STEADY] * 15 + [dataclasses.replace(STEADY, samples_ms=one_row)] * 15, 0)
-        == []
-    )
+
+
+def test_slower_for_another_reason():
+    one_row = rounds(cpu_ms=((10.0, 10.2), (6.5, 6.5)))
+    assert throttle.find(blind(one_row), 0) == []
+    # Others had the processor: the same work, waiting for its turn.
+    assert throttle.find(blind(rounds(samples_ms=((20.0, 20.4), (10.0, 10.2)))), 0) == []
+
+
+def test_runs_that_are_shorter_than_the_clock_can_tell():
+    short = dataclasses.replace(STEADY, cpu_ms=((0.001, 0.001), (0.001, 0.001)))
+    longer = dataclasses.replace(short, cpu_ms=((0.002, 0.002), (0.002, 0.002)))
+    assert throttle.find(blind([short] * 15 + [longer] * 15), 0) == []
 
 
 def test_a_few_rounds_tell_nothing():

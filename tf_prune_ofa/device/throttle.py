@@ -10,6 +10,8 @@ import numpy as np
 # Fewer rounds have no beginning and no end that could be told apart.
 _FEWEST = 9
 _DROP = 0.10
+# Runs that are shorter than this, in ms, differ by the clock they are read with.
+_SHORTEST_MS = 0.01
 # How much warmer, in degrees, goes with a slowdown that comes from heat.
 _WARMER = 3.0
 
@@ -69,17 +71,18 @@ def hottest(rounds: Sequence[Round]) -> float | None:
 
 
 def _slowdowns(begin: Sequence[Round], end: Sequence[Round]) -> list[float]:
-    return [
-        _middle([np.median(r.samples_ms[i]) for r in end])
-        / _middle([np.median(r.samples_ms[i]) for r in begin])
-        - 1
-        for i in range(len(begin[0].rows))
-    ]
+    """By processor time: what other programs take away on a busy machine is not heat."""
+    times = [[_processor_ms(part, i) for part in (begin, end)] for i in range(len(begin[0].rows))]
+    return [last / first - 1 for first, last in times if first >= _SHORTEST_MS]
 
 
 def _warmer(begin: Sequence[Round], end: Sequence[Round]) -> float | None:
     parts = [_middle([max(r.temperature) for r in part if r.temperature]) for part in (begin, end)]
     return None if None in parts else parts[1] - parts[0]
+
+
+def _processor_ms(rounds: Sequence[Round], row: int) -> float:
+    return float(np.median([np.median(one.cpu_ms[row]) for one in rounds]))
 
 
 def _middle(values: Sequence[float]) -> float | None:
