@@ -333,6 +333,9 @@ class TrainSettings:
             layers are distilled, it fits from the first step.
         objective: "mlm" (masked language model) or "task".
         length: of the run.
+        batch_size: examples of an optimizer step, on all devices together.
+        gradient_accumulation: compute them in so many parts, one after another, where all at a time
+            do not fit in memory; the gradient is the same.
         warmup: of the learning rate.
         decay: "linear" to zero, or "constant".
         nsp: with "mlm", train BERT's next-sentence head on segment pairs too.
@@ -355,6 +358,7 @@ class TrainSettings:
     objective: Literal["mlm", "task"] = "task"
     length: Duration = "3 epochs"
     batch_size: int = limited(32, BATCH)
+    gradient_accumulation: int = limited(1, BATCH)
     learning_rate: float = limited(5e-5, RATE)
     warmup: Duration = "10%"
     decay: Literal["linear", "constant"] = "linear"

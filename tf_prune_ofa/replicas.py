@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,17 +42,25 @@ class Replicas:
         """Whether this process writes what the run leaves."""
         return self.worker == 0
 
-    def check_batch(self, size: int, where: str) -> None:
+    def check_batch(self, size: int, where: str, *, parts: int = 1) -> None:
         """Check that a global batch can be shared out.
 
+        Args:
+            size: of the global batch.
+            where: name of the setting.
+            parts: that each replica computes its share in.
+
         Raises:
-            UserError: not every replica would get as many examples.
+            UserError: not every replica, or every part, would get as many examples.
         """
         replicas = self.strategy.num_replicas_in_sync if self.strategy else 1
-        if size % replicas:
+        if size % (replicas * parts):
+            shared = f"there are {replicas} replicas" if replicas > 1 else ""
+            parted = f"each is computed in {parts} parts" if parts > 1 else ""
             raise UserError(
-                f"{where} is {size}, the whole batch of a step, and there are {replicas} replicas: "
-                f"choose a multiple of {replicas}"
+                f"{where} is {size}, the whole batch of a step, and "
+                f"{' and '.join(filter(None, (shared, parted)))}: choose a multiple of "
+                f"{replicas * parts}"
             )
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
@@ -122,6 +131,20 @@ def _cluster() -> tuple[list[str], int]:
 
 # Inside of training
 
+# What stands in for `total` while parts of a batch are traced one after another; by thread, for
+# each replica is traced in its own.
+_tracing = threading.local()
+
+
+@contextlib.contextmanager
+def totals_by(find: Callable[[tf.Tensor], tf.Tensor]) -> Iterator[None]:
+    """Let `total` return what `find` returns, for losses that are computed in here."""
+    _tracing.find = find
+    try:
+        yield
+    finally:
+        _tracing.find = None
+
 
 def count() -> int:
     """Return how many replicas compute the step that is being traced; 1 outside of training."""
@@ -129,9 +152,17 @@ def count() -> int:
     return 1 if context is None else context.num_replicas_in_sync
 
 
+def is_whole() -> bool:
+    """Return whether what is being traced is a whole batch: no replica's share, and no part."""
+    return count() == 1 and getattr(_tracing, "find", None) is None
+
+
 def total(value: tf.Tensor) -> tf.Tensor:
-    """Return the sum over replicas of what no gradient goes through."""
+    """Return the sum over the whole batch of what no gradient goes through."""
     value = tf.stop_gradient(value)
+    find = getattr(_tracing, "find", None)
+    if find is not None:
+        return find(value)
     if count() == 1:
         return value
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
@@ -147,26 +178,29 @@ def summed(gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
     return [None if one is None else next(found) for one in gradients]
 
 
+def rows_square(gradient: tf.Tensor | tf.IndexedSlices | None) -> tf.Tensor | None:
+    """Return the squared norm of a table's gradient, row by row; None of any other."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return None
+    return tf.reduce_sum(tf.square(gradient.values))
+
+
 def global_norm(
-    gradients: list[tf.Tensor | None], shares: list[tf.Tensor | tf.IndexedSlices | None]
+    gradients: list[tf.Tensor | tf.IndexedSlices | None], squares: Sequence[tf.Tensor | None]
 ) -> tf.Tensor:
     """Return the norm of all gradients together, as TensorFlow gives it on one device.
 
     There a table's gradient is a list of rows, which count one by one where a word comes twice.
 
     Args:
-        gradients: summed, by variable.
-        shares: what this replica gave to them.
+        gradients: of the whole batch, by variable; tables' became dense where they were summed.
+        squares: `rows_square` of what this replica gave to them.
     """
-    if count() == 1:
-        return tf.linalg.global_norm(gradients)
-    rows = [one.values for one in shares if isinstance(one, tf.IndexedSlices)]
-    pairs = zip(gradients, shares, strict=True)
-    others = [one for one, share in pairs if not isinstance(share, tf.IndexedSlices)]
-    square = tf.square(tf.linalg.global_norm(others))
-    if rows:
-        square += total(tf.add_n([tf.reduce_sum(tf.square(values)) for values in rows]))
-    return tf.sqrt(square)
+    pairs = list(zip(gradients, squares, strict=True))
+    rows = [s for g, s in pairs if s is not None and not isinstance(g, tf.IndexedSlices)]
+    others = [g for g, s in pairs if s is None or isinstance(g, tf.IndexedSlices)]
+    norm = tf.linalg.global_norm(others)
+    return tf.sqrt(tf.square(norm) + total(tf.add_n(rows))) if rows else norm
 
 
 def datasets(

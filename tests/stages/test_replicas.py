@@ -69,6 +69,17 @@ def test_two_devices_train_as_one(data, alone, tmp_path):
     assert_same_run(tmp_path / "run", alone)
 
 
+def with_prune(data, **settings):
+    return {**data, "stages": {"prune": {**data["stages"]["prune"], **settings}}}
+
+
+@pytest.mark.parametrize("where", [{}, {"distribute": "mirrored"}])
+def test_batches_in_parts_train_as_whole_ones(data, alone, tmp_path, where):
+    code, output = run(with_prune(data, gradient_accumulation=2), tmp_path / "run", **where)
+    assert code == 0, output
+    assert_same_run(tmp_path / "run", alone)
+
+
 def start_workers(data, folder):
     addresses = free_addresses(2)
     return [
@@ -121,8 +132,10 @@ def test_a_killed_worker_comes_back_and_nothing_is_lost(data, alone, tmp_path):
 
 
 def test_what_cannot_be_shared_out_is_refused(data, tmp_path):
-    uneven = {**data, "stages": {"prune": {**data["stages"]["prune"], "batch_size": 7}}}
+    uneven = with_prune(data, batch_size=7)
     code, output = run(uneven, tmp_path / "run", distribute="mirrored")
     assert code == 1 and "prune.batch_size is 7" in output and "multiple of 2" in output
+    code, output = run(with_prune(data, gradient_accumulation=3), tmp_path / "run")
+    assert code == 1 and "computed in 3 parts: choose a multiple of 3" in output
     code, output = run(data, tmp_path / "run", distribute="workers")
     assert code == 1 and "needs the environment variable TF_CONFIG" in output

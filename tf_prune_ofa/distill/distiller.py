@@ -9,6 +9,7 @@ from typing import Any
 from tf_prune_ofa import replicas
 from tf_prune_ofa.config import LossSettings
 from tf_prune_ofa.distill import losses
+from tf_prune_ofa.distill.accumulation import Shares, accumulated
 from tf_prune_ofa.distill.target_losses import CLASSES, TargetLoss
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.pruning.lock import PatternLock
@@ -79,6 +80,7 @@ class Distiller(keras.Model):
         lock: PatternLock | None = None,
         trainable: Callable[[tf.Variable], bool] = lambda variable: True,
         clip_norm: float = 0.0,
+        parts: int = 1,
     ) -> None:
         """Set up the training of one model.
 
@@ -91,12 +93,14 @@ class Distiller(keras.Model):
             lock: keeps pruned weights at zero.
             trainable: says which variables are trained.
             clip_norm: global norm that gradients are scaled down to; 0 for none.
+            parts: that a batch is computed in, one after another, to save memory.
         """
         super().__init__()
         self.student = student
         self.targets = targets
         self.loss_settings = loss
         self.clip_norm = clip_norm
+        self.parts = parts
         self._lock = lock
         self._teacher = None if teacher is None else _frozen(teacher)
         self.trained_variables = [v for v in student.trainable_variables if trainable(v)]
@@ -110,24 +114,37 @@ class Distiller(keras.Model):
 
         Of several replicas each returns its share of the terms, which Keras adds up.
         """
-        inputs, targets = data
-        with tf.GradientTape() as tape:
-            outputs = self.call(inputs, training=True)
-            terms = self.loss_terms(inputs, targets, outputs)
-            total = self.total_loss(terms)
-        shares = tape.gradient(total, self.trained_variables)
+        if self.parts == 1:
+            shares, logs = self._gradients_and_terms(data)
+            squares = [replicas.rows_square(one) for one in shares]
+        else:
+            shares, logs, squares = accumulated(
+                data, self.parts, self._gradients_and_terms, self._terms_without_dropout
+            )
         gradients = replicas.summed(shares)
         if self._lock:
             gradients = self._lock.mask_gradients(gradients, self.trained_variables)
         if self.clip_norm:
-            norm = replicas.global_norm(gradients, shares)
+            norm = replicas.global_norm(gradients, squares)
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
         self.optimizer.apply_gradients(
             zip(gradients, self.trained_variables, strict=True), skip_gradients_aggregation=True
         )
         if self._lock:
             self._lock.apply()
-        return {"loss": total, **terms}
+        return logs
+
+    def _gradients_and_terms(self, data: tuple[Tensors, Tensors]) -> Shares:
+        """Return gradients and loss terms of a batch or a part of it."""
+        inputs, targets = data
+        with tf.GradientTape() as tape:
+            terms = self.loss_terms(inputs, targets, self.call(inputs, training=True))
+            total = self.total_loss(terms)
+        return tape.gradient(total, self.trained_variables), {"loss": total, **terms}
+
+    def _terms_without_dropout(self, data: tuple[Tensors, Tensors]) -> Tensors:
+        inputs, targets = data
+        return self.loss_terms(inputs, targets, self.call(inputs, training=False))
 
     def loss_terms(self, inputs: Tensors, targets: Tensors, outputs: Tensors) -> Tensors:
         """Return every loss term, unweighted, by its name in the metrics."""

@@ -1,6 +1,7 @@
 """Losses as plain functions of logits; all are means over what counts, padding left out.
 
-Of several replicas each gives its share: its own sum, over what counts in the whole batch.
+Of several replicas, or parts of a batch, each gives its share: its own sum, over what counts in the
+whole batch.
 
 Legend: ... any leading shape (examples, or examples x positions) · C classes.
 """
@@ -18,7 +19,7 @@ from tf_prune_ofa.keras_compat import tf
 def weighted_mean(values: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
     """Return the mean of `values` where `weights` is 1, both [...]; 0 if nothing counts."""
     if weights is None:
-        if replicas.count() == 1:
+        if replicas.is_whole():
             return tf.reduce_mean(values)
         weights = tf.ones_like(values)
     weights = tf.cast(weights, values.dtype)
@@ -127,9 +128,10 @@ def squarehead_loss(
     """
     return tf.add_n(
         [
+            # Both are sums over the same tokens, so their number need not be known.
             tf.math.divide_no_nan(
-                _token_error(student, teacher, mask),
-                replicas.total(_token_error(tf.zeros_like(teacher), teacher, mask)),
+                _summed_error(student, teacher, mask),
+                replicas.total(_summed_error(tf.zeros_like(teacher), teacher, mask)),
             )
             for student, teacher in zip(student_states, teacher_states, strict=True)
         ]
@@ -177,12 +179,13 @@ def layerwise_loss(
     chosen = teacher_layers or default_teacher_layers(len(teacher_states) - 1)
     errors = tf.stack(
         [
-            tf.stack([_token_error(one, teacher_states[i], mask) for one in student_states[1:]])
+            tf.stack([_summed_error(one, teacher_states[i], mask) for one in student_states[1:]])
             for i in chosen
         ]
     )
     matched = match_layers(replicas.total(errors))
-    return tf.reduce_sum(tf.gather(errors, matched, batch_dims=1))
+    tokens = replicas.total(tf.reduce_sum(tf.cast(mask, tf.float32)))
+    return tf.math.divide_no_nan(tf.reduce_sum(tf.gather(errors, matched, batch_dims=1)), tokens)
 
 
 def match_layers(errors: tf.Tensor) -> tf.Tensor:
@@ -218,3 +221,9 @@ def default_teacher_layers(count: int) -> tuple[int, ...]:
 def _token_error(student: tf.Tensor, teacher: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Return the mean squared error of states [B, S, H] over tokens that are not padding."""
     return weighted_mean(tf.reduce_mean(tf.math.squared_difference(student, teacher), -1), mask)
+
+
+def _summed_error(student: tf.Tensor, teacher: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Return the sum of the squared errors, each the mean of a token's, without padding."""
+    errors = tf.reduce_mean(tf.math.squared_difference(student, teacher), -1)
+    return tf.reduce_sum(errors * tf.cast(mask, errors.dtype))

@@ -44,7 +44,11 @@ class TrainingJob:
         self.total_steps = steps_of(settings.length, steps_per_epoch=self.plan.steps_per_epoch)
         if self.total_steps < 1:
             raise UserError(f"{context.name}.length is {settings.length!r}: not even one step")
-        context.replicas.check_batch(settings.batch_size, f"{context.name}.batch_size")
+        context.replicas.check_batch(
+            settings.batch_size,
+            f"{context.name}.batch_size",
+            parts=settings.gradient_accumulation,
+        )
 
     @cached_property
     def objective(self) -> Objective:
@@ -124,6 +128,7 @@ class TrainingJob:
             lock=lock,
             trainable=lambda variable: variable.ref() not in frozen_variables,
             clip_norm=settings.clip_norm,
+            parts=settings.gradient_accumulation,
         )
 
     def _check_layers(self, student: keras.Model, teacher: keras.Model) -> None:
