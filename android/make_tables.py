@@ -1,11 +1,13 @@
-"""Writes what BERT's tokenizer does to each character, for the Kotlin one: word_piece_tables.txt.
+"""Writes what BERT's tokenizer does to each character: word_piece_tables.txt, twice.
+
+One is for the Kotlin library, the other for `text.plain_word_pieces`.
 
     python android/make_tables.py
 
-Java's own character properties will not do: they follow the Unicode version of the Android release,
-the tokenizer that models are trained with follows its own. So each of the 1.1 million characters is
-given to that one (Hugging Face `tokenizers`), and what it does is written down. Hangul syllables
-are left out: they come apart by rule.
+Java's and Python's own character properties will not do: they follow the Unicode version of the
+Android release, or of Python; the tokenizer that models are trained with follows its own. So each
+of the 1.1 million characters is given to that one (Hugging Face `tokenizers`), and what it does is
+written down. Hangul syllables are left out: they come apart by rule.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +15,12 @@ from pathlib import Path
 
 from tokenizers import normalizers, pre_tokenizers
 
-TABLE = Path(__file__).parent / "textmodels/src/main/resources/tfpruneofa/word_piece_tables.txt"
+_NAME = "word_piece_tables.txt"
+_ANDROID = Path(__file__).parent
+TABLES = (
+    _ANDROID / "textmodels/src/main/resources/tfpruneofa" / _NAME,
+    _ANDROID.parent / "tf_prune_ofa/text" / _NAME,
+)
 HANGUL = range(0xAC00, 0xAC00 + 11172)
 # Name of a mapping -> (lower_case, strip_accents).
 MAPPINGS = {"lower": (True, False), "strip": (False, True)}
@@ -81,6 +88,8 @@ def _ranges(numbers: Iterable[int]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
-    TABLE.write_text(tables(), encoding="ascii")
-    print(f"{TABLE}: {TABLE.stat().st_size} bytes")
+    content = tables()
+    for path in TABLES:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="ascii")
+        print(f"{path}: {path.stat().st_size} bytes")

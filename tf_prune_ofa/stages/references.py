@@ -103,11 +103,18 @@ def _emulated_model(
 
 
 def keras_logits(kind: Kind, model: keras.Model, inputs: Inputs) -> np.ndarray:
-    """Return the logits [N, ...] of a model, without what it says of padding."""
+    """Return the logits [N, ...] of a model, without what it says of padding.
+
+    Examples of about the same length are run together, without the padding behind the longest of
+    them: a file pads them all to its length, and the model must say the same without.
+    """
     count, length = inputs["input_word_ids"].shape
+    lengths = inputs["input_mask"].sum(axis=1)
+    order = np.argsort(lengths, kind="stable")
+    rows = [order[start : start + _KERAS_BATCH] for start in range(0, count, _KERAS_BATCH)]
     batches = (
-        {name: value[start : start + _KERAS_BATCH] for name, value in inputs.items()}
-        for start in range(0, count, _KERAS_BATCH)
+        {name: value[some, : lengths[some].max()] for name, value in inputs.items()}
+        for some in rows
     )
-    logits = kind.predict(model, batches, length=length)
+    logits = kind.predict(model, batches, length=length)[np.argsort(order)]
     return kind.without_padding(logits, inputs["input_mask"])

@@ -11,8 +11,12 @@ import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tokenizers import Regex, normalizers, pre_tokenizers
+from tf_prune_ofa.text.library import tokenizers_for
+
+if TYPE_CHECKING:
+    from tokenizers import normalizers, pre_tokenizers
 
 CLEAN_UPS = ("bert", "mediapipe")
 
@@ -47,29 +51,32 @@ class CleanUp:
 
 def bert_clean_up(*, lower_case: bool, strip_accents: bool | None, split_chinese: bool) -> CleanUp:
     """Return what BERT's checkpoints were pre-trained with; see `wordpiece.WordPiece`."""
+    tokenizers = tokenizers_for("a tokenizer with added tokens")
     return CleanUp(
-        _without_surrogates,
-        normalizers.BertNormalizer(
+        without_surrogates,
+        tokenizers.normalizers.BertNormalizer(
             clean_text=True,
             handle_chinese_chars=split_chinese,
             strip_accents=strip_accents,
             lowercase=lower_case,
         ),
-        pre_tokenizers.BertPreTokenizer(),
+        tokenizers.pre_tokenizers.BertPreTokenizer(),
     )
 
 
 def mediapipe_clean_up() -> CleanUp:
     """Return what MediaPipe's TextClassifier does to a text."""
-    splitter = pre_tokenizers.Sequence(
+    tokenizers = tokenizers_for("a text cleaned up as MediaPipe does it")
+    splitting, pattern = tokenizers.pre_tokenizers, tokenizers.Regex
+    splitter = splitting.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"[\t\n\f\r ]+"), "removed"),
-            pre_tokenizers.Split(Regex(_SIGNS), "isolated"),
+            splitting.Split(pattern(r"[\t\n\f\r ]+"), "removed"),
+            splitting.Split(pattern(_SIGNS), "isolated"),
         ]
     )
 
     def prepare(text: str) -> str:
-        text = _without_surrogates(text).translate(_TO_LOWER)
+        text = without_surrogates(text).translate(_TO_LOWER)
         if text.isascii() or len(text.encode()) <= _MEDIAPIPE_WORD_BYTES:
             return text
         for word, (start, end) in splitter.pre_tokenize_str(text):
@@ -80,7 +87,7 @@ def mediapipe_clean_up() -> CleanUp:
     return CleanUp(prepare, None, splitter)
 
 
-def _without_surrogates(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """Hide half surrogate pairs, which JSON escapes can smuggle in and UTF-8 cannot hold.
 
     U+FFFD in their place, which BERT's clean-up drops, keeps the other characters where they are.

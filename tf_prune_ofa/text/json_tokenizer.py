@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.json_files import read_json_object
+from tf_prune_ofa.text.library import tokenizers_for
 from tf_prune_ofa.text.tokenizer import TextTokenizer
 
 KINDS = ("BPE", "Unigram")
@@ -42,14 +42,16 @@ class JsonTokenizer(TextTokenizer):
     lower_case = False
 
     def __init__(self, described: str | os.PathLike[str] | Mapping[str, Any]) -> None:
-        is_content = isinstance(described, Mapping)
-        where = "tokenizer.json" if is_content else os.fspath(described)
-        state = dict(described) if is_content else read_json_object(Path(described))
+        if isinstance(described, Mapping):
+            where, state = "tokenizer.json", dict(described)
+        else:
+            where, state = os.fspath(described), read_json_object(Path(described))
         self.kind = kind_of(state)
         if self.kind not in KINDS:
             raise UserError(f"{where} describes a tokenizer of the kind {self.kind}, not "
                             f"{' or '.join(KINDS)}")  # fmt: skip
         _check_frame(state.get("post_processor"), where)
+        library = tokenizers_for(f"a tokenizer of the kind {self.kind}")
         # Lengths are the recipe's; a token that is looked for in texts is no control token here.
         own = [
             {**token, "special": token.get("content") in SPECIAL_TOKENS}
@@ -57,7 +59,7 @@ class JsonTokenizer(TextTokenizer):
         ]
         self.state = {**state, "truncation": None, "padding": None, "added_tokens": own}
         try:
-            self._tokenizer = Tokenizer.from_str(json.dumps(self.state))
+            self._tokenizer = library.Tokenizer.from_str(json.dumps(self.state))
         # The library has no type of its own for what it cannot read.
         except Exception as error:
             raise UserError(f"{where} cannot be read as a tokenizer ({error})") from None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import tokenizers
 
 from tf_prune_ofa.errors import UserError
 
@@ -62,7 +62,7 @@ class TextTokenizer:
     replacement_ids: np.ndarray
     added: Sequence[str] = ()
     middle_separators: int = 1
-    _tokenizer: tokenizers.Tokenizer
+    _tokenizer: Any  # a `tokenizers.Tokenizer`, or `plain_word_pieces.PlainWordPieces`
 
     def require_word_pieces(self, what: str) -> None:
         """Raise a `UserError` unless words are cut into WordPiece's pieces.
@@ -77,7 +77,7 @@ class TextTokenizer:
             )
 
     def _prepare(self, text: str) -> str:
-        """Return a text of the same number of characters that `tokenizers` can take."""
+        """Return a text of the same number of characters that the tokenizer can take."""
         raise NotImplementedError
 
     def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:

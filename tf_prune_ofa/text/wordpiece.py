@@ -1,24 +1,32 @@
 """Text to WordPiece ids, by the rules that BERT's checkpoints were pre-trained with.
 
-The work is done by Hugging Face `tokenizers`. On the review corpus (12,808 sentences, one thread)
-it does 28,000 texts a second and loads in 0.02 s; keras-nlp 0.32's BertTokenizer does 9,400 and
-loads in 3 s. By default that one also leaves accents on lower-cased text, so that "cliché" becomes
-[UNK]: 1.4 % of those sentences get other ids for it. With its `strip_accents=True` the two differ
-in 0.3 %, where keras-nlp folds compatibility characters ("…" becomes "...") and BERT did not.
-Given texts that BERT's clean-up has gone over, both have the same ids (tests/data, 5,000 texts).
+The work is done by Hugging Face `tokenizers`; where that is not installed, as to run a file it need
+not be, by `plain_word_pieces`, slower, to the same ids. On the review corpus (12,808 sentences, one
+thread) `tokenizers` does 28,000 texts a second and loads in 0.02 s; keras-nlp 0.32's BertTokenizer
+does 9,400 and loads in 3 s. By default that one also leaves accents on lower-cased text, so that
+"cliché" becomes [UNK]: 1.4 % of those sentences get other ids for it. With its `strip_accents=True`
+the two differ in 0.3 %, where keras-nlp folds compatibility characters ("…" becomes "...") and BERT
+did not. Given texts that BERT's clean-up has gone over, both have the same ids (tests/data, 5,000
+texts).
 """
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from tokenizers import AddedToken, Tokenizer, models
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.text import library
 from tf_prune_ofa.text.added_tokens import SPECIAL_TOKENS
-from tf_prune_ofa.text.clean_up import CLEAN_UPS, bert_clean_up, mediapipe_clean_up
+from tf_prune_ofa.text.clean_up import (
+    CLEAN_UPS,
+    bert_clean_up,
+    mediapipe_clean_up,
+    without_surrogates,
+)
+from tf_prune_ofa.text.plain_word_pieces import PlainWordPieces
 from tf_prune_ofa.text.tokenizer import Encoded, TextTokenizer, truncate_pair
 from tf_prune_ofa.text.tokenizer_files import tokenizer_settings
 from tf_prune_ofa.text.vocabulary import find_vocab, is_uncased, read_pieces, vocab_lines
@@ -86,8 +94,9 @@ class WordPiece(TextTokenizer):
                 "MediaPipe knows no added tokens, and the tokenizer has "
                 f"{', '.join(token['content'] for token in added_tokens[:3])}; leave clean_up out"
             )
+        # mypy does not follow a test that has a name.
         is_path = isinstance(vocab, str | os.PathLike)
-        tokens = read_pieces(vocab) if is_path else list(vocab)
+        tokens = read_pieces(vocab) if isinstance(vocab, str | os.PathLike) else list(vocab)
         new = [token["content"] for token in added_tokens if not token["is_piece"]]
         if new and tokens[-len(new) :] == new:
             tokens = tokens[: -len(new)]
@@ -119,23 +128,39 @@ class WordPiece(TextTokenizer):
             ),
             np.int32,
         )
-        self._clean_up = (
-            mediapipe_clean_up()
-            if clean_up == "mediapipe"
-            else bert_clean_up(
-                lower_case=lower_case, strip_accents=strip_accents, split_chinese=split_chinese
-            )
+        cleaning: dict[str, Any] = {
+            "lower_case": lower_case,
+            "strip_accents": strip_accents,
+            "split_chinese": split_chinese,
+        }
+        if library.is_installed() or clean_up == "mediapipe" or added_tokens:
+            self._tokenizer = self._with_library(ids, clean_up, cleaning, added_tokens)
+        else:
+            self._clean: Callable[[str], str] = without_surrogates
+            self._tokenizer = PlainWordPieces(ids, unknown="[UNK]", **cleaning)
+
+    def _with_library(
+        self,
+        ids: Mapping[str, int],
+        clean_up: str,
+        cleaning: Mapping[str, Any],
+        added_tokens: Sequence[Mapping[str, Any]],
+    ) -> Any:
+        is_mediapipe = clean_up == "mediapipe"
+        steps = mediapipe_clean_up() if is_mediapipe else bert_clean_up(**cleaning)
+        self._clean = steps.prepare
+        tokenizers = library.tokenizers_for("a tokenizer with added tokens")
+        made = tokenizers.Tokenizer(
+            tokenizers.models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
         )
-        self._tokenizer = Tokenizer(
-            models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
-        )
-        if self._clean_up.normalizer is not None:
-            self._tokenizer.normalizer = self._clean_up.normalizer
-        self._tokenizer.pre_tokenizer = self._clean_up.pre_tokenizer
+        if steps.normalizer is not None:
+            made.normalizer = steps.normalizer
+        made.pre_tokenizer = steps.pre_tokenizer
         # One by one: each gets the next id, whatever kind it is of.
         for token in added_tokens:
             flags = {key: value for key, value in token.items() if key != "is_piece"}
-            self._tokenizer.add_tokens([AddedToken(**flags)])
+            made.add_tokens([tokenizers.AddedToken(**flags)])
+        return made
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str]) -> "WordPiece":
@@ -147,4 +172,4 @@ class WordPiece(TextTokenizer):
         return cls(find_vocab(folder), **tokenizer_settings(folder))
 
     def _prepare(self, text: str) -> str:
-        return self._clean_up.prepare(text)
+        return self._clean(text)
