@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -118,13 +119,30 @@ def test_a_file_that_crashes_the_runtime_is_one_clear_error(tmp_path, monkeypatc
     crashing = tmp_path / "python"
     crashing.write_text("#!/bin/sh\nkill -SEGV $$\n")
     crashing.chmod(0o755)
-    monkeypatch.setattr(apart.ask, "__kwdefaults__", {"python": crashing, "limit_s": 60.0})
+    defaults = {**apart.ask.__kwdefaults__, "python": crashing}
+    monkeypatch.setattr(apart.ask, "__kwdefaults__", {**defaults, "limit_s": 60.0})
     summary = inspect(written(tmp_path, tflite_files.classifier()))
     with pytest.raises(UserError, match=r"crashed with signal 11 \(SIGSEGV\).*model.tflite"):
         load(summary)
     crashing.write_text("#!/bin/sh\nexec sleep 60\n")
-    monkeypatch.setattr(apart.ask, "__kwdefaults__", {"python": crashing, "limit_s": 0.1})
+    monkeypatch.setattr(apart.ask, "__kwdefaults__", {**defaults, "limit_s": 0.1})
     with pytest.raises(UserError, match="did not finish within 0.1 s"):
+        load(summary)
+
+
+def test_a_file_that_asks_for_too_much_memory_is_one_clear_error(tmp_path, monkeypatch):
+    wide = 2**30
+    file = tflite_files.FileBuilder()
+    x, y = file.tensor("x", [1, 1], np.float32), file.tensor("y", [1, wide], np.float32)
+    file.operator("ADD", [x, y], [file.tensor("z", [1, wide], np.float32)])
+    summary = inspect(written(tmp_path, file.finish([x, y], [2])))
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    monkeypatch.setattr(
+        apart.ask, "__kwdefaults__", apart.ask.__kwdefaults__ | {"memory_share": 3e9 / pages}
+    )
+    with pytest.raises(
+        UserError, match=r"model.tflite: it does not say why; it may need more memory"
+    ):
         load(summary)
 
 

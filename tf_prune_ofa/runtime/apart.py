@@ -1,11 +1,12 @@
 """Let a runtime have a file in a process of its own.
 
-Runtimes trust the files that they are given: a damaged one can crash them, or keep them busy for
-ever. Here that is an error with a message, and takes nothing else with it.
+Runtimes trust the files that they are given: a damaged one can crash them, keep them busy for ever,
+or let them take all memory. Here that is an error with a message, and takes nothing else with it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -21,6 +22,8 @@ from tf_prune_ofa.json_files import write_json
 
 # Far more than any file takes that is ever going to be finished.
 LIMIT_S = 600.0
+# Of the machine's memory; a file that needs more cannot be used on it beside anything else.
+MEMORY_SHARE = 0.5
 
 
 class RuntimeEnded(UserError):
@@ -34,6 +37,7 @@ def ask(
     *,
     python: str | os.PathLike[str] = sys.executable,
     limit_s: float = LIMIT_S,
+    memory_share: float = MEMORY_SHARE,
 ) -> dict[str, Any]:
     """Start a module that calls `answer`, and return what it answers.
 
@@ -43,14 +47,15 @@ def ask(
         folder: a temporary folder, for this job alone.
         python: which Python; of this package it needs nothing installed.
         limit_s: when to end it.
+        memory_share: of this machine's memory, what it may ask for; where the system can be told.
 
     Raises:
-        RuntimeEnded: it crashed, or did not finish in time.
+        RuntimeEnded: it crashed, for want of memory, say, or did not finish in time.
         RuntimeError: it ended without an answer: a mistake in this package.
     """
     # The package itself may not be installed there; of it, only light modules are used.
     environment = os.environ | {"PYTHONPATH": str(Path(tf_prune_ofa.__file__).parents[1])}
-    write_json(folder / "job.json", job)
+    write_json(folder / "job.json", {**job, "memory_share": memory_share})
     try:
         finished = subprocess.run(
             [str(python), "-m", module, str(folder)],
@@ -77,8 +82,21 @@ def answer(work: Callable[[dict[str, Any], Path], dict[str, Any]]) -> None:
     """The other side of `ask`: do the job and write the answer, an `error` where that fails."""
     folder = Path(sys.argv[1])
     try:
-        found = {"error": None, **work(json.loads((folder / "job.json").read_text()), folder)}
+        job = json.loads((folder / "job.json").read_text())
+        _limit_memory(job.pop("memory_share"))
+        found = {"error": None, **work(job, folder)}
     # Besides our own messages, whatever a runtime's Python part says of a file that it cannot use.
     except (UserError, RuntimeError, ValueError, TypeError, MemoryError) as error:
         found = {"error": str(error) or type(error).__name__}
     write_json(folder / "answer.json", found)
+
+
+def _limit_memory(share: float) -> None:
+    # Neither is on Windows; where addresses cannot be limited, nothing is.
+    with contextlib.suppress(ImportError, AttributeError, ValueError, OSError):
+        import resource
+
+        limit = int(share * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        if most == resource.RLIM_INFINITY or most > limit:
+            resource.setrlimit(resource.RLIMIT_AS, (limit, most))

@@ -116,8 +116,10 @@ class Interpreter:
             operators = self._interpreter._get_ops_details()
         # The last of them is what the runtime's Python part makes of names that are no text.
         except (RuntimeError, ValueError, UnicodeDecodeError) as error:
+            # Nothing is what it says where memory is refused.
+            reason = str(error).strip() or "it does not say why; it may need more memory"
             raise UserError(
-                f"{self.runtime_name} {self.runtime_version} cannot load {self.path}: {error}\n"
+                f"{self.runtime_name} {self.runtime_version} cannot load {self.path}: {reason}\n"
                 "Use a newer runtime, or another variant of this model."
             ) from error
         self._inputs, self._outputs = (by_name(ports, self.path) for ports in (inputs, outputs))
