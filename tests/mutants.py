@@ -1,16 +1,7 @@
-"""Damaged `.tflite` files: structured damage, as an encoder or a tool might do, and random bytes.
-
-`outcomes` gives each to everything that reads files, in processes of their own.
-"""
+"""Damaged `.tflite` files: structured damage, as a tool might do, and random bytes."""
 
 import copy
-import faulthandler
 import io
-import os
-import signal
-import sys
-import time
-import traceback
 import zipfile
 
 import block_files
@@ -19,19 +10,8 @@ import numpy as np
 import tflite_files
 from ai_edge_litert import schema_py_generated as schema
 
-from tf_prune_ofa.bench.inputs import make_inputs
-from tf_prune_ofa.blocks.live import Block
-from tf_prune_ofa.blocks.rewrite import block_sparse
-from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.runtime import delegate
-from tf_prune_ofa.runtime.inspect import inspect
-from tf_prune_ofa.runtime.inspect_text import describe
-from tf_prune_ofa.runtime.interpreter import Interpreter
-from tf_prune_ofa.runtime.ports import plain_name
-from tf_prune_ofa.tflite import flatbuffer, guard, packed_files, sparse
+from tf_prune_ofa.tflite import flatbuffer, packed_files, sparse
 from tf_prune_ofa.tflite.graph import Graph
-
-FINE, REFUSED, TRACEBACK, HANG = "fine", "refused", "traceback", "hang"
 
 
 def bases():
@@ -414,99 +394,3 @@ def bomb(content, rng):
         archive.writestr("bomb.txt", b"0" * 1_000_000)
         archive.infolist()[-1].file_size = 3 * 2**30
     return stream.getvalue()
-
-
-def read_text(path):
-    describe(inspect(path))
-
-
-def find_problems(path):
-    guard.find_problems(path.read_bytes())
-
-
-def rewrite(path):
-    content = path.read_bytes()
-    for block in (None, Block(4, 4)):
-        after, _ = block_sparse(content, block, block_files.FREE, compact=block is None)
-        guard.check(after, before=content)
-
-
-def run(path, **options):
-    model = flatbuffer.read_model(path)
-    interpreter = Interpreter(path, **options)
-    graph = model.subgraphs[0]
-    names = [plain_name(flatbuffer.text(graph.tensors[int(i)].name)) for i in graph.inputs]
-    interpreter.set_inputs(dict(zip(names, make_inputs(model), strict=True)))
-    interpreter.invoke()
-    interpreter.outputs()
-
-
-def run_with_delegate(path):
-    run(path, delegate="auto", delegate_options={"force": "all"})
-
-
-OURS = {"inspect": read_text, "guard": find_problems, "sparsify": rewrite}
-RUNTIMES = {"interpreter": run} | (
-    {"delegate": run_with_delegate} if delegate.LIBRARY.is_file() else {}
-)
-
-
-def outcome(reader, path, log, limit_s=30):
-    """What becomes of one file: FINE, REFUSED, TRACEBACK, HANG, or the signal that ended it."""
-    child = os.fork()
-    if not child:
-        faulthandler.disable()
-        silent = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silent, 1)
-        os.dup2(silent, 2)
-        code = 2
-        try:
-            reader(path)
-            code = 0
-        except (UserError, MemoryError) as error:
-            code = 1 if isinstance(error, UserError) else 2
-        except BaseException:  # noqa: BLE001 (whatever it is, it is a finding)
-            log.write_text(traceback.format_exc())
-        finally:
-            os._exit(code)
-    # Not by the clock: a machine that pauses both of us is no hang.
-    for _ in range(int(limit_s / 0.002)):
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            if os.WIFSIGNALED(status):
-                return signal.Signals(os.WTERMSIG(status)).name
-            return (FINE, REFUSED, TRACEBACK)[os.WEXITSTATUS(status)]
-        time.sleep(0.002)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return HANG
-
-
-def outcomes(count, folder, seed=0, report=sys.stdout):
-    """Give many mutants to every reader.
-
-    Returns:
-        {reader: {outcome: how often}}, and a list of (number, damage, reader, outcome, details) of
-        all that is neither FINE nor REFUSED.
-    """
-    rng = np.random.default_rng(seed)
-    files = bases()
-    counts = {name: {} for name in (*OURS, *RUNTIMES)}
-    findings = []
-    for number in range(count):
-        content, damage = mutant(files[number % len(files)], rng)
-        path, log = folder / f"{number}.tflite", folder / "log.txt"
-        path.write_bytes(content)
-        is_kept = False
-        for name, reader in {**OURS, **RUNTIMES}.items():
-            log.unlink(missing_ok=True)
-            found = outcome(reader, path, log)
-            counts[name][found] = counts[name].get(found, 0) + 1
-            if found not in (FINE, REFUSED):
-                details = log.read_text() if log.is_file() else ""
-                findings.append((number, damage, name, found, details))
-                is_kept = True
-                print(f"{number} {damage}: {name}: {found}\n{details}", file=report, flush=True)
-        if not is_kept:
-            path.unlink()
-    return counts, findings

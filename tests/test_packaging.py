@@ -26,7 +26,7 @@ BASE += ("hub", "text", "keras_compat", "replicas")
 TRAINING = ("data", "corpus", "models", "pruning", "quant", "distill", "train")
 DEPLOYMENT = ("tflite", "runtime", "demo", "bench", "blocks", "conversion", "device")
 RECIPES = ("verification", "tasks", "tiny", "recipe_checks", "file_stages")
-RECIPES += ("recipe_files", "recipe")
+RECIPES += ("idle_settings", "recipe_files", "recipe")
 ORDER = (
     *(*BASE, *TRAINING, *DEPLOYMENT, *RECIPES),
     *("report", "jobs", "stages", "api", "experiments", "tools"),

@@ -516,7 +516,8 @@ def test_model_is_a_start_but_no_teacher():
     with pytest.raises(UserError, match="prune.teacher refers to 'model'"):
         build(changed(stages={"prune": {"teacher": "model"}}))
     # But where the encoder's own outputs are learned.
-    build(changed(task={"source": "embeddings"}, stages={"prune": {"teacher": "model"}}))
+    student = {"teacher": "model", "loss": {"soft": 1.0}}
+    build(changed(task={"source": "embeddings"}, stages={"prune": student}))
 
 
 def test_a_teacher_may_come_from_a_folder_or_a_hub(tmp_path, monkeypatch):
@@ -651,7 +652,8 @@ def test_tiny_replaces_schedules_in_steps_by_shares():
 
 def test_tiny_has_blocks_that_divide_its_kernels():
     rules = {"a": {"sparsity": 0.5, "pattern": "24x4"}, "b": {"sparsity": 0.5, "pattern": "heads"}}
-    sparsity = {"rules": rules | {"c": 0.5}, "pattern": "64x32", "fisher": {"gradients": 9}}
+    sparsity = {"rules": rules | {"c": 0.5}, "pattern": "64x32"}
+    sparsity |= {"score": "fisher_block", "fisher": {"gradients": 9}}
     tiny = shrink(build(stage(sparsity=sparsity))).stages["prune"].sparsity
     assert tiny.pattern == "8x8" and tiny.fisher.gradients == 1
     assert tiny.rules == {"a": RuleSettings(0.5, "8x4"), "b": RuleSettings(0.5, "heads"), "c": 0.5}

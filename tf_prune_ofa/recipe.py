@@ -24,6 +24,7 @@ from tf_prune_ofa.config import (
 )
 from tf_prune_ofa.errors import UserError, did_you_mean
 from tf_prune_ofa.file_stages import NAMES, file_stages
+from tf_prune_ofa.idle_settings import check_idle
 from tf_prune_ofa.limits import SEED
 from tf_prune_ofa.plain_values import convert, settings_of, shown
 from tf_prune_ofa.recipe_checks import (
@@ -116,6 +117,10 @@ def recipe_from_dict(data: dict[str, Any], *, name: str) -> Recipe:
     )
     check_model(recipe.model)
     check_references(recipe)
+    for section in ("model", "task", "corpus"):
+        check_idle(section, getattr(recipe, section))
+    for stage, settings in recipe.stages.items():
+        check_idle(stage, settings)
     return recipe
 
 

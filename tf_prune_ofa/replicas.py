@@ -85,8 +85,14 @@ def open_replicas(way: str, *, virtual: int = 0) -> Replicas:
         virtual: cut this machine's processor into so many devices, to try things out.
 
     Raises:
-        UserError: TF_CONFIG is missing or not what it should be, or there is only one device.
+        UserError: TF_CONFIG is missing or not what it should be, there is only one device, or
+            virtual devices are asked for that nothing would be shared over.
     """
+    if virtual and way != MIRRORED:
+        raise UserError(
+            f"--virtual_devices={virtual} would do nothing with --distribute={way}: it is to try "
+            f"--distribute={MIRRORED}; set that, or leave it out"
+        )
     if virtual:
         cpu = tf.config.list_physical_devices("CPU")[0]
         parts = [tf.config.LogicalDeviceConfiguration()] * virtual

@@ -38,6 +38,18 @@ def run(main: Callable[[list[str]], None]) -> None:
     app.run(guarded, flags_parser=_parse)
 
 
+def refuse_idle(are_for: str, *names: str) -> None:
+    """Refuse flags that were given, and that would do nothing beside the others.
+
+    Args:
+        are_for: what they are for.
+        *names: of the flags.
+    """
+    for name in names:
+        if flags.FLAGS[name].present:
+            raise UserError(f"--{name} would do nothing here: it is for {are_for}. Leave it out")
+
+
 def _parse(argv: list[str]) -> list[str]:
     """Sets the flags; returns the arguments that are none."""
     try:

@@ -33,7 +33,7 @@ from tf_prune_ofa.experiments import peers
 from tf_prune_ofa.experiments.suite import SUITES, find_suite
 from tf_prune_ofa.files import write_bytes
 from tf_prune_ofa.json_files import write_json
-from tf_prune_ofa.tools._main import run
+from tf_prune_ofa.tools._main import refuse_idle, run
 
 _DEFAULT = BenchSettings()
 _REFERENCE = flags.DEFINE_string("reference", None, "file that the others are compared with")
@@ -81,6 +81,7 @@ def main(argv: list[str]) -> None:
     if _SUITE.value:
         result = _run_suite(_SUITE.value, argv[1:], settings)
     else:
+        refuse_idle("a --suite", "folder", "interfaces", "peers", "rows")
         result = benchmark(argv[1:], settings, reference=_REFERENCE.value, delegate=_DELEGATE.value)
         print(describe(result))
     if _JSON.value:

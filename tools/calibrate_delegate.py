@@ -20,7 +20,7 @@ from tf_prune_ofa.runtime.interpreter import Interpreter
 from tf_prune_ofa.runtime.layer_chain import LayerShape
 from tf_prune_ofa.runtime.measured import measure_shapes
 from tf_prune_ofa.text_table import text_table
-from tf_prune_ofa.tools._main import run
+from tf_prune_ofa.tools._main import refuse_idle, run
 
 _THREADS = flags.DEFINE_list("threads", ["1", "2"], "numbers of threads")
 _TOKENS = flags.DEFINE_list("tokens", ["128"], "lengths to measure, without FILES")
@@ -36,6 +36,8 @@ SIZES = ((768, 768), (3072, 768), (384, 384), (1536, 384))
 
 def main(argv: list[str]) -> None:
     """Measures and prints what was found."""
+    if argv[1:]:
+        refuse_idle("measuring without FILES, which have lengths of their own", "tokens")
     threads, tokens = (_numbers(flag.name, flag.value) for flag in (_THREADS, _TOKENS))
     library = delegate.require()
     module, *runtime = find_runtime(_RUNTIME.value)

@@ -25,7 +25,7 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import read_lines
 from tf_prune_ofa.text_table import megabytes, text_table
 from tf_prune_ofa.tools._hub import push_export
-from tf_prune_ofa.tools._main import run
+from tf_prune_ofa.tools._main import refuse_idle, run
 from tf_prune_ofa.variants import USUAL_VARIANTS
 
 _MODEL = flags.DEFINE_string("model", None, "Hugging Face folder of the task model", required=True)
@@ -86,6 +86,10 @@ def main(argv: list[str]) -> None:
         raise UserError("give --ranges or --calibration_texts, not both")
     if not _VOCABULARY.value and (_AT_LEAST.value != 1 or _SIZE.value):
         raise UserError("--at_least and --vocabulary_size are for --vocabulary_texts; add them")
+    if not _TEXTS.value:
+        refuse_idle("ranges that --calibration_texts=FILE measures", "attention")
+    if not set(_VARIANTS.value) - {"float32"}:
+        refuse_idle("INT8 files, and --variants names none", "words")
     require_own_card(Path(_OUT.value))
     used = [line for path in _VOCABULARY.value or () for line in read_lines(path)]
     activations = load_activations(_RANGES.value, _OUTLIER_SCALES.value) if _RANGES.value else None

@@ -13,7 +13,7 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.runtime.inspect import inspect, load
 from tf_prune_ofa.runtime.inspect_text import describe, describe_load
-from tf_prune_ofa.tools._main import run
+from tf_prune_ofa.tools._main import refuse_idle, run
 
 _JSON = flags.DEFINE_string("json", None, "also write the summary to this file")
 _LOAD = flags.DEFINE_boolean("load", True, "let a runtime load the file")
@@ -27,6 +27,8 @@ def main(argv: list[str]) -> None:
     """Prints the summary of the file named in `argv`."""
     if len(argv) != 2:
         raise UserError(f"Name one .tflite file; {len(argv) - 1} were given.")
+    if not _LOAD.value:
+        refuse_idle("loading the file", "runtime", "delegate")
     summary = inspect(argv[1])
     # Printed before loading: a file that crashes a runtime is one that people want to look into.
     print(describe(summary), flush=True)

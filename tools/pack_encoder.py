@@ -18,7 +18,7 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import write_text
 from tf_prune_ofa.paths import CARD
 from tf_prune_ofa.tools._hub import is_asked, push_files
-from tf_prune_ofa.tools._main import run
+from tf_prune_ofa.tools._main import refuse_idle, run
 
 _ENCODER = flags.DEFINE_string("encoder", None, "folder of the sparse encoder")
 _UNPACK = flags.DEFINE_string("unpack", None, "packed file, or the name of one in this package")
@@ -36,6 +36,9 @@ def main(argv: list[str]) -> None:
         raise UserError("give one of --encoder (to pack) and --unpack")
     if _UNPACK.value and is_asked():
         raise UserError("--push_to_hub is for the file that --encoder is packed into")
+
+    if _UNPACK.value:
+        refuse_idle("--encoder, which is packed", "about", "dtype")
 
     from tf_prune_ofa.encoders import shipped_encoders
     from tf_prune_ofa.models import packed, presets, shipped

@@ -27,7 +27,7 @@ from tf_prune_ofa.data.wiki_text import write_corpus
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.text.vocabulary import find_vocab
 from tf_prune_ofa.text.wordpiece import tokenizer_settings
-from tf_prune_ofa.tools._main import run
+from tf_prune_ofa.tools._main import refuse_idle, run
 
 _OUTPUT = flags.DEFINE_string(
     "output", None, "folder of records to make, or text file (.txt) to write", required=True
@@ -58,6 +58,11 @@ _PROCESSES = flags.DEFINE_integer(
     "processes", 0, "that work side by side without Beam; 0 for one a processor", lower_bound=0
 )
 
+_OF_RECORDS = (
+    *("encoder", "form", "length", "short_rate", "dev_share", "shards", "buckets"),
+    *("text_field", "tfds_dir", "processes"),
+)
+
 
 def main(argv: list[str]) -> None:
     """Reads the sources named in `argv` and writes the corpus."""
@@ -70,6 +75,10 @@ def main(argv: list[str]) -> None:
         return
     if _MEGABYTES.value:
         raise UserError("--megabytes is of text files; for records, name fewer files")
+    if _FORM.value != "pairs":
+        refuse_idle("--form=pairs", "short_rate")
+    if for_beam:
+        refuse_idle("work without Beam", "processes")
     runner = beam_run.beam(for_beam) if for_beam else build.local(_PROCESSES.value or _processors())
     units = find_units(names, field=_FIELD.value, folder=_TFDS.value)
     size = sum(unit.size for unit in units)
@@ -96,6 +105,7 @@ def main(argv: list[str]) -> None:
 def _write_text(names: list[str], for_beam: list[str]) -> None:
     if for_beam:
         raise UserError("Beam makes records; give an --output without .txt, or leave its flags out")
+    refuse_idle("records, an --output without .txt", *_OF_RECORDS)
     count, size = write_corpus(
         names,
         _OUTPUT.value,

@@ -149,6 +149,8 @@ def test_wrong_settings_are_refused_before_training(batches):
         net.prune(batches, steps=10, rules={"third": 0.5})
     with pytest.raises(UserError, match="there is no teacher"):
         net.train(batches, steps=10, loss={"soft": 1.0})
+    with pytest.raises(UserError, match="teacher would do nothing"):
+        net.train(batches, steps=10, teacher=made_model(), loss={"hard": 1.0})
     with pytest.raises(UserError, match="too few"):
         net.prune(batches, steps=1, score="fisher_diagonal")
     with pytest.raises(UserError, match="for each of the outputs"):

@@ -5,22 +5,24 @@ A runtime may crash on what no check of a file can see; the tools contain that.
 
 import numpy as np
 import pytest
-from mutants import OURS, RUNTIMES, TRACEBACK, bases, mutant, outcomes
+from mutant_readers import FINE, OURS, REFUSED, RUNTIMES, TRACEBACK, outcomes, tables
+from mutants import bases, mutant
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime.inspect import inspect, load
 
 
 def check(count, folder, seed):
-    counts, findings = outcomes(count, folder, seed)
-    assert sum(counts["inspect"].values()) == count
+    results = outcomes(count, folder, seed)
+    assert [number for number, _, reader, *_ in results if reader == "inspect"] == [*range(count)]
+    findings = [f for f in results if f[3] not in (FINE, REFUSED)]
     ours = [f for f in findings if f[2] in OURS or f[3] == TRACEBACK]
     assert not ours
     # With the delegate a file may not fare worse than without.
     plain = {number for number, _, reader, *_ in findings if reader == "interpreter"}
     worse = [f for f in findings if f[2] == "delegate" and f[0] not in plain]
     crashed = {number for number, _, reader, *_ in findings if reader in RUNTIMES}
-    return counts, worse, crashed
+    return results, worse, crashed
 
 
 def test_a_few(tmp_path):
@@ -30,8 +32,8 @@ def test_a_few(tmp_path):
 
 @pytest.mark.slow
 def test_two_thousand(tmp_path):
-    counts, worse, crashed = check(2000, tmp_path, seed=2)
-    print(counts)
+    results, worse, crashed = check(2000, tmp_path, seed=2)
+    print("\n".join(tables(results)))
     assert not worse
     for number in crashed:
         summary = inspect(tmp_path / f"{number}.tflite")

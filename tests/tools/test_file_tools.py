@@ -54,6 +54,8 @@ def test_benchmark_prints_and_writes_the_result(file, tmp_path):
         ("inspect_tflite.py", [], "Name one .tflite file"),
         ("benchmark.py", ["none.tflite"], "No such file: none.tflite"),
         ("benchmark.py", ["none.tflite", "--runs=0"], "--runs is 0"),
+        ("benchmark.py", ["none.tflite", "--rows=x"], "--rows would do nothing here"),
+        ("inspect_tflite.py", ["x", "--noload", "--delegate"], "--delegate would do nothing"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_1(tool, arguments, says):

@@ -174,12 +174,32 @@ def test_export_measures_ranges_on_texts(run, tmp_path):
         (["--recipe=dense_minilm", "--push_to_hub=me/x"], "no stage that is to run writes any"),
         (["--recipe=quickstart", "--push_to_hub=me/x", "--until=quantize"], "leave out --until"),
         (["--recipe=quickstart", "--create_pr"], "--push_to_hub=user/name is done; name it"),
+        (["--recipe=quickstart", "--virtual_devices=2"], "is to try --distribute=mirrored"),
     ],
 )
 def test_mistakes_in_flags(arguments, message):
     done = start("run_recipe.py", *arguments)
     assert done.returncode != 0 and message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "flag"),
+    [
+        ("export.py", ["--model=M", "--attention=float"], "attention"),
+        ("export.py", ["--model=M", "--variants=float32", "--words=int4"], "words"),
+        ("pack_encoder.py", ["--unpack=a.npz", "--about=a.json"], "about"),
+        ("prepare_corpus.py", ["a.txt", "--output=b.txt", "--length=64"], "length"),
+        ("prepare_corpus.py", ["a.txt", "--form=packed", "--short_rate=0.2"], "short_rate"),
+    ],
+)
+def test_flags_that_would_do_nothing(tmp_path, tool, arguments, flag):
+    out = tmp_path / "out"
+    own = [] if any("--output" in one for one in arguments) else [f"--output={out}"]
+    name = "--out" if tool == "export.py" else "--output"
+    done = start(tool, *arguments, *[one.replace("--output", name) for one in own])
+    assert done.returncode == 1 and done.stderr.startswith(f"Error: --{flag} would do nothing")
+    assert not out.exists()
 
 
 def test_what_is_unpacked_is_not_pushed(tmp_path):

@@ -13,6 +13,7 @@ from tf_prune_ofa.api.task import Task
 from tf_prune_ofa.config import ModelSettings, TaskSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import require_writable_dir
+from tf_prune_ofa.idle_settings import check_idle
 from tf_prune_ofa.recipe import build_stage, check_references
 
 # What a student is trained with behind a teacher, unless told otherwise: logits and hidden states
@@ -95,6 +96,7 @@ def add(chain: Chain, kind: str, start: str, settings: Mapping[str, Any]) -> tup
 
     name = _free_name(kind, chain.results)
     stage = build_stage(name, {"kind": kind, "start": start, **settings})
+    check_idle(name, stage)
     chain = replace(chain, stages={**chain.stages, name: stage})
     recipe = chain.recipe()
     check_references(recipe)

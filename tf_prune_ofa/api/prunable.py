@@ -300,6 +300,11 @@ class Prunable:
         settings = LossSettings(**(loss or ({"hard": 0.5, "soft": 0.5} if teacher else {})))
         if settings.distils and teacher is None:
             raise UserError("the loss has distillation terms, but there is no teacher")
+        if teacher is not None and not settings.distils:
+            raise UserError(
+                f"the teacher would do nothing: the loss {dict(loss or {})} has no term of "
+                "distillation; give it a 'soft' above 0, or leave the teacher out"
+            )
         if settings.distils_layers:
             raise UserError("only logits are compared in a model that is not BERT; set soft alone")
         if lock is not None and "before_save" not in options:

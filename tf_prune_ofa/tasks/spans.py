@@ -128,6 +128,19 @@ class Spans(Kind[Windows]):
         pairs = zip(self.read(logits, split), self.read(reference, split), strict=True)
         return {"answer_agreement": float(np.mean([ours == theirs for ours, theirs in pairs]))}
 
+    @classmethod
+    def text_agreement(
+        cls, outputs: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray],
+        mask: np.ndarray,
+    ) -> dict[str, float]:  # fmt: skip
+        """Return the share of texts in which an answer would start and end at the same tokens."""
+        found, wanted = (
+            [np.argmax(np.where(mask > 0, one[name], NOWHERE), axis=-1) for name in OUTPUTS]
+            for one in (outputs, reference)
+        )
+        is_same = np.all(np.equal(found, wanted), axis=0)
+        return {"answer_agreement": float(np.mean(is_same))}
+
     def text_settings(self, **tokenizer: Any) -> TextSettings:
         """Return settings of the tokenizer, of the windows, and of what counts as an answer."""
         settings, train = self.settings, self.data.train
