@@ -68,6 +68,11 @@ def check_stage(name: str, settings: StageSettings) -> None:
     """
     if isinstance(settings, ExportSettings):
         _check_variants(name, settings)
+    if isinstance(settings, QuantizeSettings) and settings.precision != "float32":
+        raise UserError(
+            f"{name}.precision is '{settings.precision}', but INT8 is emulated in float32; leave "
+            "it out of stages that quantize"
+        )
     if isinstance(settings, ReconstructSettings) and settings.pattern_of:
         _check_no_own_pattern(name, settings)
     if isinstance(settings, ReconstructSettings):

@@ -57,14 +57,15 @@ class Models:
             wrap: see `models.bert.build_model`.
             is_trained: False for a teacher, and where dropout would disturb.
         """
-        recipe_inputs = self.context.recipe_inputs
+        encoder = self.context.recipe_inputs.encoder
         has_dropout = is_trained and self.settings.dropout
         model = bert.build_model(
-            recipe_inputs.encoder if has_dropout else recipe_inputs.encoder.without_dropout(),
+            encoder if has_dropout else encoder.without_dropout(),
             head,
             wrap=wrap,
             hidden_states=self.settings.loss.needs_hidden_states,
             attention_scores=self.settings.loss.attention > 0,
+            precision=self.settings.precision,
             seed=self.seed,
         )
         found = self.weights_of(start)
@@ -87,6 +88,14 @@ class Models:
             # loaded first is the start; a teacher's pooler is not the student's.
             self._unused_pooler = {k: v for k, v in weights.items() if k.startswith("pooler/")}
         return model
+
+    def in_float32(self, model: keras.Model, head: bert.Head | None) -> keras.Model:
+        """Return a trained model as all later stages will see it, whatever it was trained in."""
+        if self.settings.precision == "float32":
+            return model
+        exact = bert.build_model(self.context.recipe_inputs.encoder.without_dropout(), head)
+        bert.copy_parameters(model, exact)
+        return exact
 
     def weights_of(self, start: str) -> tuple[Path, Mapping[str, np.ndarray]] | None:
         """Return the folder and the weights of a stage or of an encoder; None of a random one."""

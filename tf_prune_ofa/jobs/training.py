@@ -226,4 +226,4 @@ class TrainingJob:
     def figures(self, model: keras.Model) -> dict[str, Any]:
         """Return steps, examples and the model's scores on held-out data."""
         counts = {"steps": self.total_steps, "train_examples": len(self.objective.lengths)}
-        return counts | self.objective.scores(model)
+        return counts | self.objective.scores(self._models.in_float32(model, self.head))

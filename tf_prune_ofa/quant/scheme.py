@@ -209,7 +209,8 @@ def apply(
     *,
     int8_attention: bool = False,
     float_tables: Iterable[str] = (),
-    **outputs: bool,
+    hidden_states: bool = False,
+    attention_scores: bool = False,
 ) -> keras.Model:
     """Return a model that emulates INT8, with the weights of a float model.
 
@@ -221,7 +222,8 @@ def apply(
         int8_attention: round what the products inside attention read and write, wherever the dense
             layers around are INT8.
         float_tables: embeddings that are not rounded.
-        **outputs: `hidden_states` and `attention_scores` of `models.bert.build_model`.
+        hidden_states: see `models.bert.build_model`.
+        attention_scores: likewise.
     """
     kept_float = _float_dense_layers(weights, float_layers)
 
@@ -231,7 +233,9 @@ def apply(
         quantize_config = _config_of(layer, kept_float, int8_attention)
         return quantize_annotate_layer(layer, quantize_config) if quantize_config else layer
 
-    annotated = bert.build_model(config, head, wrap=wrap, **outputs)
+    annotated = bert.build_model(
+        config, head, wrap=wrap, hidden_states=hidden_states, attention_scores=attention_scores
+    )
     bert.copy_parameters(weights, annotated)
     configs = (DenseInt8, OperandInt8, RangeOnly, ProbabilitiesInt8, EmbeddingInt8)
     with quantize_scope({cls.__name__: cls for cls in configs}):
