@@ -87,7 +87,8 @@ class ModelSettings:
             trained, "mediapipe" as MediaPipe's text classifier does, so that every text has the
             same tokens on a phone as in training.
         sizes: for "random": keys of `models.bert.EncoderConfig`.
-        vocabulary: for "random": folder or preset whose vocab.txt is used.
+        vocabulary: for "random": folder or preset whose vocab.txt or tokenizer.json is used;
+            "tiny_bpe" and "tiny_unigram" are small ones for trying RoBERTa and XLM-R.
     """
 
     weights: str = "minilm_l6"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from tf_prune_ofa.architectures import FAMILIES
+from tf_prune_ofa.architectures import FAMILIES, find_family
 from tf_prune_ofa.config import (
     BenchmarkSettings,
     ExportSettings,
@@ -23,7 +23,7 @@ from tf_prune_ofa.config import (
     VerifySettings,
 )
 from tf_prune_ofa.data.tasks import kind_of_source
-from tf_prune_ofa.encoders import encoder_names
+from tf_prune_ofa.encoders import TINY_VOCABULARIES, encoder_names
 from tf_prune_ofa.schedules import parse_duration
 from tf_prune_ofa.tasks import find_kind
 
@@ -100,16 +100,20 @@ def shrink(recipe: Recipe) -> Recipe:
         if isinstance(stage, VerifySettings):
             stage = replace(stage, examples=16)
         stages[name] = stage
-    vocabulary = recipe.model.vocabulary
+    model = recipe.model
+    # Nothing is downloaded: a vocabulary of this package stands in for one of another kind.
+    (tokenizer, *_) = find_family(architecture).tokenizers
+    if tokenizer in TINY_VOCABULARIES:
+        model = ModelSettings(vocabulary=TINY_VOCABULARIES[tokenizer])
     return replace(
         recipe,
         name=recipe.name + "_tiny",
         model=ModelSettings(
             weights="random",
             sizes=sizes,
-            vocabulary=vocabulary,
-            strip_accents=recipe.model.strip_accents,
-            clean_up=recipe.model.clean_up,
+            vocabulary=model.vocabulary,
+            strip_accents=model.strip_accents,
+            clean_up=model.clean_up,
         ),
         task=_tiny_task(recipe.task),
         stages=stages,

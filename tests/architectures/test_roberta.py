@@ -138,6 +138,20 @@ def test_ids_are_those_of_the_tokenizer_in_its_frame(kind, tmp_path):
     assert max(map(len, short)) <= 9
 
 
+def test_scores_are_those_of_the_file_to_their_last_bit(tmp_path):
+    """Where two ways to cut a word are nearly as likely, the last bit says which it is."""
+    scores = {"x": -10.599796663725433, "xx": -9.821589626462721}
+    pieces = [(token, 0.0) for token in SPECIAL] + list(scores.items()) + [("<mask>", 0.0)]
+    exact = Tokenizer(models.Unigram(pieces, unk_id=3))
+    described = json.loads(unigram().to_str()) | {"pre_tokenizer": None}
+    described["model"]["vocab"] = pieces
+    described["added_tokens"][-1]["id"] = len(pieces) - 1
+    (tmp_path / "tokenizer.json").write_text(json.dumps(described), encoding="utf-8")
+    texts = ["x" * length for length in range(1, 60)]
+    for text, ids in zip(texts, tokenizer_of(tmp_path).tokenize(texts), strict=True):
+        assert ids.tolist() == exact.encode(text).ids
+
+
 def test_a_file_takes_raw_text_by_its_own_tokenizer(tmp_path, capsys):
     tensors, config, tokenizer = write(tmp_path / "in", "roberta")
     with pytest.raises(UserError, match="takes WordPiece files alone, and this model has a BPE"):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+
+from tf_prune_ofa.errors import UserError
 
 # Weights of a kind of layer, ours -> the file's.
 DENSE = {"kernel": "weight", "bias": "bias"}
@@ -87,6 +90,19 @@ class Family:
     after_reading: Callable[[Weights], Weights] = _unchanged
     before_writing: Callable[[Weights], Weights] = _unchanged
     keras_class: tuple[str, Literal["gelu_erf", "gelu_tanh"]] | None = None
+
+    def require_tokenizer(self, kind: str, where: str | os.PathLike[str]) -> None:
+        """Raise a `UserError` where a tokenizer is of a kind that the family does not have.
+
+        Args:
+            kind: as tokenizer.json calls it.
+            where: the file with the vocabulary.
+        """
+        if kind not in self.tokenizers:
+            raise UserError(
+                f"{os.fspath(where)} describes a tokenizer of the kind {kind}; {self.title} has "
+                f"{' or '.join(self.tokenizers)}. Give the vocabulary that belongs to the model"
+            )
 
     @property
     def has_pooler(self) -> bool:

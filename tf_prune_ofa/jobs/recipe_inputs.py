@@ -74,6 +74,7 @@ class RecipeInputs:
         settings = self.recipe.model
         if settings.weights == "random":
             config = _random_encoder(settings, self.wordpiece.vocab_size)
+            config.family.require_tokenizer(self.wordpiece.kind, self.source.vocab_path)
         else:
             config = self.source.config
         if settings.activation != "checkpoint":

@@ -188,12 +188,7 @@ def check_vocab(
         UserError: it has more word pieces than the embedding has rows, or is no vocabulary of BERT.
     """
     word_piece = open_tokenizer(vocab_path, tokenizer)
-    if word_piece.kind not in config.family.tokenizers:
-        raise UserError(
-            f"{vocab_path} describes a tokenizer of the kind {word_piece.kind}; "
-            f"{config.family.title} has {' or '.join(config.family.tokenizers)}. Give the "
-            "vocabulary that belongs to the model"
-        )
+    config.family.require_tokenizer(word_piece.kind, vocab_path)
     # Fewer are fine: tables are often padded to a round number of rows.
     if word_piece.vocab_size > config.vocab_size:
         raise UserError(

@@ -17,7 +17,13 @@ from typing import Any
 import numpy as np
 
 from tf_prune_ofa import hub
-from tf_prune_ofa.encoders import BASE, SUFFIX, encoder_names, shipped_encoders
+from tf_prune_ofa.encoders import (
+    BASE,
+    SUFFIX,
+    encoder_names,
+    shipped_encoders,
+    tiny_vocabularies,
+)
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert, checkpoint, huggingface, keras_preset, shipped
@@ -143,8 +149,8 @@ def open_pretrained(weights: str | Path) -> Pretrained:
         weights: see `resolve`.
 
     Raises:
-        UserError: it cannot be found, has no vocabulary that fits, or is neither BERT nor
-            DistilBERT.
+        UserError: it cannot be found, has no vocabulary that fits, or is of no family that is
+            read here.
     """
     folder = _encoder_in(resolve(weights))
     is_keras = keras_preset.is_keras_preset(folder)
@@ -174,7 +180,8 @@ def resolve(weights: str | Path) -> Path:
 
     Args:
         weights: "minilm_l6", or a sparse encoder that comes with this package, such as
-            "minilm_l6_sparse_90"; a Hugging Face or keras-nlp folder; "hf://user/model"; a
+            "minilm_l6_sparse_90"; of a vocabulary alone, one of `tiny_vocabularies`; a Hugging
+            Face or keras-nlp folder; "hf://user/model"; a
             preset's name in keras-nlp, such as "bert_base_en_uncased"; or
             "kaggle://keras/bert/keras/...".
 
@@ -186,6 +193,8 @@ def resolve(weights: str | Path) -> Path:
         return _find_default()
     if name in shipped_encoders():
         return shipped.unpacked(shipped_encoders()[name], _find_default())
+    if name in tiny_vocabularies():
+        return tiny_vocabularies()[name]
     path = Path(name).expanduser()
     if path.is_dir():
         return path

@@ -60,6 +60,8 @@ class JsonTokenizer(TextTokenizer):
         self.state = {**state, "truncation": None, "padding": None, "added_tokens": own}
         try:
             self._tokenizer = library.Tokenizer.from_str(json.dumps(self.state))
+            if self.kind == "Unigram":
+                self._tokenizer.model = _exact_unigram(library.models, self.state["model"])
         # The library has no type of its own for what it cannot read.
         except Exception as error:
             raise UserError(f"{where} cannot be read as a tokenizer ({error})") from None
@@ -99,6 +101,16 @@ def kind_of(state: Mapping[str, Any]) -> str:
     # Old files do not name WordPiece.
     old = "WordPiece" if "continuing_subword_prefix" in model and "merges" not in model else ""
     return str(model.get("type") or old or "unknown")
+
+
+def _exact_unigram(models: Any, model: Mapping[str, Any]) -> Any:
+    """Return the model of a tokenizer.json with the scores that stand there.
+
+    Read from text, the library has some of them in another last bit, and cuts elsewhere where two
+    ways to cut a word are as likely ("xxxxx"). transformers hands numbers over, too.
+    """
+    pieces = [(piece, score) for piece, score in model["vocab"]]
+    return models.Unigram(pieces, model.get("unk_id"), bool(model.get("byte_fallback")))
 
 
 def _check_frame(frame: Any, where: str) -> None:
