@@ -137,7 +137,7 @@ def test_the_wheel_holds_everything(wheel):
         ("configs", "tf_prune_ofa/configs"),
     ):
         for path in (REPOSITORY / folder).rglob("*"):
-            if path.suffix in (".py", ".yaml", ".html", ".npz", ".md", ".json"):
+            if path.suffix in (".py", ".yaml", ".html", ".npz", ".md", ".json", ".txt"):
                 wanted.add(f"{inside}/{path.relative_to(REPOSITORY / folder).as_posix()}")
     assert held >= wanted
     # Nothing beside it: an installed `tests` or `tools` would be in everybody's way.
