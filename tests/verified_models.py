@@ -18,7 +18,14 @@ from tf_prune_ofa.verification.expected import Expected, expect
 LENGTH, VOCABULARY_SIZE = 16, 40
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCABULARY += [f"w{index}" for index in range(len(VOCABULARY), VOCABULARY_SIZE)]
-VARIANTS = ("float32", "dynamic_int8", "dense_int8", "sparse_int8", "block_sparse_int8")
+VARIANTS = (
+    "float32",
+    "dynamic_int8",
+    "dense_int4",
+    "dense_int8",
+    "sparse_int8",
+    "block_sparse_int8",
+)
 SETTINGS = TextSettings(question_length=6, stride=4)
 # Of a machine where only products cost anything: on a real one blocks pay in larger models only.
 PRODUCTS = CostTable(operator_us=1e-6, copy_ns=1e-6, transpose_ns=1e-6)

@@ -420,6 +420,9 @@ class ReconstructSettings:
         power: of the rounds' sparsities; 3 is cubic.
         damping: how much weights are held at their dense values, as a share of the mean square of
             a layer's inputs.
+        weights: "int4" rounds each layer to what dense_int4 can store, and lets the weights that
+            are not yet rounded make up for it; with rules of 0 nothing is pruned. Training behind
+            it would move weights off the grid again.
     """
 
     kind: str = ""
@@ -438,6 +441,7 @@ class ReconstructSettings:
     rounds: int = limited(4, FEW)
     power: float = limited(3.0, POSITIVE)
     damping: float = limited(0.01, WEIGHT)
+    weights: Literal["float32", "int4"] = "float32"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,14 @@ from tf_prune_ofa.paths import MANIFEST
 
 SCHEME = "hf://"
 # The first of these that a folder of files has is the one to run.
-PREFERRED = ("sparse_int8", "block_sparse_int8", "dense_int8", "dynamic_int8", "float32")
+PREFERRED = (
+    "sparse_int8",
+    "block_sparse_int8",
+    "dense_int8",
+    "dense_int4",
+    "dynamic_int8",
+    "float32",
+)
 _ENDING = ".tflite"
 
 

@@ -24,6 +24,7 @@ class Variant:
 VARIANTS = {
     "float32": Variant("float32 file", is_static=False),
     "dynamic_int8": Variant("dynamic-range INT8 file", is_static=False),
+    "dense_int4": Variant("dense INT4 file", is_static=False, is_usual=False),
     "dense_int8": Variant("dense INT8 file", is_static=True),
     "sparse_int8": Variant("sparse INT8 file", is_static=True),
     "block_sparse_int8": Variant("block-sparse INT8 file", is_static=True, is_usual=False),

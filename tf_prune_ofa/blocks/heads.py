@@ -16,7 +16,7 @@ import numpy as np
 
 from tf_prune_ofa.blocks.layers import why_not
 from tf_prune_ofa.blocks.layout import BINARY, UNARY
-from tf_prune_ofa.blocks.neurons import taken
+from tf_prune_ofa.blocks.neurons import WhyNot, taken
 from tf_prune_ofa.tflite.graph import Graph, schema
 
 
@@ -109,14 +109,18 @@ class _Attention:
         return found
 
 
-def drop_dead_heads(graph: Graph) -> None:
+def drop_dead_heads(graph: Graph, reason: WhyNot = why_not) -> None:
     """Cut heads that nothing reads out of every attention of a graph, in place.
 
     Attention whose form is not understood stays as it is, as does one of which nothing is read.
+
+    Args:
+        graph: as of `neurons.find_neurons`.
+        reason: likewise.
     """
     producers = {int(t): op for op in graph.operators for t in op.outputs}
     layers = [op for op in graph.operators if graph.op_name(op) == "FULLY_CONNECTED"]
-    able = {id(op) for op in layers if why_not(graph, op) is None}
+    able = {id(op) for op in layers if reason(graph, op) is None}
     for reader in layers:
         if id(reader) not in able:
             continue

@@ -10,6 +10,7 @@ Legend: N neurons · K inputs of the first layer · M outputs of the second.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from tf_prune_ofa.blocks.layers import scales_of, why_not
 from tf_prune_ofa.blocks.layout import BINARY, UNARY
 from tf_prune_ofa.blocks.live import Block, live_blocks
 from tf_prune_ofa.tflite.graph import Graph, quantization, schema
+
+WhyNot = Callable[[Graph, Any], str | None]
 
 # Kernels compute on padding where a size is no multiple of this.
 _MULTIPLE = 16
@@ -46,14 +49,19 @@ class Neurons:
         return first, np.concatenate([graph.constant(int(op.inputs[1])) for op in self.readers])
 
 
-def find_neurons(graph: Graph) -> list[Neurons]:
-    """Return all neurons of a graph that can be dropped and moved."""
+def find_neurons(graph: Graph, reason: WhyNot = why_not) -> list[Neurons]:
+    """Return all neurons of a graph that can be dropped and moved.
+
+    Args:
+        graph: of static INT8 layers, or others that `reason` knows.
+        reason: why a layer's rows and columns cannot be; None where they can.
+    """
     consumers: dict[int, list[Any]] = {}
     for operator in graph.operators:
         for tensor in {int(t) for t in operator.inputs}:
             consumers.setdefault(tensor, []).append(operator)
     layers = [op for op in graph.operators if graph.op_name(op) == "FULLY_CONNECTED"]
-    able = {id(operator) for operator in layers if why_not(graph, operator) is None}
+    able = {id(operator) for operator in layers if reason(graph, operator) is None}
     found = [_follow(graph, op, consumers, able) for op in layers if id(op) in able]
     return [neurons for neurons in found if neurons is not None]
 

@@ -85,8 +85,8 @@ def row_scales(table: np.ndarray) -> np.ndarray:
     return weight_scales(table)
 
 
-# INT4: with 7 steps for the largest number of a row, half of the rounding error would be spent on
-# it alone. Four fifths of that have the smallest mean error over rows that are nearly normal, as
+# INT4 rows: with 7 steps for the largest number of a row, half of the rounding error would be spent
+# on it alone. Four fifths of that have the smallest mean error over rows that are nearly normal, as
 # word embeddings are; the few numbers beyond are the largest step.
 INT4_MAX, INT4_SHARE = 7, 0.8
 
@@ -102,6 +102,19 @@ def quantize_int4(table: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """Return a table [rows, H] in steps of -7 to 7, as INT8 numbers."""
     steps = np.rint(table.astype(np.float32) / scales[:, None])
     return np.clip(steps, -INT4_MAX, INT4_MAX).astype(np.int8)
+
+
+def int4_channel_scales(kernel: np.ndarray) -> np.ndarray:
+    """Return the INT4 scale of each output channel of a kernel [out, in], largest magnitude / 7.
+
+    A channel of zeros has the scale 1. Nothing is clipped: a model whose weights were rounded for
+    INT4 (`pruning.rounding`) has a largest weight of 7 steps in each channel, and is stored as it
+    is.
+    """
+    largest = np.abs(kernel).max(axis=1).astype(np.float32)
+    scales = largest / np.float32(INT4_MAX)
+    # A scale must not depend on other channels: some of them may be left out (`blocks.dead_units`).
+    return np.where(scales >= np.finfo(np.float32).tiny, scales, np.float32(1))
 
 
 def pack_int4(steps: np.ndarray) -> np.ndarray:

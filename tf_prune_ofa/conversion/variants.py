@@ -16,6 +16,7 @@ import numpy as np
 from tf_prune_ofa import files, json_files
 from tf_prune_ofa.blocks import rewrite
 from tf_prune_ofa.blocks.cost import DEFAULT_TABLE, CostTable
+from tf_prune_ofa.blocks.dead_units import drop_dead_units
 from tf_prune_ofa.blocks.rewrite import LayerChoice
 from tf_prune_ofa.conversion import convert, int8
 from tf_prune_ofa.conversion.int8 import Ranges
@@ -148,6 +149,8 @@ def _make(
         return float32, {}
     if variant == "dynamic_int8":
         return int8.dynamic_int8(float32, words=words), {}
+    if variant == "dense_int4":
+        return int8.dynamic_int8(drop_dead_units(float32), words=words, int4=True), {}
     if variant == "dense_int8":
         return dense_int8, {}
     if variant == "sparse_int8":

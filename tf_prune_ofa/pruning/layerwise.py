@@ -45,12 +45,14 @@ class Wanted:
         given: masks of layers whose pattern stays, by layer name.
         rounds: in which the sparsity is reached.
         damping: see `pruning.reconstruction.reconstruct`.
+        levels: likewise.
     """
 
     pools: Mapping[str, Pool]
     given: Masks
     rounds: int
     damping: float
+    levels: int = 0
 
     def layers(self, prefix: str) -> list[str]:
         """Return the wanted layers whose names begin so."""
@@ -67,6 +69,7 @@ class Wanted:
             mask=self.given.get(name),
             rounds=self.rounds,
             damping=self.damping,
+            levels=self.levels,
         )
 
     def joined(self, found: Mapping[str, Reconstruction]) -> dict[str, Reconstruction]:

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+from tf_prune_ofa.pruning.rounding import round_weights
+
 try:
     from threadpoolctl import threadpool_limits
 except ImportError:  # in an environment from before it was required: the same, slower
@@ -71,6 +73,7 @@ def reconstruct(
     mask: np.ndarray | None = None,
     rounds: int = 4,
     damping: float = 0.01,
+    levels: int = 0,
 ) -> Reconstruction:
     """Return the layer with fewer weights, and with the best values of those that stay.
 
@@ -86,6 +89,8 @@ def reconstruct(
         mask: that it begins with, bool [I, O]; all weights if None.
         rounds: how many times weights are chosen.
         damping: d as a share of the mean of XᵀX's diagonal.
+        levels: steps from 0 to the largest weight of an output, of which each weight is one
+            (`rounding.round_weights`); 0 for weights that are not rounded.
     """
     dense = np.vstack([kernel, bias]).astype(np.float64)
     gram, target = gram_and_target(kernel, bias, moments, damping)
@@ -94,6 +99,8 @@ def reconstruct(
         for number in range(1, rounds + 1 if choose is not None else 1):
             kept = choose(number, removal_costs(gram, target, kept), kept) > 0
         solved = solve(gram, target, kept)
+        if levels:
+            solved = round_weights(gram, solved, kept, levels)
     return Reconstruction(
         solved[:-1].astype(np.float32),
         solved[-1].astype(np.float32),

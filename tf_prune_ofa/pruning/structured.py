@@ -39,12 +39,14 @@ class WantedUnits:
         heads: of the encoder.
         importance: of the readers' outputs, [O] by name.
         damping: see `pruning.reconstruction.reconstruct`.
+        levels: likewise.
     """
 
     counts: Mapping[str, int]
     heads: int
     importance: Mapping[str, np.ndarray]
     damping: float
+    levels: int = 0
 
     def layers(self, prefix: str) -> list[str]:
         """Return the layers that are computed whose names begin so."""
@@ -64,7 +66,9 @@ class WantedUnits:
                 most=self.counts[name],
             )  # fmt: skip
             mask &= _inputs_of(order.kept(self.counts[name]), len(kernel))[:, None]
-        return reconstruct(kernel, bias, moments, None, mask=mask, damping=self.damping)
+        return reconstruct(
+            kernel, bias, moments, None, mask=mask, damping=self.damping, levels=self.levels
+        )
 
     def joined(self, found: Mapping[str, Reconstruction]) -> dict[str, Reconstruction]:
         """Return the layers of an encoder layer with all weights of units that are gone at 0."""

@@ -22,6 +22,7 @@ from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.jobs.unit_costs import UnitCosts, measure_units, read_costs, write_costs
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.pruning.layerwise import Batch
+from tf_prune_ofa.pruning.rounding import INT4_LEVELS
 from tf_prune_ofa.pruning.structured import READERS, WantedUnits, choose_counts, removals
 
 COSTS = "unit_costs.json"
@@ -37,6 +38,11 @@ def train_settings(settings: ReconstructSettings) -> TrainSettings:
         length=max(1, settings.examples // settings.batch_size),
         batch_size=settings.batch_size,
     )
+
+
+def levels_of(settings: ReconstructSettings) -> int:
+    """Return how many steps the largest weight has; 0 where weights are not rounded."""
+    return INT4_LEVELS if settings.weights == "int4" else 0
 
 
 def trained_job(settings: ReconstructSettings, context: Context, why: str) -> TrainingJob:
@@ -99,7 +105,11 @@ def plan_units(
     saved = read_arrays(path, keys)
     counts = {name: int(saved[f"count/{name}"]) for name in names}
     wanted = WantedUnits(
-        counts, encoder.num_heads, {n: saved[f"importance/{n}"] for n in names}, settings.damping
+        counts,
+        encoder.num_heads,
+        {n: saved[f"importance/{n}"] for n in names},
+        settings.damping,
+        levels_of(settings),
     )
     totals = {"attention/output": encoder.num_heads, "ffn/output": encoder.intermediate_size}
     left = {name: totals[name.partition("/")[2]] - count for name, count in counts.items()}

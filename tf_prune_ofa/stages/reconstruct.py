@@ -28,14 +28,14 @@ from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.pruning.layerwise import Plan, Wanted, reconstruct_layers
-from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks, save_masks
+from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks, pattern_in, save_masks
 from tf_prune_ofa.pruning.plan import Pool, plan_pools
 from tf_prune_ofa.pruning.plugins import load_plugins
 from tf_prune_ofa.pruning.ranking import observed_scores, ranked_sparsities
-from tf_prune_ofa.pruning.rules import layer_rules
+from tf_prune_ofa.pruning.rules import layer_rules, match_layers
 from tf_prune_ofa.pruning.scores import find_score
 from tf_prune_ofa.schedules import SparsitySchedule
-from tf_prune_ofa.stages.plan_units import plan_units, train_settings, trained_job
+from tf_prune_ofa.stages.plan_units import levels_of, plan_units, train_settings, trained_job
 from tf_prune_ofa.stages.prune import earlier_pattern, sparsity_figures
 from tf_prune_ofa.tasks import reads_corpus
 
@@ -70,10 +70,14 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     if settings.speedup:
         wanted, more = plan_units(settings, context, dense, batches, checkpoint)
     elif settings.pattern_of:
-        wanted = Wanted({}, _masks_of(settings, context), settings.rounds, settings.damping)
+        masks = _masks_of(settings, context)
+        wanted = Wanted({}, masks, settings.rounds, settings.damping, levels_of(settings))
+    elif _is_only_rounded(settings):
+        whole = _all_weights(settings, context, dense)
+        wanted = Wanted({}, whole, settings.rounds, settings.damping, levels_of(settings))
     else:
         pools = _pools(settings, dense, job, checkpoint / paths.SPARSITIES)
-        wanted = Wanted(pools, {}, settings.rounds, settings.damping)
+        wanted = Wanted(pools, {}, settings.rounds, settings.damping, levels_of(settings))
     found = reconstruct_layers(
         dense,
         sparse,
@@ -83,11 +87,15 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
         checkpoint=checkpoint,
         title=context.name,
     )
-    computed = {name: one.mask for name, one in found.items()}
+    # What was only rounded has no pattern.
+    computed = {name: one.mask for name, one in found.items() if not one.mask.all()}
     kernels = {name: kernel.numpy() for name, kernel in bert.dense_kernels(sparse).items()}
-    masks = earlier_pattern(context, settings.start, kernels, computed) | computed
+    # Weights that were rounded to 0 are no pattern: it is looked for in those before.
+    before = {name: kernel.numpy() for name, kernel in bert.dense_kernels(dense).items()}
+    masks = earlier_pattern(context, settings.start, before, found) | computed
     assert_zeros(kernels, masks, where="the reconstructed model")
-    save_masks(context.folder / paths.MASKS, masks)
+    if masks:
+        save_masks(context.folder / paths.MASKS, masks)
     job.save(sparse)
     figures = job.figures(sparse) if job.has_task_head else {}
     figures.pop("steps", None)  # nothing was trained
@@ -95,7 +103,38 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
         "examples": job.total_steps * settings.batch_size,
         "reconstruction_errors": {name: one.error for name, one in found.items()},
     }
-    return figures | more | sparsity_figures(sparse, masks)
+    return figures | more | (sparsity_figures(sparse, masks) if masks else {})
+
+
+def _is_only_rounded(settings: ReconstructSettings) -> bool:
+    shares = [rule if isinstance(rule, float | int) else rule.sparsity
+              for rule in settings.rules.values()]  # fmt: skip
+    return settings.weights == "int4" and not any(shares)
+
+
+def _all_weights(settings: ReconstructSettings, context: Context, model: keras.Model) -> Masks:
+    """Return masks that keep all weights of the layers that the rules name, but for zeros so far.
+
+    Raises:
+        UserError: a layer outside the encoder.
+    """
+    path = context.masks_file(settings.start)
+    kernels = {name: kernel.numpy() for name, kernel in bert.dense_kernels(model).items()}
+    known = load_masks(path) if path else pattern_in(kernels)
+    names = {
+        name for found in match_layers(settings.rules, list(kernels)).values() for name in found
+    }
+    outside = sorted(name for name in names if not name.startswith("encoder_"))
+    if outside:
+        raise UserError(
+            f"a reconstruction rounds layers of the encoder only, not {outside[0]}; change the "
+            "rules"
+        )
+    return {
+        name: known.get(name, np.ones(kernel.shape, bool))
+        for name, kernel in kernels.items()
+        if name in names
+    }
 
 
 def _masks_of(settings: ReconstructSettings, context: Context) -> Masks:

@@ -71,10 +71,25 @@ def reference_models(
         bert.parameters(rounded)[_WORD_TABLE].assign(arithmetic.words_from(table))
     if "dynamic" in forms:
         references["dynamic"] = rounded
+    if "dynamic_int4" in forms:
+        references["dynamic_int4"] = _with_int4_weights(rounded, made_from)
     if "static" in forms:
         exact = (WORDS,) if int4_words else ()
         references["static"] = _emulated_model(context, made_from.name, rounded, exact)
     return references
+
+
+def _with_int4_weights(model: keras.Model, made_from: StageResult) -> keras.Model:
+    """Return a copy whose encoder has the weights that INT4 can hold."""
+    table = bert.parameters(model)[_WORD_TABLE]
+    rounded = task_model(made_from.model_folder, kept=np.arange(int(table.shape[0])))
+    bert.copy_parameters(model, rounded)
+    for name, kernel in bert.dense_kernels(rounded).items():
+        if name.startswith("encoder_") and kernel.shape[0] % 2 == 0:
+            rows = kernel.numpy().T
+            scales = arithmetic.int4_channel_scales(rows)
+            kernel.assign((arithmetic.int4_integers(rows, scales) * scales[:, None]).T)
+    return rounded
 
 
 def _emulated_model(

@@ -170,6 +170,21 @@ class Graph:
         buffer = len(self.model.buffers) - 1
         return self._append(name, shape, value.dtype, quantization, sparsity, buffer)
 
+    def add_int4(self, name: str, value: np.ndarray, quantization: Any) -> int:
+        """Add a constant of the type INT4 and return its position.
+
+        Args:
+            name: the tensor's name.
+            value: INT8 numbers of -8 to 7, an even count; two share a byte, the first in its lower
+                bits.
+            quantization: `QuantizationParametersT`.
+        """
+        lower, upper = value.reshape(-1, 2).T
+        packed = (lower & 15) | ((upper & 15) << 4)
+        tensor = self.add_constant(name, packed.astype(np.int8), quantization, shape=value.shape)
+        self.tensors[tensor].type = schema.TensorType.INT4
+        return tensor
+
     def alias(self, tensor: int, name: str) -> int:
         """Add a second name for a constant, sharing its bytes, and return its position."""
         old = self.tensors[tensor]

@@ -168,13 +168,13 @@ def _weight_problems(graph: Graph, operators: list[Any]) -> Iterator[str]:
             continue
         weights = int(operator.inputs[1])
         parameters = graph.tensors[weights].quantization
-        if graph.dtype(weights) != np.int8 or parameters is None or parameters.scale is None:
+        if not _is_integer(graph, weights) or parameters is None or parameters.scale is None:
             continue
         if parameters.zeroPoint is not None and np.any(np.asarray(parameters.zeroPoint) != 0):
-            yield f"INT8 weights {graph.name(weights)} have a zero point: kernels take it for 0."
+            yield f"weights {graph.name(weights)} have a zero point: kernels take it for 0."
         scales = np.asarray(parameters.scale)
         if not (np.all(np.isfinite(scales)) and np.all(scales > 0)):
-            yield f"INT8 weights {graph.name(weights)} have a scale that is not a positive number."
+            yield f"weights {graph.name(weights)} have a scale that is not a positive number."
 
 
 def _operator_problems(graph: Graph, operator: Any) -> Iterator[str]:
@@ -258,7 +258,12 @@ def _output(graph: Graph, operator: Any) -> str:
 
 def _is_hybrid(graph: Graph, operator: Any) -> bool:
     source, weights = operator.inputs[0], operator.inputs[1]
-    return graph.dtype(source) == np.float32 and graph.dtype(weights) == np.int8
+    return graph.dtype(source) == np.float32 and _is_integer(graph, weights)
+
+
+def _is_integer(graph: Graph, tensor: int) -> bool:
+    """Return whether a tensor is INT8 or INT4, which NumPy has no type for."""
+    return flatbuffer.dtype_name(graph.tensors[tensor]) in ("int8", "int4")
 
 
 def _is_per_channel(graph: Graph, weights: int) -> bool:

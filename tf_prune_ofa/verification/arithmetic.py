@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_LARGEST_OF_WORDS, _WORDS_SHARE = 7, 0.8  # of INT4: larger numbers than this share are cut
+_LARGEST_OF_INT4, _WORDS_SHARE = 7, 0.8  # of INT4: larger numbers than this share are cut
 _STEPS = 255  # between -128 and 127
 _LARGEST = 127  # of a weight: symmetric, so that 0 is 0
 _LARGEST_BIAS = 2**30
@@ -69,6 +69,19 @@ def weight_integers(rows: np.ndarray, scales: np.ndarray) -> np.ndarray:
     return np.minimum(np.maximum(steps, -_LARGEST), _LARGEST).astype(np.int8)
 
 
+def int4_channel_scales(rows: np.ndarray) -> np.ndarray:
+    """Return one scale for each row of INT4 weights; a row without a number has 1."""
+    scales = np.max(np.abs(rows), axis=1).astype(np.float32) / np.float32(_LARGEST_OF_INT4)
+    scales[scales < _SMALLEST_NORMAL] = 1
+    return scales
+
+
+def int4_integers(rows: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Return INT4 weights [rows, columns] as numbers of INT8; ties go to the even integer."""
+    steps = np.round(rows.astype(np.float32) / scales.reshape(-1, 1))
+    return np.minimum(np.maximum(steps, -_LARGEST_OF_INT4), _LARGEST_OF_INT4).astype(np.int8)
+
+
 def bias_integers(bias: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """Return a bias as INT32 in steps of `scales`."""
     return np.round(bias.astype(np.float64) / scales.astype(np.float64)).astype(np.int32)
@@ -76,7 +89,7 @@ def bias_integers(bias: np.ndarray, scales: np.ndarray) -> np.ndarray:
 
 def word_scales(rows: np.ndarray) -> np.ndarray:
     """Return the scale of each row of INT4 words; a row without a number has 1."""
-    step = np.float32(_WORDS_SHARE / _LARGEST_OF_WORDS)
+    step = np.float32(_WORDS_SHARE / _LARGEST_OF_INT4)
     scales = np.max(np.abs(rows), axis=1).astype(np.float32) * step
     scales[scales < _SMALLEST_NORMAL] = 1
     return scales
@@ -88,7 +101,7 @@ def word_bytes(rows: np.ndarray, scales: np.ndarray) -> np.ndarray:
     Column c is in the upper four bits of byte c, column c + columns / 2 in the lower ones, 8 above
     its value.
     """
-    limit = _LARGEST_OF_WORDS
+    limit = _LARGEST_OF_INT4
     steps = np.minimum(np.maximum(np.round(rows / scales[:, np.newaxis]), -limit), limit)
     half = rows.shape[1] // 2
     bits = (steps[:, :half].astype(np.int32) << 4) | (steps[:, half:].astype(np.int32) + 8)

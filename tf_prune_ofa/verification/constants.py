@@ -25,7 +25,7 @@ def find_problems(file: TfliteFile, form: str, expected: Expected) -> list[str]:
 
     Args:
         file: the file.
-        form: "float", "dynamic" or "static".
+        form: "float", "dynamic", "dynamic_int4" or "static".
         expected: what it must hold.
     """
     problems: list[str] = []

@@ -9,7 +9,6 @@ Legend: N outputs · K inputs.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -17,28 +16,17 @@ import numpy as np
 
 from tf_prune_ofa.verification import arithmetic
 from tf_prune_ofa.verification.arithmetic import Grid
+from tf_prune_ofa.verification.comparison import (
+    Numbers,
+    differences,
+    row_problems,
+    shorter_problems,
+)
 from tf_prune_ofa.verification.expected import Dense, Expected
 from tf_prune_ofa.verification.reading import Operator, TfliteFile
 
 _KERNEL, _PIECE = "/kernel", "/kernel/rows_"
 _ROUNDED_TWICE = 2.0**-22
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """The numbers of a layer as a file holds them.
-
-    Attributes:
-        kernel: [N, K], float32 or INT8.
-        scales: [N], or empty if the kernel is float.
-        bias: [N], float32 or INT32, or None.
-        bias_scales: [N], or empty.
-    """
-
-    kernel: np.ndarray
-    scales: np.ndarray
-    bias: np.ndarray | None
-    bias_scales: np.ndarray
 
 
 def layer_of(kernel_name: str) -> tuple[str, bool]:
@@ -50,16 +38,22 @@ def layer_of(kernel_name: str) -> tuple[str, bool]:
 
 
 def find_problems(
-    file: TfliteFile, form: str, expected: Expected, *, may_rearrange: bool = False
+    file: TfliteFile,
+    form: str,
+    expected: Expected,
+    *,
+    may_rearrange: bool = False,
+    may_shorten: bool = False,
 ) -> list[str]:
     """Return what is wrong with the dense layers of a file.
 
     Args:
         file: the file.
-        form: "float", "dynamic" or "static".
+        form: "float", "dynamic", "dynamic_int4" or "static".
         expected: what it must hold.
         may_rearrange: whether rows may be moved, left out where nothing reads them, and computed in
             pieces (files in blocks).
+        may_shorten: whether rows that nothing reads, and columns of zeros, may be left out.
     """
     problems: list[str] = []
     found: dict[str, list[tuple[Operator, int]]] = {name: [] for name in expected.dense}
@@ -79,12 +73,15 @@ def find_problems(
         parts = [_read(file, operator, kernel) for operator, kernel in uses]
         if may_rearrange:
             unread = _unread_rows(dense, expected, form)
-            problems += [f"{name}: {text}" for text in _row_problems(parts, wanted, unread)]
+            problems += [f"{name}: {text}" for text in row_problems(parts, wanted, unread)]
+        elif may_shorten and len(parts) == 1 and parts[0].kernel.size < wanted.kernel.size:
+            unread = _unread_rows(dense, expected, form)
+            problems += [f"{name}: {text}" for text in shorter_problems(parts[0], wanted, unread)]
         elif len(parts) > 1 or parts[0].kernel.shape != wanted.kernel.shape:
             shapes = ", ".join("x".join(map(str, part.kernel.shape)) for part in parts)
             problems.append(f"{name}: its weights are {shapes}, not those of the model")
         else:
-            problems += [f"{name}: {text}" for text in _differences(parts[0], wanted)]
+            problems += [f"{name}: {text}" for text in differences(parts[0], wanted)]
     return problems
 
 
@@ -112,7 +109,11 @@ def wanted_numbers(dense: Dense, form: str) -> Numbers:
     none = np.zeros(0, np.float32)
     if form == "float" or (form == "static" and dense.source is None):
         return Numbers(dense.kernel, none, dense.bias, none)
-    if form == "dynamic":
+    if is_int4(dense, form):
+        scales = arithmetic.int4_channel_scales(dense.kernel)
+        kernel = arithmetic.int4_integers(dense.kernel, scales)
+        return Numbers(kernel, scales, dense.bias, none)
+    if form in ("dynamic", "dynamic_int4"):
         scales = arithmetic.channel_scales(dense.kernel)
         kernel = arithmetic.weight_integers(dense.kernel, scales)
         return Numbers(kernel, scales, dense.bias, none)
@@ -126,6 +127,12 @@ def wanted_numbers(dense: Dense, form: str) -> Numbers:
         return Numbers(integers, scales, None, none)
     bias_scales = dense.source.scale * scales
     return Numbers(integers, scales, arithmetic.bias_integers(bias, bias_scales), bias_scales)
+
+
+def is_int4(dense: Dense, form: str) -> bool:
+    """Return whether a layer's weights are INT4 in files of a form: those inside the encoder."""
+    is_inside = dense.name.startswith("encoder_")
+    return form == "dynamic_int4" and is_inside and dense.kernel.shape[1] % 2 == 0
 
 
 def grid_of(file: TfliteFile, tensor: int) -> Grid | None:
@@ -164,6 +171,9 @@ def _grid_problems(
                 yield f"its {what} {text}"
         for tensor in {kernel, operator.inputs[1]}:
             entry = file.tensors[tensor]
+            # Both kinds of integers are read as INT8 numbers: the type says what the runtime reads.
+            if (entry.dtype == "int4") != is_int4(dense, form):
+                yield f"its weights are {entry.dtype}, which other variants have"
             if np.any(entry.zero_points) or (len(entry.scales) and entry.axis != 0):
                 yield "its weights have a zero point, or scales along another axis"
             if not np.array_equal(entry.scales, file.tensors[operator.inputs[1]].scales):
@@ -186,97 +196,6 @@ def _grid_problem(file: TfliteFile, tensor: int, wanted: Grid | None, *, is_exac
         f"has scale {found.scale:g} and zero point {found.zero_point}; the range gives "
         f"{wanted.scale:g} and {wanted.zero_point}"
     )
-
-
-def _differences(found: Numbers, wanted: Numbers) -> Iterator[str]:
-    if found.kernel.dtype != wanted.kernel.dtype:
-        yield f"its weights are {found.kernel.dtype} instead of {wanted.kernel.dtype}"
-        return
-    wrong = found.kernel != wanted.kernel
-    if wrong.any():
-        out, into = np.argwhere(wrong)[0]
-        pruned = int(np.count_nonzero(wrong & (wanted.kernel == 0)))
-        yield (
-            f"{np.count_nonzero(wrong)} of {wrong.size} weights are not the model's "
-            f"({pruned} of them are 0 in the model), first from input {into} to output {out}: "
-            f"{found.kernel[out, into]:g} instead of {wanted.kernel[out, into]:g}"
-        )
-    for what, one, other in (
-        ("scales", found.scales, wanted.scales),
-        ("biases", found.bias, _zeros_if_none(wanted.bias, found.bias)),
-        ("scales of the bias", found.bias_scales, _bias_scales(wanted, found)),
-    ):
-        yield from _array_differences(what, one, other)
-
-
-def _array_differences(
-    what: str, found: np.ndarray | None, wanted: np.ndarray | None
-) -> Iterator[str]:
-    if found is None or wanted is None:
-        if found is not wanted:
-            yield f"its {what} are {'missing' if found is None else 'not in the model'}"
-    elif found.shape != wanted.shape or found.dtype != wanted.dtype:
-        yield f"its {what} are {found.dtype} {found.shape}, not {wanted.dtype} {wanted.shape}"
-    elif not np.array_equal(found, wanted):
-        place = int(np.flatnonzero(found != wanted)[0])
-        count = np.count_nonzero(found != wanted)
-        yield (
-            f"{count} of {wanted.size} {what} are not the model's, first of output {place}: "
-            f"{found[place]:g} instead of {wanted[place]:g}"
-        )
-
-
-def _zeros_if_none(wanted: np.ndarray | None, found: np.ndarray | None) -> np.ndarray | None:
-    # A convolution must have a bias: zeros where the layer has none.
-    return np.zeros_like(found) if wanted is None and found is not None else wanted
-
-
-def _bias_scales(wanted: Numbers, found: Numbers) -> np.ndarray:
-    return found.bias_scales if wanted.bias is None else wanted.bias_scales
-
-
-def _row_problems(parts: list[Numbers], wanted: Numbers, unread: np.ndarray) -> Iterator[str]:
-    """Compare the rows of a layer with the model's where some, or columns, are left out or moved.
-
-    A part with all columns has them in order, one with all rows those.
-    """
-    if any(part.kernel.dtype != wanted.kernel.dtype or part.bias is None for part in parts):
-        yield f"its pieces are not all {wanted.kernel.dtype} with a bias"
-        return
-    bias = np.zeros(len(wanted.kernel), np.int32) if wanted.bias is None else wanted.bias
-    is_in_order = all(part.kernel.shape[1] == wanted.kernel.shape[1] for part in parts)
-    rows = list(_row_keys(wanted.kernel, wanted.scales, bias, is_in_order=is_in_order))
-    left = Counter(rows)
-    for part in parts:
-        left.subtract(_row_keys(part.kernel, part.scales, part.bias, is_in_order=is_in_order))
-    foreign = -sum(count for count in left.values() if count < 0)
-    if foreign:
-        yield f"{foreign} rows of its pieces are none of the model's {len(rows)} rows"
-    if not is_in_order and len(parts) == 1 and len(parts[0].kernel) == len(rows):
-        if _columns(parts[0].kernel) != _columns(wanted.kernel):
-            yield "the columns of its weights are not the model's"
-    for part in parts:
-        if wanted.bias is not None and len(wanted.bias_scales) and len(part.scales):
-            ratio = part.bias_scales / part.scales
-            if not np.allclose(ratio, wanted.bias_scales[0] / wanted.scales[0], rtol=1e-5):
-                yield "the scales of its bias are not input scale times weight scale"
-    spare = Counter(key for key, is_unread in zip(rows, unread, strict=True) if is_unread)
-    missing = sum(max(0, count - spare[key]) for key, count in left.items())
-    if missing:
-        yield f"{missing} of its {len(rows)} rows are not in the file, and are read by the model"
-
-
-def _row_keys(
-    kernel: np.ndarray, scales: np.ndarray, bias: np.ndarray, *, is_in_order: bool
-) -> Iterator[tuple[float, int, bytes]]:
-    for row, scale, summand in zip(kernel, scales, bias, strict=True):
-        numbers = row if is_in_order else np.sort(row[row != 0])
-        yield float(scale), int(summand), numbers.tobytes()
-
-
-def _columns(kernel: np.ndarray) -> Counter[bytes]:
-    """Return how often each column that is not all zero is there."""
-    return Counter(column.tobytes() for column in kernel.T if column.any())
 
 
 def _unread_rows(dense: Dense, expected: Expected, form: str) -> np.ndarray:

@@ -16,6 +16,7 @@ from tf_prune_ofa.verification.reading import TfliteFile
 FORMS = {
     "float32": "float",
     "dynamic_int8": "dynamic",
+    "dense_int4": "dynamic_int4",
     "dense_int8": "static",
     "sparse_int8": "static",
     "block_sparse_int8": "static",
@@ -51,7 +52,13 @@ def find_problems(content: bytes, variant: str, expected: Expected) -> list[str]
         file = TfliteFile(content)
         problems = _form_problems(file, variant)
         problems += container.find_problems(file, expected)
-        problems += dense.find_problems(file, form, expected, may_rearrange=variant == BLOCKS)
+        problems += dense.find_problems(
+            file,
+            form,
+            expected,
+            may_rearrange=variant == BLOCKS,
+            may_shorten=form == "dynamic_int4",
+        )
         problems += constants.find_problems(file, form, expected)
         problems += graph.find_problems(file, form, expected)
         return problems + _stamp_problems(file, expected)

@@ -24,6 +24,7 @@ _FLOAT = (
 _MORE = {
     "float": (),
     "dynamic": ("DEQUANTIZE",),
+    "dynamic_int4": ("DEQUANTIZE",),
     "static": ("DEQUANTIZE", "QUANTIZE", "CONV_2D", "DENSIFY"),
 }
 _WORD_TABLE = f"{WORDS}/embeddings"
@@ -36,7 +37,7 @@ def find_problems(file: TfliteFile, form: str, expected: Expected) -> list[str]:
 
     Args:
         file: the file.
-        form: "float", "dynamic" or "static".
+        form: "float", "dynamic", "dynamic_int4" or "static".
         expected: what it must compute.
     """
     problems = [
@@ -69,7 +70,7 @@ def _operator_problems(
         yield "is of the other form of GELU"
     if options.get("weightsFormat", 0):
         yield "has weights in a shuffled order"
-    if operator.name == "FULLY_CONNECTED" and form == "dynamic":
+    if operator.name == "FULLY_CONNECTED" and form in ("dynamic", "dynamic_int4"):
         if not options.get("asymmetricQuantizeInputs"):
             yield "does not quantize its input asymmetrically"
     for tensor in operator.outputs:
