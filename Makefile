@@ -27,6 +27,7 @@ NATIVE := $(wildcard native/*.txt native/*.map native/include/*/*.h native/src/*
 # Of the newest export. The others are compared with the first: by name that is dense_int8.
 FILES ?= $(wildcard $(shell ls -dt runs/quickstart/*_export-*/ 2>/dev/null | head -n 1)*.tflite)
 THREADS ?= 1
+TEST_PROCESSES ?= 2
 
 quickstart: $(STAMP)  ## From a dense encoder to a fast sparse INT8 file on real text, with a report
 	$(PYTHON) tools/run_recipe.py --recipe=configs/quickstart.yaml
@@ -34,8 +35,10 @@ quickstart: $(STAMP)  ## From a dense encoder to a fast sparse INT8 file on real
 paper: $(STAMP)  ## The same with the paper's own way of pruning, from the start
 	$(PYTHON) tools/run_recipe.py --recipe=configs/paper.yaml
 
+# A file at a time in each process, one thread each: more would wait for each other.
 test: $(STAMP)  ## Run all tests, except those marked slow, network or device
-	$(PYTHON) -m pytest -q --durations=10
+	OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 $(PYTHON) -m pytest -q --durations=10 \
+		-n $(TEST_PROCESSES) --dist=loadfile
 
 check: $(STAMP)  ## Lint, formatting, types
 	$(VENV)/bin/ruff check .

@@ -5,6 +5,7 @@ What is made once for tests in several folders is here; it imports TensorFlow on
 
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 import hypothesis
@@ -93,6 +94,21 @@ def finished(inputs, tmp_path_factory):
     data, run_dir = small_runs.recipe(inputs), tmp_path_factory.mktemp("finished") / "run"
     small_runs.run_well(data, run_dir)
     return data, run_dir
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, patient: on a busy machine a page may take its time."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
+    with api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox"], timeout=300_000
+        )
+        yield found
+        found.close()
 
 
 @pytest.fixture(scope="session")
