@@ -406,8 +406,10 @@ class ReconstructSettings:
             least accuracy, until a static INT8 file without them is so many times as fast as the
             dense one on the stock runtime (block_sparse_int8); 0 for the rules. `start` must be
             trained on the objective.
-        costs: with a speedup, a file of what heads and neurons cost; "" measures it here, in files
-            of task.max_length tokens, with one thread, and leaves it as unit_costs.json.
+        latency_ms: the same goal as a time of that file, in milliseconds on the machine of the
+            costs; 0 for none.
+        costs: with such a goal, a file of what heads and neurons cost; "" measures it here, in
+            files of task.max_length tokens, with one thread, and leaves it as unit_costs.json.
         rules: as `SparsitySettings.rules`, of layers inside the encoder.
         pattern: as `SparsitySettings.pattern`, of one layer by itself.
         scope: "layer" prunes each layer as its rule says; "global" all layers of a rule together,
@@ -432,6 +434,7 @@ class ReconstructSettings:
     examples: int = limited(1024, COUNT)
     batch_size: int = limited(32, BATCH)
     speedup: float = limited(0.0, SPEEDUP_OR_RULES)
+    latency_ms: float = limited(0.0, WEIGHT)
     costs: str = ""
     rules: dict[str, float | RuleSettings] = limited({"encoder_.*": 0.9}, SHARE)
     pattern: str = "unstructured"
@@ -442,6 +445,11 @@ class ReconstructSettings:
     power: float = limited(3.0, POSITIVE)
     damping: float = limited(0.01, WEIGHT)
     weights: Literal["float32", "int4"] = "float32"
+
+    @property
+    def goal(self) -> str:
+        """Name of the setting that asks for a time, by which heads and neurons go; "" for none."""
+        return "speedup" if self.speedup else "latency_ms" if self.latency_ms else ""
 
 
 @dataclass(frozen=True)

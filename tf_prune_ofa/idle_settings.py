@@ -118,7 +118,7 @@ _RULES = (
     _Rule(
         ReconstructSettings,
         ("score",),
-        lambda stage: stage.scope == "global" or bool(stage.speedup),
+        lambda stage: stage.scope == "global" or bool(stage.goal),
         "scope 'global'",
     ),
 )

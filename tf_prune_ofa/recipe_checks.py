@@ -76,7 +76,7 @@ def check_stage(name: str, settings: StageSettings) -> None:
     if isinstance(settings, ReconstructSettings) and settings.pattern_of:
         _check_no_own_pattern(name, settings)
     if isinstance(settings, ReconstructSettings):
-        _check_speedup(name, settings)
+        _check_goal(name, settings)
 
 
 def _check_variants(name: str, settings: ExportSettings) -> None:
@@ -110,19 +110,24 @@ def _check_no_own_pattern(name: str, settings: ReconstructSettings) -> None:
             )
 
 
-def _check_speedup(name: str, settings: ReconstructSettings) -> None:
-    """A speed-up finds a pattern of its own."""
-    defaults = ReconstructSettings()
-    if not settings.speedup:
+def _check_goal(name: str, settings: ReconstructSettings) -> None:
+    """A speed-up, or a latency, finds a pattern of its own."""
+    defaults, goal = ReconstructSettings(), settings.goal
+    if not goal:
         if settings.costs:
-            raise UserError(f"{name}.costs is of no use without {name}.speedup; leave it out")
+            raise UserError(
+                f"{name}.costs is of no use without {name}.speedup or {name}.latency_ms; leave it "
+                "out"
+            )
         return
+    if settings.speedup and settings.latency_ms:
+        raise UserError(f"{name} has both speedup and latency_ms; leave one of them out")
     if settings.pattern_of:
-        raise UserError(f"{name} has both speedup and pattern_of; leave one of them out")
+        raise UserError(f"{name} has both {goal} and pattern_of; leave one of them out")
     for key in ("rules", "pattern", "scope", "score", "plugins", "rounds", "power"):
         if getattr(settings, key) != getattr(defaults, key):
             raise UserError(
-                f"{name}.{key} is of no use beside {name}.speedup, which finds out how many heads "
+                f"{name}.{key} is of no use beside {name}.{goal}, which finds out how many heads "
                 "and neurons of each layer go; leave one of them out"
             )
 
@@ -187,11 +192,11 @@ def _check_source(name: str, stage: StageSettings, recipe: Recipe) -> None:
                 f"{name}.variants has {', '.join(static)}, which need the ranges of a 'quantize' "
                 f"stage, but {name}.start is {start!r}; add one, or leave them out"
             )
-    elif isinstance(stage, ReconstructSettings) and (stage.scope == "global" or stage.speedup):
+    elif isinstance(stage, ReconstructSettings) and (stage.scope == "global" or stage.goal):
         learnt = getattr(source, "objective", stage.objective)
         if learnt != stage.objective:
-            what = "speedup" if stage.speedup else "scope 'global'"
-            remedy = "leave it out" if stage.speedup else f"set {name}.scope to 'layer'"
+            what = stage.goal or "scope 'global'"
+            remedy = "leave it out" if stage.goal else f"set {name}.scope to 'layer'"
             raise UserError(
                 f"{name} has {what}, which ranks by the loss of objective '{stage.objective}', but "
                 f"{name}.start is {start!r}, which learns '{learnt}'; {remedy}, or start from "

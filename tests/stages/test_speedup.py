@@ -11,6 +11,7 @@ from tf_prune_ofa.jobs.unit_costs import UnitCosts, read_costs, write_costs
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.pruning.lock import load_masks
 from tf_prune_ofa.recipe import recipe_from_dict
+from tf_prune_ofa.stages.runner import run_recipe
 
 COSTS = UnitCosts(1000.0, {1: 800.0, 2: 1000.0}, {16: 500.0, 32: 1000.0}, 1, 12, 1)
 HEADS = ("attention/query", "attention/key", "attention/value")
@@ -21,7 +22,8 @@ def faster(inputs, costs, **changes):
     stages = data["stages"]
     settings = {"kind": "reconstruct", "start": "task_teacher", "examples": 40, "batch_size": 8}
     settings |= {"speedup": 1.4, "costs": str(costs), **changes}
-    stages["both"] = {**settings, "speedup": 2.9}
+    # The same goal by the time that it takes: 1 ms / 2.9.
+    stages["both"] = {**settings, "speedup": 0.0, "latency_ms": 1 / 2.9}
     stages["transfer"] = {**stages.pop("transfer"), "start": "faster"}
     order = ("task_teacher", "faster", "both", "transfer")
     return {**data, "stages": {name: {"faster": settings, **stages}[name] for name in order}}
@@ -68,6 +70,13 @@ def test_the_pattern_holds_behind_it(finished):
     assert json.loads((stage_folder(folder, "faster") / "unit_costs.json").read_text())
 
 
+def test_a_latency_that_the_dense_file_has_is_refused(inputs, finished, tmp_path):
+    costs = finished[0] / "costs.json"
+    data = faster(inputs, costs, speedup=0.0, latency_ms=1.0)
+    with pytest.raises(UserError, match="dense INT8 file takes 1 ms as it is"):
+        run_recipe(recipe_from_dict(data, name="slow"), tmp_path)
+
+
 def test_costs_of_another_encoder_are_refused(finished):
     path = finished[0] / "costs.json"
     assert read_costs(path, BERT, 12) == COSTS
@@ -83,7 +92,8 @@ def test_costs_of_another_encoder_are_refused(finished):
     ("changes", "message"),
     [
         ({"scope": "global"}, "faster.scope is of no use beside faster.speedup"),
-        ({"speedup": 0.0}, "faster.costs is of no use without faster.speedup"),
+        ({"speedup": 0.0}, "faster.costs is of no use without faster.speedup or faster.latency_ms"),
+        ({"latency_ms": 1.0}, "faster has both speedup and latency_ms"),
         ({"speedup": 0.9}, "0, or above 1"),
     ],
 )

@@ -86,7 +86,7 @@ def plan_units(
     path = checkpoint / _CHOSEN
     keys = [f"{kind}/{name}" for kind in ("count", "importance") for name in names]
     if not path.exists():
-        job = trained_job(settings, context, f"{context.name} has a speedup")
+        job = trained_job(settings, context, f"{context.name} has a {settings.goal}")
         costs = _costs(settings, context)
         importance = _importance(job, settings, names)
         found = removals(
@@ -98,7 +98,7 @@ def plan_units(
             damping=settings.damping,
         )
         counts = choose_counts(
-            found, costs.saved_us, dense_us=costs.dense_us, speedup=settings.speedup
+            found, costs.saved_us, dense_us=costs.dense_us, speedup=_speedup(settings, costs)
         )
         arrays: dict[str, np.ndarray] = {f"count/{n}": np.array(counts[n]) for n in names}
         write_arrays(path, arrays | {f"importance/{name}": importance[name] for name in names})
@@ -132,6 +132,21 @@ def _costs(settings: ReconstructSettings, context: Context) -> UnitCosts:
         costs = measure_units(encoder, sequence_length=length)
     write_costs(path, costs)
     return costs
+
+
+def _speedup(settings: ReconstructSettings, costs: UnitCosts) -> float:
+    """Return how many times as fast as the dense file is asked for.
+
+    Raises:
+        UserError: the dense file takes no longer than the latency that is asked for.
+    """
+    dense_ms = costs.dense_us / 1000
+    if settings.latency_ms and settings.latency_ms >= dense_ms:
+        raise UserError(
+            f"latency_ms is {settings.latency_ms:g}, and the dense INT8 file takes {dense_ms:.3g} "
+            "ms as it is; ask for less, or leave the stage out"
+        )
+    return settings.speedup or dense_ms / settings.latency_ms
 
 
 def _importance(

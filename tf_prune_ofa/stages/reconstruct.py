@@ -67,7 +67,7 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     batches = job.calibration_inputs(job.total_steps)
     wanted: Plan
     more: dict[str, Any] = {}
-    if settings.speedup:
+    if settings.goal:
         wanted, more = plan_units(settings, context, dense, batches, checkpoint)
     elif settings.pattern_of:
         masks = _masks_of(settings, context)
@@ -87,8 +87,9 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
         checkpoint=checkpoint,
         title=context.name,
     )
-    # What was only rounded has no pattern.
-    computed = {name: one.mask for name, one in found.items() if not one.mask.all()}
+    computed = {name: one.mask for name, one in found.items()}
+    if _is_only_rounded(settings):
+        computed = {name: mask for name, mask in computed.items() if not mask.all()}
     kernels = {name: kernel.numpy() for name, kernel in bert.dense_kernels(sparse).items()}
     # Weights that were rounded to 0 are no pattern: it is looked for in those before.
     before = {name: kernel.numpy() for name, kernel in bert.dense_kernels(dense).items()}

@@ -130,6 +130,7 @@ def row_problems(parts: list[Numbers], wanted: Numbers, unread: np.ndarray) -> I
     rows = list(_row_keys(wanted.kernel, wanted.scales, bias, is_in_order=is_in_order))
     left = Counter(rows)
     for part in parts:
+        assert part.bias is not None  # see above
         left.subtract(_row_keys(part.kernel, part.scales, part.bias, is_in_order=is_in_order))
     foreign = -sum(count for count in left.values() if count < 0)
     if foreign:
