@@ -24,8 +24,10 @@ def main(argv: list[str]) -> None:
 
     if not 2 <= len(argv) <= 3:
         raise UserError("name the folder of one run, or of two")
-    runs = [collect_run(folder) for folder in argv[1:]]
     out = Path(_OUT.value or Path(argv[1]) / "report.html")
+    if out.suffix not in (".html", ".htm"):
+        raise UserError(f"--out={out}: browsers know a page by its ending; write a name in .html")
+    runs = [collect_run(folder) for folder in argv[1:]]
     other = runs[1] if len(runs) == 2 else None
     print(build_report(runs[0], out, devices=_DEVICES.value, other=other))
 

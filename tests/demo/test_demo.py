@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import text_files
 
+from tf_prune_ofa.demo import contest
 from tf_prune_ofa.demo.contest import Contest
 from tf_prune_ofa.demo.server import LARGEST_REQUEST, DemoServer
 from tf_prune_ofa.errors import UserError
@@ -65,6 +66,13 @@ def test_both_files_answer(server):
     assert all(one["ms"] > 0 for one in found["files"])
     for one in found["files"]:
         assert sum(share for _, share in one["shares"]) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(("rate", "busy"), [(0.1, True), (2.0, False)])
+def test_runs_that_were_kept_waiting_are_not_compared(server, monkeypatch, rate, busy):
+    """By the clock a run took long, of the processor it had little."""
+    monkeypatch.setattr(contest.time, "process_time", lambda: rate * contest.time.perf_counter())
+    assert ask(server, text="the film is good", runs=2)[1]["busy"] is busy
 
 
 def test_a_file_alone_is_compared_with_itself(folder):
