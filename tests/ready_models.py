@@ -43,7 +43,7 @@ def write_texts(inputs, count, path):
     """Write training examples, one a line; return whether they are pairs."""
     split = inputs.task.train.take(count)
     if hasattr(split, "questions"):
-        pairs = [(question.question, question.context) for question in split.questions]
+        pairs = [(question.text, question.context) for question in split.questions]
     elif split.text_b:
         pairs = list(zip(split.text_a, split.text_b, strict=True))
     else:

@@ -72,6 +72,10 @@ def drop_first_operator(graph):
     graph.set_operators(graph.operators[1:])
 
 
+def last_operator_first(graph):
+    graph.set_operators([graph.operators[-1], *graph.operators[:-1]])
+
+
 def write_twice(graph):
     graph.set_operators([graph.operators[0], *graph.operators])
 
@@ -97,6 +101,7 @@ def wrong_scales(graph):
     "change, says",
     [
         (drop_first_operator, "which nothing writes"),
+        (last_operator_first, "which nothing has computed by then"),
         (write_twice, "which has a value already"),
         (wrong_options, "options of another kind"),
         (wrong_scales, "3 scales"),

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from tf_prune_ofa.data.doubts import doubts
 from tf_prune_ofa.data.squad import (
     Answer,
     Question,
@@ -226,3 +227,11 @@ def test_rows_of_datasets(tmp_path):
     assert read(tmp_path, json.dumps(rows[0]), "c.jsonl") == expected[:1]
     with pytest.raises(UserError, match=r"d\.jsonl, line 2: not JSON"):
         read(tmp_path, lines[:-5], "d.jsonl")
+
+
+def test_what_is_odd_about_questions(tmp_path):
+    path = squad_file(tmp_path / "a.json", ("q", [("Nile", 13)]), ("r", []))
+    assert doubts(squad_task(path, path)) == []
+    empty = squad_file(tmp_path / "b.json", ("q", []), context=" ")
+    (found,) = doubts(squad_task(path, empty))
+    assert found == "1 of 1 examples to judge by have a text without a visible character"

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from tf_prune_ofa.data.doubts import doubts
 from tf_prune_ofa.data.tables import table_task
-from tf_prune_ofa.data.task_data import doubts
 from tf_prune_ofa.errors import UserError
 
 TSV = 'id\tsentence\tlabel\n1\tA "fine" film\tpos\n2\t"Bad, bad\tneg\n'
@@ -217,3 +217,16 @@ def test_what_is_odd_about_labels(files):
     ]
     same = doubts(files("sentence\tlabel\na\t2\nb\t2\n", labels=()))
     assert same[0] == "all 2 examples to learn from have the label 2"
+
+
+def test_what_is_odd_about_texts(files):
+    rows = ["a", " ", "\u200b", '"he said ""no"""', 'he said "no"', '"no"', '""']
+    lines = [f"{text}\t{label}" for text in rows for label in ("neg", "pos")]
+    found = doubts(files("\n".join(["sentence\tlabel", *lines]) + "\n"))
+    assert [one.split(" have ")[0] for one in found] == [
+        "4 of 14 examples to learn from",
+        "2 of 14 examples to learn from",
+        "4 of 14 examples to judge by",
+        "2 of 14 examples to judge by",
+    ]
+    assert "without a visible character" in found[0] and "as a .csv has them" in found[1]

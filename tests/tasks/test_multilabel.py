@@ -5,8 +5,8 @@ import pytest
 import text_files
 
 from tf_prune_ofa.config import LossSettings, TaskSettings
+from tf_prune_ofa.data.doubts import doubts
 from tf_prune_ofa.data.label_sets import label_set_task
-from tf_prune_ofa.data.task_data import doubts
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import tf
 from tf_prune_ofa.runtime.text_classifier import TextClassifier

@@ -156,27 +156,6 @@ def without_labels(
     return kept
 
 
-def doubts(task: TaskData) -> list[str]:
-    """What is odd about a task's labels, in sentences: it can be learnt, but hardly is meant."""
-    found = []
-    for side, split in (("to learn from", task.train), ("to judge by", task.dev)):
-        values: Any = ()
-        if isinstance(split, Split) and split.label.ndim == 1:
-            values = np.unique(split.label)
-        if len(values) == 1:
-            name = f"{values[0]:g}" if not task.labels else repr(task.labels[values[0]])
-            found.append(f"all {len(split):,} examples {side} have the label {name}")
-        elif isinstance(split, Split) and split.label.ndim > 1:
-            never = [name for name, n in zip(task.labels, split.label.sum(0), strict=True) if not n]
-            if never:
-                found.append(f"no example {side} has the label {listed(never)}")
-        elif len(values) and task.labels and side == "to learn from":
-            absent = [name for i, name in enumerate(task.labels) if i not in set(values)]
-            if absent:
-                found.append(f"no example {side} has the label {listed(absent)}")
-    return found
-
-
 def nearest(name: str, names: Sequence[str]) -> str:
     """A hint for a message: "; the nearest is 'x'", or nothing where none is near."""
     # Of a row of a million columns, comparing all takes minutes.

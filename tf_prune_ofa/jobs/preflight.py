@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tf_prune_ofa.config import ExportSettings, FinetuneSettings, Recipe, TrainSettings
-from tf_prune_ofa.data.task_data import doubts
+from tf_prune_ofa.data.doubts import doubts
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.jobs.records import split_of
