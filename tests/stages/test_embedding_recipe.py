@@ -12,6 +12,7 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.pruning.lock import assert_zeros, load_masks
 from tf_prune_ofa.stages.export import export_folder
+from tf_prune_ofa.tasks.embeddings import SentenceEmbedding
 
 SHORT = {"length": "12 steps", "batch_size": 8, "learning_rate": 1e-3, "dropout": False,
          "teacher": "model", "loss": {"hard": 0, "soft": 1, "hidden": 0.1}}  # fmt: skip
@@ -121,6 +122,25 @@ def test_other_ways_of_pooling_are_refused(embedded, tmp_path):
     pooling.write_text('{"pooling_mode_cls_token": false, "pooling_mode_mean_tokens": true}')
     files = export_folder(copy, tmp_path / "out", sequence_length=12, variants=["float32"])["files"]
     assert [entry["variant"] for entry in files] == ["float32"]
+
+
+@pytest.mark.parametrize("has_length", [True, False])
+def test_what_sentence_transformers_says_of_lengths_and_capitals(tmp_path, capsys, has_length):
+    folder = small_runs.write_inputs(tmp_path) / "encoder"
+    names = {"Transformer": "", "Pooling": "1_Pooling"} | ({"Normalize": "2"} if has_length else {})
+    modules = [{"type": f"sentence_transformers.models.{n}", "path": p} for n, p in names.items()]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    own = folder / "sentence_bert_config.json"
+    own.write_text('{"max_seq_length": 12, "do_lower_case": true}')
+    SentenceEmbedding().check_folder(folder)
+    assert ("here they have length 1" in capsys.readouterr().out) is not has_length
+    # The same folder with a tokenizer that keeps capitals.
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "do_lower_case": False}))
+    with pytest.raises(UserError, match="do_lower_case is true, and the tokenizer beside it keeps"):
+        SentenceEmbedding().check_folder(folder)
 
 
 def test_labels_cannot_be_learned(tmp_path, capsys):

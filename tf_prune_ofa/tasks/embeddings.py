@@ -26,7 +26,7 @@ from tf_prune_ofa.models.head_kinds import BASE_CLASS, Head, Tensors
 from tf_prune_ofa.models.tensor_names import head_of
 from tf_prune_ofa.tasks import scores
 from tf_prune_ofa.tasks.kind import Batch, Kind
-from tf_prune_ofa.text.wordpiece import Encoded, WordPiece
+from tf_prune_ofa.text.wordpiece import Encoded, WordPiece, tokenizer_settings
 from tf_prune_ofa.train.evaluate import predict
 
 OUTPUT = "embedding"
@@ -77,7 +77,8 @@ class SentenceEmbedding(Head):
                      json.loads(modules.read_text(encoding="utf-8"))]  # fmt: skip
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{modules} is no list of modules; correct the file") from error
-        more = sorted({kind for kind, _ in named} - {"Transformer", "Pooling", "Normalize"})
+        kinds = {kind for kind, _ in named}
+        more = sorted(kinds - {"Transformer", "Pooling", "Normalize"})
         ways = []
         for kind, path in named:
             if kind == "Pooling":
@@ -88,6 +89,24 @@ class SentenceEmbedding(Head):
                 f"{modules}: its embeddings are made by {', '.join(more + ways) or 'nothing'}; "
                 "here they are the mean over tokens. Choose another model"
             )
+        _check_text_settings(folder)
+        if "Normalize" not in kinds:
+            print(
+                f"  note: {folder} makes vectors of any length, and here they have length 1: "
+                "cosines are the same, other products and distances are not",
+                flush=True,
+            )
+
+
+def _check_text_settings(folder: Path) -> None:
+    """Raise a `UserError` where sentence-transformers changes texts before its tokenizer does."""
+    path = folder / "sentence_bert_config.json"
+    said = read_json_object(path) if path.is_file() else {}
+    if said.get("do_lower_case") and not tokenizer_settings(folder).get("lower_case"):
+        raise UserError(
+            f"{path}: do_lower_case is true, and the tokenizer beside it keeps capitals: other "
+            "tokens than here. Set do_lower_case to true in tokenizer_config.json, too"
+        )
 
 
 class CosineDistance(TargetLoss):
