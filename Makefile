@@ -29,8 +29,12 @@ FILES ?= $(wildcard $(shell ls -dt runs/quickstart/*_export-*/ 2>/dev/null | hea
 THREADS ?= 1
 TEST_PROCESSES ?= 2
 
+# A quarter less time where the processor multiplies in bfloat16; elsewhere it takes many times as long.
+PRECISION ?= $(if $(shell grep -sm1 avx512_bf16 /proc/cpuinfo),bfloat16,float32)
+
 quickstart: $(STAMP)  ## From a dense encoder to a fast sparse INT8 file on real text, with a report
-	$(PYTHON) tools/run_recipe.py --recipe=configs/quickstart.yaml
+	$(PYTHON) tools/run_recipe.py --recipe=configs/quickstart.yaml \
+		--set=task_teacher.precision=$(PRECISION) --set=transfer.precision=$(PRECISION)
 
 paper: $(STAMP)  ## The same with the paper's own way of pruning, from the start
 	$(PYTHON) tools/run_recipe.py --recipe=configs/paper.yaml
