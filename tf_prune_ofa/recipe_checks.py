@@ -155,7 +155,7 @@ def check_references(recipe: Recipe) -> None:
         loss = getattr(stage, "loss", None)
         if loss is not None and loss.hard == 0 and not loss.distils:
             raise UserError(f"{name}.loss must be above 0 in one of its terms, got 0 in all")
-        if loss is not None and loss.distils and not stage.teacher:
+        if loss is not None and loss.distils and not getattr(stage, "teacher", ""):
             raise UserError(
                 f"{name}.loss has distillation terms, but {name}.teacher names no stage to distil "
                 "from"
@@ -181,7 +181,7 @@ def _check_source(name: str, stage: StageSettings, recipe: Recipe) -> None:
             raise UserError(f"{name}.start must be a stage that exports files, got {start!r}")
     elif isinstance(stage, ExportSettings):
         has_model = isinstance(source, TrainSettings | ReconstructSettings)
-        if not has_model or source.objective != "task":
+        if not has_model or getattr(source, "objective", "") != "task":
             raise UserError(
                 f"{name}.start must be a stage with a model of the task (objective 'task'), got "
                 f"{start!r}"

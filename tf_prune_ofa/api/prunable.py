@@ -149,7 +149,7 @@ class Prunable:
         score: str = "magnitude",
         learning_rate: float = 1e-3,
         teacher: keras.Model | None = None,
-        loss: Mapping[str, float] | None = None,
+        loss: Mapping[str, Any] | None = None,
         run_dir: str | Path | None = None,
         seed: int = 0,
     ) -> Prunable:
@@ -198,15 +198,15 @@ class Prunable:
         earlier = {name: mask for name, mask in self.masks.items() if name not in masks}
         lock = PatternLock(kernels, {**earlier, **masks}, gradient_observer(student, chosen))
 
-        def pattern() -> Masks:
+        def live() -> Masks:
             return {**earlier, **{name: mask.numpy() > 0 for name, mask in masks.items()}}
 
         self._fit(
             student, batches, steps, learning_rate, teacher, loss, run_dir, lock,
             callbacks=lambda start: [UpdateMasks(pools, student, chosen)],
-            before_save=lambda where: assert_zeros(kernels, pattern(), where=where),
+            before_save=lambda where: assert_zeros(kernels, live(), where=where),
         )  # fmt: skip
-        return replace(self, model=_cloned(student, lambda layer: layer), masks=pattern())
+        return replace(self, model=_cloned(student, lambda layer: layer), masks=live())
 
     def train(
         self,
@@ -215,7 +215,7 @@ class Prunable:
         steps: int,
         learning_rate: float = 1e-3,
         teacher: keras.Model | None = None,
-        loss: Mapping[str, float] | None = None,
+        loss: Mapping[str, Any] | None = None,
         run_dir: str | Path | None = None,
     ) -> Prunable:
         """Train with the sparsity pattern locked; see `prune` for the arguments."""
@@ -232,7 +232,7 @@ class Prunable:
         steps: int,
         learning_rate: float = 1e-4,
         teacher: keras.Model | None = None,
-        loss: Mapping[str, float] | None = None,
+        loss: Mapping[str, Any] | None = None,
         run_dir: str | Path | None = None,
     ) -> Prunable:
         """Train with emulated INT8, the pattern locked; see `prune` for the arguments.
@@ -290,7 +290,7 @@ class Prunable:
         steps: int,
         learning_rate: float,
         teacher: keras.Model | None,
-        loss: Mapping[str, float] | None,
+        loss: Mapping[str, Any] | None,
         run_dir: str | Path | None,
         lock: PatternLock | None,
         **options: Any,

@@ -230,11 +230,12 @@ def open(folder: str | Path) -> Result | Exported:  # noqa: A001 (it is read as 
                 task[side] = str(folder / Path(task[side]).name)
         stages = index["stages"]
         settings = {name: build_stage(name, stage["settings"]) for name, stage in stages.items()}
-        results = {
+        found = {
             name: load_result(folder / Path(stage["folder"]).name, stage["digest"])
             for name, stage in stages.items()
         }
-        missing = [name for name, result in results.items() if result is None]
+        results = {name: result for name, result in found.items() if result is not None}
+        missing = [name for name in found if name not in results]
         if missing or index["name"] not in results:
             raise UserError(f"{folder} lacks {missing or [index['name']]}; save the result again")
         chain = Chain(

@@ -78,7 +78,7 @@ def _example(
     name = flatbuffer.text(tensor.name).lower()
     shape, dtype = flatbuffer.shape_of(tensor), flatbuffer.dtype_name(tensor)
     if sequence_length is not None and flatbuffer.is_dynamic(tensor):
-        shape = open_shape(flatbuffer.numbers(tensor.shapeSignature), sequence_length)
+        shape = open_shape(flatbuffer.numbers(tensor.shapeSignature).tolist(), sequence_length)
     if any(size < 0 for size in shape) or prod(shape) > _MOST:
         raise UserError(
             f"input {flatbuffer.text(tensor.name)} has the shape {list(shape)}, for which no "
@@ -101,8 +101,8 @@ def _example(
         return types
     if dtype in ("int8", "uint8", "int16"):
         limits = np.iinfo(dtype)
-        return generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
-    return generator.integers(0, vocabulary_size(model, index, graph), shape, dtype)
+        return generator.integers(limits.min, limits.max, shape, np.dtype(dtype), endpoint=True)
+    return generator.integers(0, vocabulary_size(model, index, graph), shape, np.dtype(dtype))
 
 
 def vocabulary_size(

@@ -45,6 +45,8 @@ class WorkerProcess:
             encoding="utf-8",
             env={**os.environ, "PYTHONPATH": search_path.rstrip(os.pathsep)},
         )
+        assert self._process.stdin is not None and self._process.stdout is not None  # pipes
+        self._questions, self._answers = self._process.stdin, self._process.stdout
 
     def ask(self, question: str, about: str, **arguments: Any) -> dict[str, Any]:
         """Call a method of the worker over there.
@@ -58,16 +60,16 @@ class WorkerProcess:
             UserError: the worker says so, or the runtime killed it, or keeps it busy for ever.
         """
         try:
-            self._process.stdin.write(json.dumps({"do": question, **arguments}) + "\n")
-            self._process.stdin.flush()
-            is_there, *_ = select.select([self._process.stdout], [], [], LIMIT_S)
+            self._questions.write(json.dumps({"do": question, **arguments}) + "\n")
+            self._questions.flush()
+            is_there, *_ = select.select([self._answers], [], [], LIMIT_S)
             if not is_there:
                 self._process.kill()
                 raise UserError(
                     f"The runtime did not come to an end within {LIMIT_S:g} s with {about}. Look "
                     "at the file with tools/inspect_tflite.py, or choose another --runtime."
                 )
-            line = self._process.stdout.readline()
+            line = self._answers.readline()
         except BrokenPipeError:
             line = ""
         if not line:
@@ -102,6 +104,6 @@ class WorkerProcess:
         self._process.kill()
         self._process.wait()
         with contextlib.suppress(BrokenPipeError):  # a question that it died of is still in there
-            self._process.stdin.close()
-        self._process.stdout.close()
+            self._questions.close()
+        self._answers.close()
         self._log.close()

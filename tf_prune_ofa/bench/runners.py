@@ -10,11 +10,14 @@ import importlib
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
+
+if TYPE_CHECKING:  # peers run this in environments of their own
+    from tf_prune_ofa.runtime.installed import Runtime
 
 Values = Mapping[str, np.ndarray]
 
@@ -50,7 +53,9 @@ class _Interpreter:
     Options are those of `runtime.interpreter.Interpreter`, such as `xnnpack` and `delegate`.
     """
 
-    def __init__(self, path: str, threads: int, runtime: str, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: str, threads: int, runtime: Runtime, options: Mapping[str, Any]
+    ) -> None:
         from tf_prune_ofa.runtime.interpreter import Interpreter
 
         # Files were checked before; reading them again here would cost memory that is measured.
@@ -206,7 +211,7 @@ class _DeepSparse:
 
 # Class and module of each runtime.
 _INTERPRETER = "tf_prune_ofa.runtime.installed"
-_RUNNERS: Mapping[str, tuple[Callable[..., Runner], str]] = {
+_RUNNERS: Mapping[str, tuple[Callable[..., Any], str]] = {
     "auto": (_Interpreter, _INTERPRETER),
     "litert": (_Interpreter, _INTERPRETER),
     "tflite_runtime": (_Interpreter, _INTERPRETER),

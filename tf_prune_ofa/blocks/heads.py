@@ -166,11 +166,11 @@ def _cut(attention: _Attention, kept: np.ndarray) -> None:
         graph.tensors[tensor].shapeSignature = None
     for operator in attention.operators:
         if graph.op_name(operator) == "RESHAPE":
-            shape = np.asarray(graph.shape(int(operator.outputs[0])), np.int32)
+            result = np.asarray(graph.shape(int(operator.outputs[0])), np.int32)
             name = f"{graph.name(int(operator.outputs[0]))}/kept"
             operator.inputs = np.asarray(
-                [operator.inputs[0], graph.add_constant(name, shape)], np.int32
+                [operator.inputs[0], graph.add_constant(name, result)], np.int32
             )
             operator.builtinOptions = schema.ReshapeOptionsT()
-            operator.builtinOptions.newShape = shape
+            operator.builtinOptions.newShape = result
             operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions

@@ -157,12 +157,9 @@ class Layouts:
         widths = set.intersection(*({*self._twins.get(self._base(t), {})} for t in large))
         for width in widths:
             read = [self.twin(t, width) if t in large else t for t in inputs]
-            twin = self.graph.add_tensor(
-                f"{self.graph.name(result)}/blocks_of_{width}",
-                self.graph.shape(read[inputs.index(large[0])]),
-                self.graph.dtype(result),
-                self.graph.tensors[result].quantization,
-            )
+            name = f"{self.graph.name(result)}/blocks_of_{width}"
+            of_shape = self.graph.shape(read[inputs.index(large[0])])
+            twin = self.graph.add_like(result, name, of_shape)
             version = self.graph.op_version(operator)
             name, options = self.graph.op_name(operator), operator.builtinOptions
             self.writer.keep(self.graph.new_operator(name, read, [twin], options, version))

@@ -81,7 +81,7 @@ def _layer(rows: int, places: int) -> bytes:
     )
 
     def write(writer: Writer) -> list[int]:
-        part = writer.slice(0, 1, 0, places)
+        part = writer.part(0, 1, 0, places)
         return [writer.convolution(part, kernel, layer, slice(0, rows))]
 
     return _written(_TOKENS, write)
@@ -89,7 +89,7 @@ def _layer(rows: int, places: int) -> bytes:
 
 def _slices(count: int, tokens: int) -> bytes:
     return _written(
-        tokens, lambda writer: [writer.slice(0, 1, i % _PLACES, 1) for i in range(count)]
+        tokens, lambda writer: [writer.part(0, 1, i % _PLACES, 1) for i in range(count)]
     )
 
 

@@ -104,11 +104,11 @@ def rearrange(graph: Graph, neurons: Neurons, order: np.ndarray) -> None:
         graph.tensors[tensor].shape = np.asarray(shape, np.int32)
         graph.tensors[tensor].shapeSignature = None
     for operator in neurons.reshapes:
-        shape = np.asarray(graph.shape(int(operator.outputs[0])), np.int32)
+        result = np.asarray(graph.shape(int(operator.outputs[0])), np.int32)
         name = f"{graph.name(int(operator.outputs[0]))}/kept"
-        operator.inputs[1] = graph.add_constant(name, shape)
+        operator.inputs[1] = graph.add_constant(name, result)
         operator.builtinOptions = schema.ReshapeOptionsT()
-        operator.builtinOptions.newShape = shape
+        operator.builtinOptions.newShape = result
         operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
 
 

@@ -53,7 +53,7 @@ class Writer:
         self._add("TRANSPOSE", inputs, result, schema.TransposeOptionsT(), _TRANSPOSE_VERSION)
         return result
 
-    def slice(self, source: int, axis: int, start: int, size: int) -> int:
+    def part(self, source: int, axis: int, start: int, size: int) -> int:
         """Return `size` entries of `source` along one axis."""
         # Not SPLIT: beyond four results XNNPACK leaves it to the runtime's own kernel.
         shape = self.graph.shape(source)
@@ -127,9 +127,8 @@ class Writer:
         self.keep(self.graph.new_operator(name, inputs, [result], options, version))
 
     def _like(self, tensor: int, shape: Sequence[int]) -> int:
-        quantization_of = self.graph.tensors[tensor].quantization
         name = self._name(self.graph.name(tensor).partition("/blocks_")[0])
-        return self.graph.add_tensor(name, shape, self.graph.dtype(tensor), quantization_of)
+        return self.graph.add_like(tensor, name, shape)
 
     def _name(self, base: str) -> str:
         self._count += 1

@@ -229,7 +229,7 @@ def _write_layer(
             key = (source, first, count)
             if key not in pieces:
                 is_whole = count == places
-                pieces[key] = source if is_whole else writer.slice(source, 1, first, count)
+                pieces[key] = source if is_whole else writer.part(source, 1, first, count)
             runs.append(pieces[key])
         rows = slice(group.start, group.start + group.rows)
         columns = (np.asarray(chosen)[:, None] * width + np.arange(width)).ravel()

@@ -62,12 +62,12 @@ def _verify_one(
             _run(Path(folder, name), content, inputs, signature)
             for name, content in (("input.tflite", before), ("output.tflite", after))
         )
-    if expected.error is not None:
+    if expected.outputs is None:
         raise UserError(
             f"the runtime cannot run the input file: {expected.error}\nExport it again, or leave "
             "out the comparison with --noverify."
         )
-    if found.error is not None:
+    if found.outputs is None:
         raise UserError(
             f"the file that was made does not run: {found.error}\nNothing is written. Please "
             "report it, with the input file."

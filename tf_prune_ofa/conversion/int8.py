@@ -18,7 +18,7 @@ import numpy as np
 from tf_prune_ofa.conversion import attention, embeddings, equalize, integers
 from tf_prune_ofa.conversion.attention import Attention
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.tflite import dense_layers, flatbuffer, guard
+from tf_prune_ofa.tflite import dense_layers, guard
 from tf_prune_ofa.tflite.dense_layers import DenseLayer
 from tf_prune_ofa.tflite.graph import Graph, quantization, schema
 
@@ -190,7 +190,7 @@ def int8_layers(file: bytes) -> dict[str, Int8Layer]:
         name = graph.name(stored).removesuffix(dense_layers.KERNEL_SUFFIX)
         if name not in layers or graph.dtype(source) != np.int8:
             continue
-        values = flatbuffer.tensor_values(graph.model, graph.tensors[stored])
+        values = graph.values(stored)
         biases = [int(tensor) for tensor in operator.inputs[2:] if tensor >= 0]
         found[name] = Int8Layer(
             values.reshape(len(values), -1),
@@ -303,7 +303,7 @@ def _check_scales(
     scales: Mapping[str, np.ndarray], graph: Graph, layers: Mapping[str, DenseLayer]
 ) -> None:
     """Refuse scales that would be left out: their ranges are of divided values."""
-    channels = {}
+    channels: dict[str, int] = {}
     for operator in graph.operators:
         layer = dense_layers.layer_of(graph, operator, layers)
         if layer is not None:

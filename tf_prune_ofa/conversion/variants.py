@@ -23,7 +23,7 @@ from tf_prune_ofa.conversion.int8 import Ranges
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.paths import MANIFEST
-from tf_prune_ofa.tflite import flatbuffer, metadata, sparse
+from tf_prune_ofa.tflite import metadata, sparse
 from tf_prune_ofa.tflite.dense_layers import layer_of_kernel
 from tf_prune_ofa.tflite.graph import Graph
 from tf_prune_ofa.tflite.text_settings import TextSettings
@@ -41,7 +41,7 @@ def write_variants(
     out_dir: str | os.PathLike[str],
     variants: Sequence[str] = USUAL_VARIANTS,
     *,
-    vocab: Sequence[str],
+    vocab: Sequence[str] | Mapping[str, Any],
     labels: Sequence[str] | None = None,
     pruned_layers: Iterable[str] = (),
     outlier_scales: Mapping[str, np.ndarray] | None = None,
@@ -60,7 +60,7 @@ def write_variants(
         variants: which of `VARIANTS` to write. block_sparse_int8 computes layers from their live
             blocks where the cost table says that this is faster, and stores the zeros of the others
             as sparse_int8 does; so without large blocks it is sparse_int8 by another name.
-        vocab: word pieces; the position is the id.
+        vocab: word pieces, where the position is the id; or as `metadata.attach` takes it.
         labels: class names in the order of the logits, or None.
         pruned_layers: names of the Dense layers in masks.npz; the manifest sums up their bytes.
         outlier_scales: divisors [channels] of dense outputs in the static variants, by
@@ -93,7 +93,7 @@ def write_variants(
     inputs, outputs = graph.signature()
     sequence_length = graph.shape(inputs["input_word_ids"])[-1]
     dense_int8 = b""
-    if set(STATIC_VARIANTS) & set(variants):
+    if ranges is not None and set(STATIC_VARIANTS) & set(variants):
         dense_int8 = int8.dense_int8(float32, ranges, outlier_scales, words=words)
     weights = sum(layers[name].kernel.size for name in pruned)
     entries, contents = [], {}
@@ -229,7 +229,7 @@ def _live_weights(content: bytes, layers: list[str]) -> int:
     """Return how many weights of some layers are not 0 in a file."""
     graph = Graph(content)
     live = 0
-    for tensor, entry in enumerate(graph.tensors):
+    for tensor in range(len(graph.tensors)):
         if layer_of_kernel(graph.name(tensor)) in layers and graph.is_constant(tensor):
-            live += int(np.count_nonzero(flatbuffer.tensor_values(graph.model, entry)))
+            live += int(np.count_nonzero(graph.values(tensor)))
     return live

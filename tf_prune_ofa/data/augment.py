@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tf_prune_ofa.text.wordpiece import Encoded, WordPiece
+from tf_prune_ofa.text.tokenizer import Encoded, TextTokenizer
 
 PASSES = 7  # 1 / 0.15, rounded up
 _STOP_WORDS = frozenset(
@@ -50,7 +50,7 @@ class Vocabulary:
     is_letters: np.ndarray
 
     @classmethod
-    def of(cls, wordpiece: WordPiece) -> Vocabulary:
+    def of(cls, wordpiece: TextTokenizer) -> Vocabulary:
         """Sort the pieces of a tokenizer."""
         wordpiece.require_word_pieces("Replacing words")
         inner = np.array([piece.startswith("##") for piece in wordpiece.pieces])
@@ -90,7 +90,7 @@ def nearest_words(
 
 def augment(
     tokens: Encoded,
-    wordpiece: WordPiece,
+    wordpiece: TextTokenizer,
     propose: Propose,
     embeddings: np.ndarray,
     *,
@@ -144,7 +144,7 @@ def augment(
 def _proposals(
     tokens: Encoded,
     words: Sequence[np.ndarray],
-    wordpiece: WordPiece,
+    wordpiece: TextTokenizer,
     vocabulary: Vocabulary,
     propose: Propose,
     embeddings: np.ndarray,

@@ -89,9 +89,9 @@ def conll_task(
                         f"{', '.join(names[:20])}. Correct it, or list all tags in task.labels"
                     )
         words = [words for words, _, _ in sentences]
-        tags = [np.array([index[tag] for tag in tags], np.int32) for _, tags, _ in sentences]
-        splits.append(TaggedSplit(words, tags))
-    return TaskData(Path(train).stem, names, *splits, metrics=METRICS, kind="tokens")
+        numbers = [np.array([index[tag] for tag in tags], np.int32) for _, tags, _ in sentences]
+        splits.append(TaggedSplit(words, numbers))
+    return TaskData(Path(train).stem, names, splits[0], splits[1], metrics=METRICS, kind="tokens")
 
 
 def _labels_of(tags: Iterable[str]) -> tuple[str, ...]:

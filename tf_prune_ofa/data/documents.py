@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tf_prune_ofa.text.wordpiece import WordPiece
+from tf_prune_ofa.text.tokenizer import TextTokenizer
 
 # The end of a sentence with what closes behind it, if a capital or a digit opens the next one.
 _SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+(?=["'“‘(\[]*[A-Z0-9])""")
@@ -23,7 +23,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def tokenize_documents(
-    documents: Sequence[Sequence[str]], wordpiece: WordPiece, *, sentences: bool = False
+    documents: Sequence[Sequence[str]], wordpiece: TextTokenizer, *, sentences: bool = False
 ) -> list[list[np.ndarray]]:
     """Turns documents of passages into documents of ids, without special tokens.
 

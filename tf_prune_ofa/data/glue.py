@@ -7,6 +7,7 @@ import dataclasses
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 from tf_prune_ofa.data.tables import table_task
 from tf_prune_ofa.data.task_data import TaskData, nearest
@@ -113,7 +114,7 @@ GLUE_TASKS = {
 }
 
 
-def glue_task(name: str, *, folder: str | os.PathLike[str] = "", **options: str | bool) -> TaskData:
+def glue_task(name: str, *, folder: str | os.PathLike[str] = "", **options: Any) -> TaskData:
     """Reads a task of GLUE.
 
     Args:

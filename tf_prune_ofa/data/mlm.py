@@ -10,7 +10,7 @@ import numpy as np
 
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.data.segments import MlmExamples
-from tf_prune_ofa.text.wordpiece import WordPiece
+from tf_prune_ofa.text.tokenizer import TextTokenizer
 
 MASK_RATE = 0.15
 _MASK_SHARE, _RANDOM_SHARE = 0.8, 0.1  # of the chosen tokens; the rest stay as they are
@@ -44,7 +44,7 @@ def max_predictions(length: int, rate: float = MASK_RATE) -> int:
 def mask_tokens(
     ids: np.ndarray,
     rng: np.random.Generator,
-    wordpiece: WordPiece,
+    wordpiece: TextTokenizer,
     *,
     predictions: int,
     rate: float = MASK_RATE,
@@ -106,7 +106,7 @@ def _whole_words(
 def mlm_batch(
     examples: Corpus,
     indices: Sequence[int] | np.ndarray,
-    wordpiece: WordPiece,
+    wordpiece: TextTokenizer,
     *,
     seed: int,
     epoch: int,

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.text.tokenizer import TextTokenizer
-from tf_prune_ofa.text.wordpiece import WordPiece, truncate_pair
+from tf_prune_ofa.text.tokenizer import TextTokenizer, truncate_pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +88,7 @@ def chunks(
 
 def segment_pairs(
     documents: Sequence[Sequence[np.ndarray]],
-    wordpiece: WordPiece,
+    wordpiece: TextTokenizer,
     *,
     max_length: int,
     random_next_rate: float = 0.5,

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from tf_prune_ofa.config import TaskSettings
 from tf_prune_ofa.data import (
@@ -57,7 +57,7 @@ def load_task(settings: TaskSettings, **options: Any) -> TaskData:
         _refuse(settings, *_COLUMNS, *_FILES)
         task = glue.glue_task(_glue_name(settings), folder=settings.folder, **options)
     elif source.startswith(_TFDS):
-        columns = {
+        columns: dict[str, Any] = {
             "text_a": settings.text_a,
             "text_b": settings.text_b or None,
             "label": settings.label,
@@ -164,7 +164,8 @@ def _own_files(settings: TaskSettings) -> TaskData:
 
 def _made_up_questions(settings: TaskSettings, **options: Any) -> TaskData:
     texts = reviews.reviews_task(**options)
-    return squad.made_up_task(texts.train.text_a, texts.dev.text_a)
+    train, dev = cast(Split, texts.train), cast(Split, texts.dev)
+    return squad.made_up_task(train.text_a, dev.text_a)
 
 
 @dataclasses.dataclass(frozen=True)

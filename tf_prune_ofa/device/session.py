@@ -97,8 +97,8 @@ class Session:
         Returns:
             The cost table, which is then there as well; None if there was nothing to measure.
         """
-        common = {"runtime": f"./{RUNTIME}", "delegate": f"./{DELEGATE}", "cores": chosen}
-        common |= {"sys": sys, "limit": self._limit, "loads": 1, "warmup": 0}
+        common: dict[str, Any] = {"runtime": f"./{RUNTIME}", "delegate": f"./{DELEGATE}"}
+        common |= {"cores": chosen, "sys": sys, "limit": self._limit, "loads": 1, "warmup": 0}
         opened = self.run(Job([row for row in rows if row.is_sparse], rounds=0, **common))
         shapes, about = calibrate.unmeasured(opened), calibrate.processor(opened)
         if not shapes or about is None:

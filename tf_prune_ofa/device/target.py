@@ -156,21 +156,22 @@ def _run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + timeout
+    assert process.stdout is not None and process.stderr is not None  # both are pipes
     parts = {process.stdout: bytearray(), process.stderr: bytearray()}
     lines_told = 0
     try:
         with selectors.DefaultSelector() as selector:
             for stream in parts:
-                selector.register(stream, selectors.EVENT_READ)
+                selector.register(stream, selectors.EVENT_READ, data=stream)
             while selector.get_map():
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError(f"no end after {timeout:.0f} s")
                 for key, _ in selector.select(left):
-                    data = key.fileobj.read1(65536)
+                    data = key.data.read1(65536)
                     if not data:
-                        selector.unregister(key.fileobj)
-                    parts[key.fileobj] += data
+                        selector.unregister(key.data)
+                    parts[key.data] += data
                 if on_line:
                     whole = parts[process.stdout].count(b"\n")
                     if whole > lines_told:

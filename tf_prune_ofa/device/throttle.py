@@ -53,12 +53,14 @@ def find(rounds: Sequence[Round], cooling_before: float) -> list[str]:
         return found
     third = len(rounds) // 3
     begin, end = rounds[:third], rounds[-third:]
-    clocks = [_middle([np.mean(r.clock_khz) for r in part if r.clock_khz]) for part in (begin, end)]
-    if None not in clocks and clocks[1] < (1 - _DROP) * clocks[0]:
-        found.append(f"the clock fell from {clocks[0] / 1e6:.2f} to {clocks[1] / 1e6:.2f} GHz")
+    before, after = (
+        _middle([float(np.mean(r.clock_khz)) for r in part if r.clock_khz]) for part in (begin, end)
+    )
+    if before is not None and after is not None and after < (1 - _DROP) * before:
+        found.append(f"the clock fell from {before / 1e6:.2f} to {after / 1e6:.2f} GHz")
     slowdown = min(_slowdowns(begin, end), default=0.0)
     warmer = _warmer(begin, end)
-    is_blind = clocks[0] is None and warmer is None
+    is_blind = before is None and warmer is None
     if slowdown > _DROP and (is_blind or (warmer or 0) >= _WARMER):
         heat = "" if warmer is None else f" and it got {warmer:.0f} degrees warmer"
         found.append(f"every file became {slowdown:.0%} slower or more{heat}")
@@ -77,8 +79,10 @@ def _slowdowns(begin: Sequence[Round], end: Sequence[Round]) -> list[float]:
 
 
 def _warmer(begin: Sequence[Round], end: Sequence[Round]) -> float | None:
-    parts = [_middle([max(r.temperature) for r in part if r.temperature]) for part in (begin, end)]
-    return None if None in parts else parts[1] - parts[0]
+    first, last = (
+        _middle([max(r.temperature) for r in part if r.temperature]) for part in (begin, end)
+    )
+    return None if first is None or last is None else last - first
 
 
 def _processor_ms(rounds: Sequence[Round], row: int) -> float:

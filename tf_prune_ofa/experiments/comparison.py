@@ -184,7 +184,7 @@ def with_sparsity(recipe: Recipe, sparsity: float) -> Recipe:
 
     def changed(rule: float | RuleSettings) -> float | RuleSettings:
         if isinstance(rule, RuleSettings):
-            return replace(rule, sparsity=changed(rule.sparsity))
+            return replace(rule, sparsity=sparsity) if rule.sparsity > 0 else rule
         return sparsity if rule > 0 else rule
 
     def changed_all(rules: Rules) -> Rules:

@@ -133,7 +133,7 @@ class _Graph:
         self.nodes.append(node)
         return output
 
-    def constant(self, name: str, value: np.ndarray) -> str:
+    def constant(self, name: str, value: np.ndarray | np.generic) -> str:
         if name not in self.constants:
             self.constants[name] = self.onnx.numpy_helper.from_array(np.asarray(value), name)
         return name

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -118,13 +119,13 @@ def _make(
         dense, sparse = Path(name, "dense.npz"), Path(name, "sparse.npz")
         write_arrays(dense, weights)
         write_arrays(sparse, _sparse_weights(weights, sparse_float32))
-        sizes = {
+        sizes: dict[str, Any] = {
             "num_layers": suite.num_layers,
             "num_heads": suite.num_heads,
             "sequence_length": suite.sequence_length,
             "epsilon": 1e-12,
         }
-        kinds = {
+        kinds: dict[str, dict[str, Any]] = {
             "float32.onnx": {"weights": dense},
             "static_int8.onnx": {"weights": dense, "ranges": ranges},
             "float32_90.onnx": {"weights": sparse},

@@ -123,7 +123,7 @@ class Models:
             key: value for key, value in taught.items() if head_of(key) is not None
         }
 
-    def load_teacher(self, head: bert.Head) -> keras.Model:
+    def load_teacher(self, head: bert.Head | None) -> keras.Model:
         """Build the teacher, of a stage before or from elsewhere, without dropout."""
         name = self.settings.teacher
         if name in self.context.results or name == "model":

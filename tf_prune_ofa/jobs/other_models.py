@@ -21,7 +21,7 @@ from tf_prune_ofa.text.opening import open_tokenizer
 
 
 def load_other_model(
-    name: str, head: bert.Head, recipe_inputs: RecipeInputs, loss: LossSettings
+    name: str, head: bert.Head | None, recipe_inputs: RecipeInputs, loss: LossSettings
 ) -> keras.Model:
     """Return a model without dropout from a folder or handle.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tf_prune_ofa import paths
-from tf_prune_ofa.config import TrainSettings
+from tf_prune_ofa.config import PruneSettings, TrainSettings
 from tf_prune_ofa.data.batches import BatchPlan, to_dataset
 from tf_prune_ofa.data.windowed_plan import WindowedPlan
 from tf_prune_ofa.distill.distiller import HIDDEN_PREFIX, Distiller
@@ -169,8 +169,8 @@ class TrainingJob:
     def schedule(self, sparsity: SparsitySchedule | None = None) -> LearningRateSchedule:
         """Return the learning rate of the run, rewound while sparsity ramps up, if given."""
         settings = self.settings
-        rewind = {}
-        if sparsity is not None:
+        rewind: dict[str, Any] = {}
+        if sparsity is not None and isinstance(settings, PruneSettings):
             rewound = settings.sparsity
             is_cyclic = rewound.rewind == "cycles"
             rewind = {

@@ -111,7 +111,7 @@ def named_sites(
         pattern = find_pattern(name)
         for sparsity in sparsities:
             pattern.check(sparsity, rule=rule)
-        own = {layer: tuple(shapes[layer]) for layer, r in matched.items() if r.key == rule}
+        own = {layer: shapes[layer] for layer, r in matched.items() if r.key == rule}
         for site in pattern.sites(own, heads=heads, rule=rule):
             key = next(iter(site.shapes))
             if len(site.shapes) > 1:

@@ -166,7 +166,8 @@ def _read_checkpoint(path: Path, names: Sequence[str]) -> dict[str, Reconstructi
     arrays = read_arrays(path, [f"{name}/{key}" for name in names for key in keys])
     return {
         name: Reconstruction(
-            *(arrays[f"{name}/{key}"] for key in keys[:-1]), error=float(arrays[f"{name}/error"])
+            **{key: arrays[f"{name}/{key}"] for key in keys if key != "error"},
+            error=float(arrays[f"{name}/error"]),
         )
         for name in names
     }

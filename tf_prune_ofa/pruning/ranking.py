@@ -29,7 +29,7 @@ def ranked_sparsities(
             score.flat[np.argmax(score)] = np.inf  # no layer may lose all of its weights
         dense = {name: np.ones(score.shape, np.float32) for name, score in own.items()}
         for name, mask in pool.masks(rounds, own, dense).items():
-            shares[name] = np.float64(1 - np.count_nonzero(mask) / mask.size)
+            shares[name] = np.array(1 - np.count_nonzero(mask) / mask.size)
     return shares
 
 

@@ -96,8 +96,9 @@ def reconstruct(
     gram, target = gram_and_target(kernel, bias, moments, damping)
     kept = np.ones(kernel.shape, bool) if mask is None else mask
     with one_thread():
-        for number in range(1, rounds + 1 if choose is not None else 1):
-            kept = choose(number, removal_costs(gram, target, kept), kept) > 0
+        if choose is not None:
+            for number in range(1, rounds + 1):
+                kept = choose(number, removal_costs(gram, target, kept), kept) > 0
         solved = solve(gram, target, kept)
         if levels:
             solved = round_weights(gram, solved, kept, levels)

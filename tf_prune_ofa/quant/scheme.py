@@ -203,7 +203,7 @@ def plan(
 
 def apply(
     config: bert.EncoderConfig,
-    head: bert.Head,
+    head: bert.Head | None,
     weights: keras.Model,
     float_layers: Iterable[str] = (),
     *,

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ LINE_COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 LINE_STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 WIDTH_INCHES, DPI = 6.0, 160
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 12,
     "axes.spines.top": False,

@@ -153,4 +153,5 @@ def _mb(size_bytes: int) -> str:
 
 
 def _ms(row: ModelRow) -> str:
+    assert row.latency_ms  # of rows that were timed
     return f"{milliseconds(row.latency_ms['median'])} ms"

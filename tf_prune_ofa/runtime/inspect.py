@@ -109,11 +109,21 @@ def load(
     return replace(summary, loaded=LoadSummary(**answer["loaded"], sparse_report=report))
 
 
+class _Listening(logging.Handler):
+    """Keeps what is logged as warnings."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._said = said
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._said.append(record.getMessage())
+
+
 def _load(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The other side of `load`."""
     said: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: said.append(record.getMessage())
+    handler = _Listening(said)
     logging.getLogger("tf_prune_ofa").addHandler(handler)
     opened = Interpreter(**job)
     loaded = LoadSummary(

@@ -56,7 +56,7 @@ def open_measured(
     loaded = _load(module, delegate, given, kept)
     opened = open_file(loaded)
     missing = [] if loaded is None or kept is None else sparse_delegate.unmeasured(loaded)
-    if not missing:
+    if kept is None or not missing:
         return opened, loaded
     try:
         is_new = measure_shapes(module, library, missing, kept) or bool(kept.lines())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from tf_prune_ofa.quant.activations import of_folder
 from tf_prune_ofa.stages.export import task_model
 from tf_prune_ofa.tasks.kind import Examples, Kind
 from tf_prune_ofa.text.tokenizer import TextTokenizer
-from tf_prune_ofa.text.wordpiece import WordPiece
 from tf_prune_ofa.verification import arithmetic
 from tf_prune_ofa.verification.expected import WORDS
 
@@ -32,7 +30,7 @@ def examples(
     recipe_inputs = context.recipe_inputs
     dev = recipe_inputs.task.dev.take(limit) if limit else recipe_inputs.task.dev
     # Kinds that need word pieces have refused other tokenizers before.
-    split = recipe_inputs.kind.encode(dev, cast(WordPiece, tokenizer), length=length)
+    split = recipe_inputs.kind.encode(dev, tokenizer, length=length)
     has_types = recipe_inputs.encoder.family.token_types
     inputs = model_inputs(
         split.tokens.ids,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def verify(context: Context, start: str, *, examples_limit: int, threads: int) -
     Raises:
         UserError: there is no manifest, or the model itself breaks the sparsity pattern.
     """
-    export, settings = context.results[start], context.recipe.stages[start]
+    export, settings = context.results[start], cast(ExportSettings, context.recipe.stages[start])
     made_from = context.results[export.start]
     manifest = read_manifest(export.folder)
     model = task_model(made_from.model_folder)
@@ -121,7 +121,7 @@ def verify(context: Context, start: str, *, examples_limit: int, threads: int) -
             content = path.read_bytes()
             found = files.find_entry_problems(content, entry)
             found += files.find_problems(content, entry["variant"], expected)
-            shapes = {name: mask.shape for name, mask in masks.items()}
+            shapes = {name: (mask.shape[0], mask.shape[1]) for name, mask in masks.items()}
             zeros = None if found else files.count_sparsity(content, shapes)
         checked = {"file": entry["file"], "variant": entry["variant"], "problems": found}
         entries.append(checked | ({} if zeros is None else {"zeros_in_pruned_layers": zeros}))

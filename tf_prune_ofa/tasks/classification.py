@@ -20,7 +20,7 @@ from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.tasks import scores
 from tf_prune_ofa.tasks.kind import Batch, EncodedSplit, Kind
-from tf_prune_ofa.text.wordpiece import WordPiece
+from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.train.evaluate import predict
 
 OUTPUT = "logits"
@@ -43,7 +43,7 @@ class Classification(Kind[EncodedSplit]):
         """The one output of the head learns the labels."""
         return (Target(OUTPUT, "labels", loss=self.loss),)
 
-    def encode(self, split: Split, wordpiece: WordPiece, *, length: int) -> EncodedSplit:
+    def encode(self, split: Split, wordpiece: TextTokenizer, *, length: int) -> EncodedSplit:
         """Return texts as ids; longer ones are cut."""
         tokens = wordpiece.encode(split.text_a, split.text_b, max_length=length)
         return EncodedSplit(tokens, split.label)

@@ -26,7 +26,8 @@ from tf_prune_ofa.models.head_kinds import BASE_CLASS, Head, Tensors
 from tf_prune_ofa.models.tensor_names import head_of
 from tf_prune_ofa.tasks import scores
 from tf_prune_ofa.tasks.kind import Batch, Kind
-from tf_prune_ofa.text.wordpiece import Encoded, WordPiece, tokenizer_settings
+from tf_prune_ofa.text.tokenizer import Encoded, TextTokenizer
+from tf_prune_ofa.text.wordpiece import tokenizer_settings
 from tf_prune_ofa.train.evaluate import predict
 
 OUTPUT = "embedding"
@@ -157,7 +158,7 @@ class Embeddings(Kind[EncodedTexts]):
         """The vector learns the teacher's."""
         return (Target(OUTPUT, "labels", loss=CosineDistance()),)
 
-    def encode(self, split: TextSplit, wordpiece: WordPiece, *, length: int) -> EncodedTexts:
+    def encode(self, split: TextSplit, wordpiece: TextTokenizer, *, length: int) -> EncodedTexts:
         """Return all texts as ids; longer ones are cut."""
         tokens = wordpiece.encode(split.texts, None, max_length=length)
         nothing = np.zeros(len(split.texts), np.float32)

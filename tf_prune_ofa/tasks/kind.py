@@ -17,7 +17,7 @@ from tf_prune_ofa.data.task_data import TaskData
 from tf_prune_ofa.distill.distiller import Target
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import Head
-from tf_prune_ofa.text.wordpiece import Encoded, WordPiece
+from tf_prune_ofa.text.tokenizer import Encoded, TextTokenizer
 from tf_prune_ofa.tflite.text_settings import TextSettings
 from tf_prune_ofa.train.evaluate import NOWHERE
 
@@ -88,7 +88,7 @@ class Kind(ABC, Generic[E]):
         """What the outputs of the head learn."""
 
     @abstractmethod
-    def encode(self, split: Any, wordpiece: WordPiece, *, length: int) -> E:
+    def encode(self, split: Any, wordpiece: TextTokenizer, *, length: int) -> E:
         """Return a split as ids, in sequences of at most `length` tokens.
 
         Args:

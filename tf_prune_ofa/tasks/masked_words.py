@@ -22,7 +22,7 @@ from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.tasks.kind import Batch
 from tf_prune_ofa.tasks.objective import EVALUATION_BATCH, Objective
-from tf_prune_ofa.text.wordpiece import WordPiece
+from tf_prune_ofa.text.tokenizer import TextTokenizer
 
 # Windows of held-out text that an MLM model is judged on: some 5,000 masked tokens of 64-token
 # windows, for a standard error below 0.7 points of accuracy, in seconds.
@@ -38,7 +38,7 @@ class MaskedWords(Objective):
         self,
         settings: TrainSettings,
         corpus: tuple[Corpus, Corpus],
-        wordpiece: WordPiece,
+        wordpiece: TextTokenizer,
         *,
         length: int,
         seed: int,
@@ -134,7 +134,7 @@ class MaskedWords(Objective):
         }
 
 
-def _continuing(wordpiece: WordPiece) -> np.ndarray:
+def _continuing(wordpiece: TextTokenizer) -> np.ndarray:
     """Return of each id whether it goes on with a word, bool [V]."""
     wordpiece.require_word_pieces("corpus.whole_words")
     return np.array([piece.startswith("##") for piece in wordpiece.pieces])

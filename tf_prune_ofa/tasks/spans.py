@@ -19,8 +19,8 @@ from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.tasks import scores
 from tf_prune_ofa.tasks.kind import Batch, Kind
+from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.text.windows import Found, Windows, encode_windows, find_answers, has_room
-from tf_prune_ofa.text.wordpiece import WordPiece
 from tf_prune_ofa.tflite.text_settings import TextSettings
 from tf_prune_ofa.train.evaluate import NOWHERE, predict_ends
 from tf_prune_ofa.train.squad_metrics import squad_scores, squad_v2_scores
@@ -51,7 +51,7 @@ class Spans(Kind[Windows]):
             for end in ENDS
         )  # fmt: skip
 
-    def encode(self, split: SpanSplit, wordpiece: WordPiece, *, length: int) -> Windows:
+    def encode(self, split: SpanSplit, wordpiece: TextTokenizer, *, length: int) -> Windows:
         """Return questions, each with all parts of its text."""
         return encode_windows(
             split.questions,

@@ -25,7 +25,7 @@ from tf_prune_ofa.text.entities import (
     entity_scores,
     read_tags,
 )
-from tf_prune_ofa.text.wordpiece import WordPiece
+from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.train.evaluate import NOWHERE, traced
 
 OUTPUT = "tag_logits"
@@ -49,7 +49,7 @@ class Tokens(Kind[TaggedTokens]):
         """The first token of each word learns the word's tag."""
         return (Target(OUTPUT, "tag_labels", "tag_weights"),)
 
-    def encode(self, split: TaggedSplit, wordpiece: WordPiece, *, length: int) -> TaggedTokens:
+    def encode(self, split: TaggedSplit, wordpiece: TextTokenizer, *, length: int) -> TaggedTokens:
         """Return sentences as ids; longer ones are cut, and their last words are outside."""
         return encode_words(split.texts, split.spans, split.tags, wordpiece, max_length=length)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tf_prune_ofa.text.wordpiece import Encoded, WordPiece
+from tf_prune_ofa.text.tokenizer import Encoded, TextTokenizer
 
 OUTSIDE = "O"
 NO_TAG = -1  # of a token that no word begins with
@@ -102,7 +102,7 @@ def encode_words(
     texts: Sequence[str],
     spans: Sequence[Sequence[tuple[int, int]]],
     tags: Sequence[np.ndarray],
-    wordpiece: WordPiece,
+    wordpiece: TextTokenizer,
     *,
     max_length: int,
 ) -> TaggedTokens:

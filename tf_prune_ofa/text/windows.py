@@ -15,7 +15,7 @@ import numpy as np
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.text.questions import Question
-from tf_prune_ofa.text.wordpiece import Encoded, WordPiece
+from tf_prune_ofa.text.tokenizer import Encoded, TextTokenizer
 
 NO_PLACE = -1  # offset of a token that is not of the context
 
@@ -82,7 +82,7 @@ class Found:
 
 def encode_windows(
     questions: Sequence[Question],
-    wordpiece: WordPiece,
+    wordpiece: TextTokenizer,
     *,
     max_length: int,
     stride: int = 128,

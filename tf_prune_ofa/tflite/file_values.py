@@ -134,6 +134,8 @@ def tensor_values(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray | 
             f"written out: at most {_MAX_ELEMENTS:,} numbers. Export the file again."
         )
     values = stored_values(model, tensor)
+    if values is None:
+        return None
     try:
         return _written_out(values, tensor.sparsity, shape)
     except (IndexError, ValueError) as error:

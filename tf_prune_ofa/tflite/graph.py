@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.tflite import flatbuffer, graph_bytes, packed_files
 
-_NUMPY_TYPES = {
+_NUMPY_TYPES: dict[int, np.dtype] = {
     schema.TensorType.FLOAT32: np.dtype(np.float32),
     schema.TensorType.FLOAT16: np.dtype(np.float16),
     schema.TensorType.FLOAT64: np.dtype(np.float64),
@@ -98,6 +98,17 @@ class Graph:
         """Return how many bytes the file holds for a tensor: values, and indices if sparse."""
         return flatbuffer.stored_bytes(self.model, self.tensors[tensor])
 
+    def values(self, tensor: int) -> np.ndarray:
+        """Return the value of a constant, zeros that are not stored included.
+
+        Raises:
+            ValueError: the tensor is no constant, or of a type that is not read.
+        """
+        found = flatbuffer.tensor_values(self.model, self.tensors[tensor])
+        if found is None:
+            raise ValueError(f"tensor {self.name(tensor)!r} is no constant whose value can be read")
+        return found
+
     def constant(self, tensor: int) -> np.ndarray:
         """Return the value of a constant that is stored densely.
 
@@ -145,7 +156,12 @@ class Graph:
         quantization: Any = None,
     ) -> int:
         """Add a tensor that an operator will write, and return its position."""
-        return self._append(name, shape, dtype, quantization, None, buffer=0)
+        return self._append(name, shape, _tensor_type(dtype), quantization, None, buffer=0)
+
+    def add_like(self, tensor: int, name: str, shape: Sequence[int]) -> int:
+        """Add a tensor of another one's type and quantization, and return its position."""
+        old = self.tensors[tensor]
+        return self._append(name, shape, old.type, old.quantization, None, buffer=0)
 
     def add_constant(
         self,
@@ -168,7 +184,8 @@ class Graph:
         self.model.buffers.append(graph_bytes.buffer(content))
         shape = value.shape if shape is None else shape
         buffer = len(self.model.buffers) - 1
-        return self._append(name, shape, value.dtype, quantization, sparsity, buffer)
+        tensor_type = _tensor_type(value.dtype)
+        return self._append(name, shape, tensor_type, quantization, sparsity, buffer)
 
     def add_int4(self, name: str, value: np.ndarray, quantization: Any) -> int:
         """Add a constant of the type INT4 and return its position.
@@ -188,8 +205,8 @@ class Graph:
     def alias(self, tensor: int, name: str) -> int:
         """Add a second name for a constant, sharing its bytes, and return its position."""
         old = self.tensors[tensor]
-        dtype = _NUMPY_TYPES[old.type]
-        return self._append(name, self.shape(tensor), dtype, old.quantization, None, old.buffer)
+        shape = self.shape(tensor)
+        return self._append(name, shape, old.type, old.quantization, None, old.buffer)
 
     def new_operator(
         self,
@@ -273,7 +290,7 @@ class Graph:
         self,
         name: str,
         shape: Sequence[int],
-        dtype: np.dtype | type,
+        tensor_type: int,
         quantization: Any,
         sparsity: Any,
         buffer: int,
@@ -281,13 +298,17 @@ class Graph:
         tensor = schema.TensorT()
         tensor.name = name
         tensor.shape = np.asarray(shape, np.int32)
-        tensor.type = _TENSOR_TYPES[np.dtype(dtype)]
+        tensor.type = tensor_type
         tensor.quantization = quantization
         tensor.sparsity = sparsity
         tensor.buffer = buffer
         tensor.hasRank = True
         self.tensors.append(tensor)
         return len(self.tensors) - 1
+
+
+def _tensor_type(dtype: np.dtype | type) -> int:
+    return _TENSOR_TYPES[np.dtype(dtype)]
 
 
 def quantization(

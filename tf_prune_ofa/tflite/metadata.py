@@ -58,10 +58,9 @@ def attach(
         UserError: word pieces that BERT needs are missing, or labels do not fit the outputs.
     """
     graph = Graph(file)
-    is_json = isinstance(vocab, Mapping)
-    _check(graph, None if is_json else vocab, labels)
+    _check(graph, None if isinstance(vocab, Mapping) else vocab, labels)
     _add_unused_type_ids(graph)
-    if is_json:
+    if isinstance(vocab, Mapping):
         files = {TOKENIZER_FILE: json.dumps(vocab, ensure_ascii=False) + "\n"}
     else:
         files = {VOCAB_FILE: _lines(vocab)}
@@ -94,14 +93,13 @@ def _check(graph: Graph, vocab: Sequence[str] | None, labels: Sequence[str] | No
             f"{what}, and labels and word pieces are packed a line each: all behind it would be "
             "those of other numbers. Give it another name."
         )
-    missing = [
-        p for p in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if vocab is not None and p not in vocab
-    ]
-    if missing:
-        raise UserError(
-            f"the vocabulary of {len(vocab)} word pieces lacks {', '.join(missing)}. Give the "
-            "vocab.txt that the model was trained with."
-        )
+    if vocab is not None:
+        missing = [p for p in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if p not in vocab]
+        if missing:
+            raise UserError(
+                f"the vocabulary of {len(vocab)} word pieces lacks {', '.join(missing)}. Give the "
+                "vocab.txt that the model was trained with."
+            )
     outputs = graph.signature()[1]
     if labels:
         widths = {name: graph.shape(tensor)[-1] for name, tensor in outputs.items()}
@@ -172,11 +170,11 @@ def _write(builder: flatbuffers.Builder, value: Any) -> int:
             builder.PrependUOffsetTRelative(offset)
         return builder.EndVector()
     # Parts come before the table that refers to them.
-    offsets = {n: _write(builder, part) for n, part in value.items() if not isinstance(part, int)}
+    parts = {n: _write(builder, part) for n, part in value.items() if not isinstance(part, int)}
     builder.StartObject(max(value, default=-1) + 1)
     for number, part in value.items():
-        if number in offsets:
-            builder.PrependUOffsetTRelativeSlot(number, offsets[number], 0)
+        if number in parts:
+            builder.PrependUOffsetTRelativeSlot(number, parts[number], 0)
         else:
             builder.PrependUint8Slot(number, part, 0)
     return builder.EndObject()

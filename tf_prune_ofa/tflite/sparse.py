@@ -178,7 +178,7 @@ def _as_convolution(
     image = reshaped.get((source, encoding.width))
     if image is None:
         shape = [1, rows, encoding.width, inputs // encoding.width]
-        image = _like(graph, source, f"{graph.name(source)}/image{encoding.width}", shape)
+        image = graph.add_like(source, f"{graph.name(source)}/image{encoding.width}", shape)
         reshaped[source, encoding.width] = image
         operators.append(_reshape(graph, source, image))
 
@@ -190,7 +190,7 @@ def _as_convolution(
         _sparsity(encoding, filter_shape),
         filter_shape,
     )
-    unpacked = _like(graph, weights, f"{name}/dense", filter_shape)
+    unpacked = graph.add_like(weights, f"{name}/dense", filter_shape)
     operators.append(graph.new_operator("DENSIFY", [stored], [unpacked], schema.DensifyOptionsT()))
 
     if not bias or bias[0] < 0:
@@ -203,7 +203,7 @@ def _as_convolution(
     options.strideW = options.strideH = 1
     options.dilationWFactor = options.dilationHFactor = 1
     options.fusedActivationFunction = operator.builtinOptions.fusedActivationFunction
-    columns = _like(graph, result, f"{graph.name(result)}/image", [1, rows, 1, outputs])
+    columns = graph.add_like(result, f"{graph.name(result)}/image", [1, rows, 1, outputs])
     convolution = [image, unpacked, bias[0]]
     operators.append(
         graph.new_operator("CONV_2D", convolution, [columns], options, _INT8_CONV_VERSION)
@@ -239,11 +239,6 @@ def _index_vector(values: np.ndarray) -> tuple[int, Any]:
     vector = vector_class()
     vector.values = values
     return kind, vector
-
-
-def _like(graph: Graph, tensor: int, name: str, shape: list[int]) -> int:
-    quantization_of = graph.tensors[tensor].quantization
-    return graph.add_tensor(name, shape, graph.dtype(tensor), quantization_of)
 
 
 def _reshape(graph: Graph, source: int, result: int) -> Any:

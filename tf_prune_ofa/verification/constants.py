@@ -115,7 +115,8 @@ def _table_problems(
         if steps is not None:
             column = file.values(scales[0]).ravel()
             if not np.array_equal(column, steps):
-                wrong = np.flatnonzero(column != steps) if column.shape == steps.shape else [0]
+                is_as_long = column.shape == steps.shape
+                wrong = np.flatnonzero(column != steps) if is_as_long else np.array([0])
                 yield f"{layer}: {len(wrong)} rows' scales are not the model's, first {wrong[0]}"
     for name in tables:
         yield f"{name} is of no layer of the model"

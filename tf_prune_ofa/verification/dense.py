@@ -107,7 +107,7 @@ def stored_layers(file: TfliteFile) -> dict[str, Stored]:
 def wanted_numbers(dense: Dense, form: str) -> Numbers:
     """Return the numbers that a layer must have in a file."""
     none = np.zeros(0, np.float32)
-    if form == "float" or (form == "static" and dense.source is None):
+    if form == "float":
         return Numbers(dense.kernel, none, dense.bias, none)
     if is_int4(dense, form):
         scales = arithmetic.int4_channel_scales(dense.kernel)
@@ -117,6 +117,8 @@ def wanted_numbers(dense: Dense, form: str) -> Numbers:
         scales = arithmetic.channel_scales(dense.kernel)
         kernel = arithmetic.weight_integers(dense.kernel, scales)
         return Numbers(kernel, scales, dense.bias, none)
+    if dense.source is None:
+        return Numbers(dense.kernel, none, dense.bias, none)
     kernel, bias = dense.kernel, dense.bias
     if dense.outlier_scales is not None:
         kernel = kernel / dense.outlier_scales[:, None]

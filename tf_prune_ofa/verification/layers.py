@@ -37,11 +37,12 @@ def differences(
         `layer`, `mean_steps`, `max_steps` of each.
     """
     file = TfliteFile(path.read_bytes())
-    tensors = {
-        layer_of(file.tensors[kernel].name)[0]: operator.outputs[0]
-        for operator, kernel in file.dense_operators()
-        if grid_of(file, operator.outputs[0]) is not None
-    }
+    tensors, grids = {}, {}
+    for operator, kernel in file.dense_operators():
+        grid = grid_of(file, operator.outputs[0])
+        if grid is not None:
+            layer = layer_of(file.tensors[kernel].name)[0]
+            tensors[layer], grids[layer] = operator.outputs[0], grid
     layers = {base_layer(layer).name: layer.output for layer in reference.layers}
     model = keras.Model(reference.inputs, {name: layers[name] for name in tensors})
     few = {name: value[:EXAMPLES] for name, value in inputs.items()}
@@ -52,7 +53,7 @@ def differences(
         type_ids = few["input_type_ids"][index] if "input_type_ids" in few else None
         interpreter.run(few["input_word_ids"][index], mask, type_ids)
         for name, tensor in tensors.items():
-            grid, dense = grid_of(file, tensor), expected.dense[name]
+            grid, dense = grids[name], expected.dense[name]
             step = float(grid.scale) / dense.factor
             # The converter drops the batch axis of some tensors, so shapes differ and sizes do not.
             integers = interpreter.tensor(tensor).astype(np.float64)

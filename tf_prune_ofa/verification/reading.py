@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -104,16 +104,16 @@ class TfliteFile:
     def signatures(self) -> list[tuple[dict[str, int], dict[str, int]]]:
         """(inputs, outputs) of each signature, tensors by name."""
         return [
-            tuple(
-                {flatbuffer.text(entry.name): entry.tensorIndex for entry in entries or []}
-                for entries in (one.inputs, one.outputs)
-            )
+            (_tensors_by_name(one.inputs), _tensors_by_name(one.outputs))
             for one in self.model.signatureDefs or []
         ]
 
     def values(self, tensor: int) -> np.ndarray:
         """Return a constant as a plain array, zeros that are not stored included."""
-        return flatbuffer.tensor_values(self.model, self.model.subgraphs[0].tensors[tensor])
+        found = flatbuffer.tensor_values(self.model, self.model.subgraphs[0].tensors[tensor])
+        if found is None:
+            raise UserError(f"tensor {tensor} is no constant whose numbers can be read")
+        return found
 
     def stored_bytes(self, tensor: int) -> int:
         """Return the bytes that a constant takes, with the indices of a sparse one."""
@@ -144,3 +144,7 @@ class TfliteFile:
                 stored = self.stored(operator.inputs[1])
                 if self.tensors[stored].is_constant:
                     yield operator, stored
+
+
+def _tensors_by_name(entries: Iterable[Any] | None) -> dict[str, int]:
+    return {flatbuffer.text(entry.name): entry.tensorIndex for entry in entries or ()}
