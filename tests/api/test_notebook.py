@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from small_runs import BERT, TOKENIZER, write_inputs
 from test_api import LABELS, SMALL, read
 
@@ -49,4 +50,21 @@ def test_its_cells_run(tmp_path, monkeypatch, capsys):
         exec(compile(cell, f"cell {number}", "exec"), names)
     assert 0.0 < names["teacher"].score < 1.0  # 60 steps of a tiny encoder teach it little
     assert names["student"].sparsity > 0.7
-    assert "of the labels are the model's" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    for variant in ("dense_int8", "sparse_int8"):
+        assert f"{variant} " in said
+    assert said.count("of the labels are the model's") == 2
+    for text in names["TEXTS"]:
+        assert f": {text}\n" in said
+    # What its last line shows, which a reader sees and exec() does not.
+    again = ofa.open(tmp_path / "student")
+    assert (again.score, again.sparsity) == (names["student"].score, names["student"].sparsity)
+    # The zeros of the sparse encoder went through training, saving and opening.
+    before = huggingface.read_weights(inputs / "sparse")
+    after = huggingface.read_weights(again.folder / "model")
+    kernels = [name for name in before if "encoder_" in name and name.endswith("kernel")]
+    assert sum((before[name] == 0).mean() > 0.7 for name in kernels) == len(kernels) > 0
+    for name in kernels:
+        assert not after[name][before[name] == 0].any()
+    assert names["answer"].label in LABELS
+    assert sum(names["answer"].scores.values()) == pytest.approx(1.0)

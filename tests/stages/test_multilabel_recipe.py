@@ -67,6 +67,12 @@ def test_a_file_gives_all_labels_of_a_text(labelled):
         assert one.labels == tuple(name for name, share in one.scores.items() if share >= 0.5)
     sets = {one.labels for one in found.values()}
     assert len(sets) > 1
+    # Counted from the answers, the dev side being these texts twice: what verify says of the file.
+    given = {(text, name) for text, one in found.items() for name in one.labels}
+    right = {(text, name) for text, labels in SENTENCES.items() for name in labels}
+    f1 = 2 * len(given & right) / (len(given) + len(right))
+    said = results(labelled)["verify"]["figures"]["float32"]["f1_micro"]
+    assert f1 == pytest.approx(said, abs=1e-9)
 
 
 def test_the_folder_says_what_its_outputs_are(labelled, tmp_path):
