@@ -423,8 +423,8 @@ class ReconstructSettings:
         damping: how much weights are held at their dense values, as a share of the mean square of
             a layer's inputs.
         weights: "int4" rounds each layer to what dense_int4 can store, and lets the weights that
-            are not yet rounded make up for it; with rules of 0 nothing is pruned. Training behind
-            it would move weights off the grid again.
+            are not yet rounded make up for it; with rules of 0 nothing is pruned, and zeros of
+            `start` stay. Training behind it would move weights off the grid again.
     """
 
     kind: str = ""

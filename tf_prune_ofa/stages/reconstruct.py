@@ -95,6 +95,9 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     before = {name: kernel.numpy() for name, kernel in bert.dense_kernels(dense).items()}
     masks = earlier_pattern(context, settings.start, before, found) | computed
     assert_zeros(kernels, masks, where="the reconstructed model")
+    if masks and settings.weights == "int4":
+        # Nothing is trained behind it: what was rounded to 0 is a zero like those that were pruned.
+        masks |= {name: kernels[name] != 0 for name in found}
     if masks:
         save_masks(context.folder / paths.MASKS, masks)
     job.save(sparse)
