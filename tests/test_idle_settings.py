@@ -1,9 +1,12 @@
 """Settings that would do nothing are refused, each with what it is for."""
 
+from pathlib import Path
+
 import pytest
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.recipe import recipe_from_dict
+from tf_prune_ofa.plain_values import to_dict
+from tf_prune_ofa.recipe import load_recipe, recipe_from_dict
 
 TEACHER = {"kind": "finetune"}
 
@@ -69,3 +72,12 @@ def test_it_is_named_with_what_it_is_for(sections, name):
 )
 def test_what_has_a_use_is_taken(sections):
     build(**sections)
+
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_tiny_changes_has_a_use_too(path):
+    data = to_dict(load_recipe(path, tiny=True))
+    recipe_from_dict({key: value for key, value in data.items() if key != "name"}, name="again")

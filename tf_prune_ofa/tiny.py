@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tf_prune_ofa.architectures import FAMILIES, find_family
 from tf_prune_ofa.config import (
+    AugmentSettings,
     BenchmarkSettings,
     ExportSettings,
     ModelSettings,
@@ -71,7 +72,7 @@ def shrink(recipe: Recipe) -> Recipe:
                 batch_size=8,
                 checkpoint_every="5 steps",
                 warmup="10%",
-                augment=replace(stage.augment, copies=min(stage.augment.copies, 2)),
+                augment=_few_copies(stage.augment),
                 loss=replace(stage.loss, teacher_layers=()),
             )
         if isinstance(stage, PruneSettings):
@@ -123,9 +124,15 @@ def shrink(recipe: Recipe) -> Recipe:
 
 def _tiny_sparsity(sparsity: SparsitySettings) -> SparsitySettings:
     rules = {key: _small_rule(rule) for key, rule in sparsity.rules.items()}
-    # One gradient: there is but one training step before the first weights go.
-    fisher = replace(sparsity.fisher, gradients=1)
+    fisher = sparsity.fisher
+    if sparsity.score == "fisher_block":
+        # One gradient: there is but one training step before the first weights go.
+        fisher = replace(fisher, gradients=1)
     return replace(sparsity, rules=rules, pattern=_small_pattern(sparsity.pattern), fisher=fisher)
+
+
+def _few_copies(augment: AugmentSettings) -> AugmentSettings:
+    return replace(augment, copies=min(augment.copies, 2)) if augment.model else augment
 
 
 def _small_rule(rule: float | RuleSettings) -> float | RuleSettings:
