@@ -3,10 +3,13 @@
     frontier.py --dense=RUN_DIR [--delegate] [--threads=N] [--device=JSON] [--out=DIR] RUN_DIR...
 
 Each RUN_DIR is a recipe's run with its export and verify stages done; the run named by --dense is
-one without pruning, whose dense INT8 file is the reference. All files are measured in turns, here
+one without pruning, whose dense INT8 file is the reference. Other runs without pruning, of fewer
+layers, say, are rivals by their folders' names. A file that another one dominates, as good and
+faster, or better and as fast, is marked. All files are measured in turns, here
 or by benchmark_device.py: --device names the JSON that it wrote.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,9 @@ from tf_prune_ofa.tools._main import run
 _DENSE = flags.DEFINE_string("dense", None, "run without pruning: the reference", required=True)
 _OUT = flags.DEFINE_string("out", "runs/frontier", "folder of the JSON and the plots")
 _VARIANTS = flags.DEFINE_list(
-    "variants", ["sparse_int8", "block_sparse_int8"], "exported files of the pruned runs"
+    "variants",
+    ["sparse_int8", "block_sparse_int8", "dense_int4"],
+    "exported files of the runs; of those without pruning dense_int8, too",
 )
 _DELEGATE = flags.DEFINE_boolean("delegate", False, "also run sparse files with our delegate")
 _DEVICE = flags.DEFINE_string("device", None, "take times from this result of a device")
@@ -82,7 +87,8 @@ def measure(
     [reference] = frontier.candidates(runs[0], folders[0], variants=["dense_int8"])
     chosen = [reference]
     for one, folder in zip(runs[1:], folders[1:], strict=True):
-        chosen += frontier.candidates(one, folder, variants=variants, delegate=options)
+        own = variants if one.of_kind("prune", "reconstruct") else ["dense_int8", *variants]
+        chosen += frontier.candidates(one, folder, variants=own, delegate=options)
     rows = [
         Row(one.path, options=one.options, label=f"{place} {one.series} {one.variant}")
         for place, one in enumerate(chosen)
@@ -105,6 +111,8 @@ def measure(
 
 def table(result: dict[str, Any]) -> str:
     """Return the frontier as a table, fastest first."""
+    from tf_prune_ofa.report.frontier import dominator
+
     rows = [
         [
             point["series"],
@@ -116,12 +124,17 @@ def table(result: dict[str, Any]) -> str:
             f"{point['latency_ms']:.2f}",
             megabytes(point["size_bytes"]),
             megabytes(point["gzip_bytes"]),
+            _name(dominator(point, result["points"])),
         ]
         for point in sorted(result["points"], key=lambda point: point["ratio"])
     ]
     heads = ["zeros", "file", "sparsity", result["score_name"], "to teacher, points",
-             "ratio", "latency ms", "MB", "MB gzip"]  # fmt: skip
-    return text_table(heads, rows, left=range(2))
+             "ratio", "latency ms", "MB", "MB gzip", "dominated by"]  # fmt: skip
+    return text_table(heads, rows, left=(0, 1, len(heads) - 1))
+
+
+def _name(point: Mapping[str, Any] | None) -> str:
+    return "" if point is None else f"{point['series']}, {point['variant']}"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.report import frontier
 from tf_prune_ofa.report.collect import Run, Stage, collect_run
 from tf_prune_ofa.report.frontier_plot import plots
+from tf_prune_ofa.tools import frontier as tool
 
 STATIC = ("dense_int8", "sparse_int8")
 
@@ -48,6 +49,13 @@ def test_reconstructed_weights_are_a_series_of_their_own():
     assert frontier.series_of(run_with(settings["rules"], "1x4")) == "1x4"
 
 
+def test_models_without_zeros_go_by_their_runs_and_rounding_is_no_pruning():
+    assert frontier.series_of(Run("three layers", {}, ())) == "dense, three layers"
+    rounded = {"rules": {}, "pattern": "unstructured", "weights": "int4"}
+    stage = Stage("round", "reconstruct", {"config": {"stage": rounded}})
+    assert frontier.series_of(Run("int4", {}, (stage,))) == "dense, int4"
+
+
 def test_candidates_of_a_run_with_and_without_the_delegate(tmp_path):
     folder = pruned_run(tmp_path / "run")
     run = collect_run(folder)
@@ -79,11 +87,39 @@ def test_the_fastest_good_enough_point():
     assert frontier.best_within(points, 0.90, 0.01) is None
 
 
+def test_which_point_dominates():
+    first, second, third, same = (
+        {"score": score, "ratio": ratio, "size_bytes": size}
+        for score, ratio, size in ((0.84, 0.5, 9), (0.83, 0.5, 7), (0.85, 0.6, 12), (0.84, 0.5, 9))
+    )
+    points = [first, second, third, same]
+    # As fast and better; who is equal in both does not dominate.
+    assert frontier.dominator(second, points) == first
+    assert frontier.dominator(first, points) is None and frontier.dominator(third, points) is None
+    assert frontier.dominator(second, points, "size_bytes") is None
+    assert frontier.dominator(first, [*points, {**third, "size_bytes": 8}], "size_bytes") == {
+        **third,
+        "size_bytes": 8,
+    }
+
+
+def test_the_table_names_who_dominates():
+    shared = {"variant": "dense_int8", "latency_ms": 1.0, "gzip_bytes": 1, "size_bytes": 1}
+    points = [
+        {"series": "heads", "sparsity": 0.5, "score": 0.84, "ratio": 0.5, **shared},
+        {"series": "dense, three layers", "sparsity": 0.0, "score": 0.83, "ratio": 0.6, **shared},
+    ]
+    table = tool.table({"score_name": "accuracy", "teacher_score": 0.85, "points": points})
+    fast, slow = table.splitlines()[-2:]
+    assert slow.endswith("heads, dense_int8") and not fast.endswith("dense_int8")
+
+
 def test_points_and_plots(tmp_path):
     folder = pruned_run(tmp_path / "run")
     chosen = frontier.candidates(collect_run(folder), folder, variants=STATIC)
     timing = {"latency_ms": {"median": 2.0}, "ratio": {"ratio": 1.0}, "cpu_ratio": {"ratio": 1.0}}
     found = frontier.points(chosen, {"files": [timing, timing]})
+    found[1]["score"] -= 0.01  # one that is dominated
     assert found[1]["size_bytes"] == 15_700_000 and found[1]["ratio"] == 1.0
     result = {
         "task": "glue/sst2",

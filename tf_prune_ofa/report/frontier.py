@@ -18,6 +18,8 @@ from tf_prune_ofa.report.collect import Run
 from tf_prune_ofa.report.rows import by_file, model_sparsity, score_name
 
 DENSE = "dense"
+# What is better where it is less, in a point: the two axes of the plots.
+COSTS = ("ratio", "size_bytes")
 # Patterns whose block_sparse_int8 file does on the stock runtime what the delegate would do.
 _LARGE_UNITS = re.compile(r"dense|heads|neurons|\d{2,}x\d{2,}")
 
@@ -50,8 +52,11 @@ class Candidate:
 def pattern_of(run: Run) -> str:
     """Return the pattern of a run's zeros as the stage that pruned was told; `DENSE` without."""
     told = [stage.config["stage"] for stage in run.of_kind("prune", "reconstruct")]
+    # Others keep a pattern: with new values of its weights, or with fewer bits of them.
     told = [
-        settings.get("sparsity", settings) for settings in told if not settings.get("pattern_of")
+        settings.get("sparsity", settings)
+        for settings in told
+        if not settings.get("pattern_of") and settings.get("weights") != "int4"
     ]
     if not told:
         return DENSE
@@ -61,9 +66,15 @@ def pattern_of(run: Run) -> str:
 
 
 def series_of(run: Run) -> str:
-    """Return what the points of runs like this one are called."""
+    """Return what the points of runs like this one are called.
+
+    Models without pruned zeros, of fewer layers, say, go by the names of their runs.
+    """
+    pattern = pattern_of(run)
+    if pattern == DENSE:
+        return f"{DENSE}, {run.name}"
     how = ", reconstructed" if run.of_kind("reconstruct") else ""
-    return pattern_of(run) + how
+    return pattern + how
 
 
 def teacher_score(run: Run) -> float:
@@ -109,10 +120,11 @@ def candidates(
         path = exported / entry["file"]
         if not path.is_file():
             raise UserError(f"{folder} has no file {entry['file']}, which its manifest names")
+        bits = ", INT4" if "int4" in entry["variant"] else ""
         plain = Candidate(
             path,
             entry["variant"],
-            series_of(run),
+            series_of(run) + bits,
             sparsity,
             checked[name],
             entry["size_bytes"],
@@ -140,6 +152,30 @@ def points(chosen: Sequence[Candidate], measured: Mapping[str, Any]) -> list[dic
         }
         for one, timing in zip(chosen, measured["files"], strict=True)
     ]
+
+
+def dominator(
+    point: Mapping[str, Any], points: Sequence[Mapping[str, Any]], cost: str = "ratio"
+) -> Mapping[str, Any] | None:
+    """Return the best point that scores as much for less, or more for as little; None if none does.
+
+    Args:
+        point: one of `points`.
+        points: of a frontier.
+        cost: one of `COSTS`.
+
+    >>> ours = {"score": 0.84, "ratio": 0.5}
+    >>> dominator(ours, [ours, {"score": 0.84, "ratio": 0.4}])["ratio"]
+    0.4
+    """
+    here = (point["score"], -point[cost])
+    better = [
+        other
+        for other in points
+        if (there := (other["score"], -other[cost])) != here
+        and all(t >= h for t, h in zip(there, here, strict=True))
+    ]
+    return max(better, key=lambda other: (other["score"], -other[cost]), default=None)
 
 
 def best_within(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tf_prune_ofa.report import drawing
+from tf_prune_ofa.report.frontier import dominator
 
 _MARKERS = "osD^vPX*"
 # What is plotted on the horizontal axis: key of a point, its label, file name's ending.
@@ -27,6 +28,8 @@ def plots(result: Mapping[str, Any]) -> list[drawing.Plot]:
 
 def _plot(result: Mapping[str, Any], key: str, x_label: str, ending: str) -> drawing.Plot:
     points = [{**p, "size_mb": p["size_bytes"] / 1e6} for p in _fastest(result["points"])]
+    cost = "size_bytes" if key == "size_mb" else key
+    worse = [(p[key], p["score"]) for p in points if dominator(p, points, cost)]
     series = list(dict.fromkeys(point["series"] for point in points))
     teacher = result["teacher_score"]
     with drawing.style():
@@ -54,6 +57,9 @@ def _plot(result: Mapping[str, Any], key: str, x_label: str, ending: str) -> dra
                         fontsize=8,
                         color=drawing.GREY,
                     )
+        # Hollow: another one is better in both.
+        if worse:
+            axes.plot(*zip(*worse, strict=True), "o", color="white", markersize=3)
         axes.set_xlim(left=0)
         axes.set_xlabel(x_label)
         axes.set_ylabel(result["score_name"])
@@ -63,7 +69,8 @@ def _plot(result: Mapping[str, Any], key: str, x_label: str, ending: str) -> dra
             f"frontier_{result['task']}_{ending}",
             f"{result['task']}: {result['score_name']} against {x_label.split(',')[0]}",
             "Numbers beside the points: zeros in the encoder's kernels, %. Dotted: the dense float "
-            "teacher; grey: up to one point below it.",
+            "teacher; grey: up to one point below it. Hollow: dominated, another file is as good and "
+            "faster or smaller, or better at the same cost.",
         )
 
 
