@@ -7,7 +7,7 @@ from tf_prune_ofa.data.doubts import doubts
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.jobs.records import split_of
-from tf_prune_ofa.schedules import parse_duration, steps_of
+from tf_prune_ofa.schedules import steps_of
 from tf_prune_ofa.tasks import LABELS, reads_corpus
 
 FEWEST_EPOCHS = 2  # that a dense model of a task is usually trained for, 3 as in BERT's paper
@@ -60,12 +60,7 @@ def _check_task(recipe: Recipe, recipe_inputs: RecipeInputs, lengths: dict[str, 
 
 
 def _hint_at_length(name: str, stage: FinetuneSettings, examples: int) -> None:
-    """Say where a dense teacher, which later stages learn from, sees its examples too rarely.
-
-    Not where the recipe says how often; a number of steps does not know the task.
-    """
-    if parse_duration(stage.length)[1] == "epochs":
-        return
+    """Say where a dense teacher, which later stages learn from, sees its examples too rarely."""
     steps = steps_of(stage.length, steps_per_epoch=-(-examples // stage.batch_size))
     epochs = steps * stage.batch_size / examples
     if epochs < FEWEST_EPOCHS:

@@ -69,8 +69,8 @@ def _plot(result: Mapping[str, Any], key: str, x_label: str, ending: str) -> dra
             f"frontier_{result['task']}_{ending}",
             f"{result['task']}: {result['score_name']} against {x_label.split(',')[0]}",
             "Numbers beside the points: zeros in the encoder's kernels, %. Dotted: the dense float "
-            "teacher; grey: up to one point below it. Hollow: dominated, another file is as good and "
-            "faster or smaller, or better at the same cost.",
+            "teacher; grey: up to one point below it. Hollow: dominated by another file, which is "
+            "as good for less, or better for as much.",
         )
 
 
