@@ -6,13 +6,15 @@
     [--distribute=mirrored|workers]
 
 The same command again goes on where it stopped. It ends with a table and the path of an HTML
-report.
+report, with a sentence on what came out and the lines that use it.
 """
 
 import os
 import sys
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import yaml
 from absl import flags
@@ -20,6 +22,8 @@ from absl import flags
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.tools._hub import is_asked, push_export
 from tf_prune_ofa.tools._main import run
+
+_WIDTH = 80
 
 _RECIPE = flags.DEFINE_string(
     "recipe", None, "recipe file, or the name of one in configs/, e.g. quickstart", required=True
@@ -106,9 +110,15 @@ def main(argv: list[str]) -> None:
         if result.kind == "export" and replicas.is_chief:
             push_export(result.folder)
         if result.kind == "report":
-            print(
-                f"\n{result.figures['table']}\n\nReport: {result.folder / result.figures['report']}"
-            )
+            _show(result.figures, result.folder)
+
+
+def _show(figures: Mapping[str, Any], folder: Path) -> None:
+    """Print what a run came to; one of an older version has a table only."""
+    parts = [figures["table"], textwrap.fill(figures.get("in_short", ""), _WIDTH)]
+    if figures.get("use"):
+        parts.append("To use it:\n\n" + textwrap.indent(figures["use"], "    "))
+    print("\n" + "\n\n".join(filter(None, parts)) + f"\n\nReport: {folder / figures['report']}")
 
 
 def _start_again(error: Exception) -> NoReturn:

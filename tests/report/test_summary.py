@@ -6,6 +6,7 @@ from tf_prune_ofa.report.rows import duration, model_rows
 from tf_prune_ofa.report.summary import (
     cards,
     headline,
+    in_short,
     number,
     pruned_layers_note,
     stage_rows,
@@ -58,6 +59,22 @@ def test_headline_says_what_the_delegate_brings(run):
     assert rows[place + 1].model == "the same, with the delegate"
     assert rows[place + 1].latency_ms["median"] == 2.6
     assert rows[place + 1].size_bytes == rows[place].size_bytes
+
+
+def test_in_short(run):
+    assert in_short(run) == (
+        "The sparse INT8 file is 1.0 times as fast as the dense INT8 file and 32 % smaller, "
+        "1.1 points of accuracy below the dense teacher."
+    )
+    entries = run.detail("bench")["files"]
+    sparse = next(entry for entry in entries if entry["file"].startswith("sparse"))
+    timing = {**sparse["latency_ms"], "median": 2.0}
+    entries.append({**sparse, "file": sparse["file"] + ", delegate", "latency_ms": timing})
+    with_sparse_figures(run, median=5.2, accuracy=0.87)
+    timing["median"] = 2.0
+    assert in_short(run).startswith("With the delegate the sparse INT8 file is 2.6 times as fast")
+    assert in_short(run).endswith("0.2 points of accuracy above the dense teacher.")
+    assert in_short(Run("new", {}, ())) == ""
 
 
 def test_cards_show_what_was_measured(run):

@@ -54,6 +54,13 @@ def test_it_ends_with_a_table_and_the_report(run):
     table = output.split("\nReport: ")[0]
     for row in ("dense teacher", "sparse model", "dense INT8 file", "sparse INT8 file"):
         assert row in table
+    sentence = " ".join(table.split())
+    assert "times as fast as the dense INT8 file and" in sentence
+    assert "of accuracy" in sentence and "the dense teacher." in sentence
+    lines = [line.strip() for line in table.split("To use it:")[1].splitlines() if line.strip()]
+    assert lines[0] == "import tf_prune_ofa as ofa"
+    [file] = run_dir.glob("*_export-*/sparse_int8_*.tflite")
+    assert lines[1] == f'model = ofa.TextClassifier("{file}")'
     report = Path(output.split("\nReport: ")[1].strip())
     assert report.read_text().startswith("<!doctype html>") and run_dir in report.parents
 

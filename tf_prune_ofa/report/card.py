@@ -66,11 +66,28 @@ def write_card(run: Run, folder: Path) -> Path:
     """
     require_own_card(folder)
     path = folder / CARD
+    labels, gives_sets = _answers(run, folder)
+    write_text(path, model_card(run, labels=labels, gives_sets=gives_sets))
+    return path
+
+
+def lines_to_use(run: Run, folder: Path) -> str:
+    """Return lines of Python that use the best file of an export, by its place.
+
+    Args:
+        run: as for `write_card`.
+        folder: of the files.
+    """
+    manifest: Any = run.detail("manifest")
+    labels, gives_sets = _answers(run, folder)
+    return use_of(manifest, labels, gives_sets=gives_sets, folder=folder).python
+
+
+def _answers(run: Run, folder: Path) -> tuple[list[str], bool]:
+    """Return the names of the classes in the files, and whether a text may have several."""
     packed = _packed(run, folder)
     settings = text_settings.parse(packed.get(text_settings.SETTINGS_FILE, "{}"), name=folder.name)
-    labels = vocab_lines(packed.get(LABELS_FILE, "").encode())
-    write_text(path, model_card(run, labels=labels, gives_sets=bool(settings.thresholds)))
-    return path
+    return vocab_lines(packed.get(LABELS_FILE, "").encode()), bool(settings.thresholds)
 
 
 def model_card(run: Run, *, labels: list[str] | None = None, gives_sets: bool = False) -> str:

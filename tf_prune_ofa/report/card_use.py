@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tf_prune_ofa.hub import PREFERRED
@@ -30,16 +31,25 @@ _OWN_LIBRARY = "with the library in this package's `android/` (docs/android.md)"
 _MEDIAPIPE = "with `com.google.mediapipe:tasks-text`, the file in src/main/assets"
 
 
-def use_of(manifest: dict[str, Any], labels: Sequence[str], *, gives_sets: bool = False) -> Use:
+def use_of(
+    manifest: dict[str, Any],
+    labels: Sequence[str],
+    *,
+    gives_sets: bool = False,
+    folder: Path | None = None,
+) -> Use:
     """Return how to use the best file of a manifest.
 
     Args:
         manifest: of the export.
         labels: names of the classes; none of a regression.
         gives_sets: whether a text may have several labels.
+        folder: of the files, where their names alone do not say it.
     """
     files = {entry["variant"]: entry["file"] for entry in manifest["files"]}
     file = next((files[name] for name in PREFERRED if name in files), next(iter(files.values())))
+    if folder is not None:
+        file = (folder / file).as_posix()
     outputs = set(manifest["outputs"])
     if outputs == {"start_logits", "end_logits"}:
         return Use(

@@ -61,6 +61,33 @@ def headline(run: Run) -> str:
     return sentence + "."
 
 
+def in_short(run: Run) -> str:
+    """Return what a run was for, in a sentence: speed, size, and what they cost; "" if unmeasured.
+
+    The sparse INT8 file, with the delegate where that was measured, beside the dense INT8 file and
+    the dense teacher.
+    """
+    sparse, dense = _file(run, "sparse_int8"), _file(run, "dense_int8")
+    delegated = _file(run, "sparse_int8" + DELEGATE_SUFFIX)
+    fastest = delegated if delegated.latency_ms else sparse
+    teacher = next((row for row in model_rows(run) if not row.variant), ModelRow(""))
+    if not (fastest.latency_ms and dense.latency_ms and sparse.size_bytes and dense.size_bytes):
+        return ""
+    times = dense.latency_ms["median"] / fastest.latency_ms["median"]
+    smaller = 100 * (1 - sparse.size_bytes / dense.size_bytes)
+    how = "With the delegate the" if fastest is delegated else "The"
+    sentence = (
+        f"{how} sparse INT8 file is {times:.1f} times as fast as the dense INT8 file and "
+        f"{abs(smaller):.0f} % {'smaller' if smaller >= 0 else 'larger'}"
+    )
+    if sparse.score is None or teacher.score is None:
+        return sentence + "."
+    points = 100 * (sparse.score - teacher.score)
+    amount = f"{abs(points):.1f} points of {score_name(run)}"
+    side = "below" if points < 0 else "above"
+    return f"{sentence}, {amount} {side} the dense teacher."
+
+
 def cards(run: Run) -> list[Card]:
     """The four figures that most readers come for, those of them that were measured."""
     sparse, dense = _file(run, "sparse_int8"), _file(run, "dense_int8")

@@ -8,7 +8,9 @@ from tf_prune_ofa import paths
 from tf_prune_ofa.config import ReportSettings
 from tf_prune_ofa.jobs.cards import refresh_cards, run_so_far
 from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.report.card import lines_to_use
 from tf_prune_ofa.report.html import build_report
+from tf_prune_ofa.report.summary import in_short
 from tf_prune_ofa.report.table import console_table
 
 
@@ -18,4 +20,10 @@ def run(settings: ReportSettings, context: Context) -> dict[str, Any]:
     refresh_cards(context)
     page = context.folder / paths.REPORT
     build_report(collected, page)
-    return {"report": page.name, "table": console_table(collected)}
+    exported = [one for one in context.results.values() if one.kind == "export"]
+    return {
+        "report": page.name,
+        "table": console_table(collected),
+        "in_short": in_short(collected),
+        "use": lines_to_use(collected, exported[-1].folder) if exported else "",
+    }
