@@ -60,7 +60,8 @@ def test_records_that_do_not_fit_are_refused_before_work(data, inputs, tmp_path)
         assert code == 1 and "running in" not in output
         return output
 
-    assert "leave one out" in refusal(files=["reviews"])
+    both = refusal(files=["reviews"])
+    assert "corpus.files is" in both and "corpus.records names one" in both and "Leave it" in both
     assert "corpus.length is 9" in refusal(length=9)
     make_records(inputs, tmp_path / "packed", form="packed")
     assert "nsp needs pairs of segments" in refusal(records=str(tmp_path / "packed"))

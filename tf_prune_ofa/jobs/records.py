@@ -26,16 +26,12 @@ def open_records(
         tokenizer: settings of the encoder's tokenizer.
 
     Raises:
-        UserError: the folder is not whole, was made with another vocabulary, or the recipe says
-            something else about its corpus as well.
+        UserError: the folder is not whole, was made with another vocabulary, or with examples of
+            another length than the recipe says.
     """
     if not corpus.records:
         return None
     records = Records(corpus.records)
-    others = {"files": corpus.files, "limit": corpus.limit}
-    for name, value in others.items():
-        if value:
-            raise UserError(f"corpus.records and corpus.{name} are both given; leave one out")
     length = records.plan["length"]
     if corpus.length not in (0, length):
         raise UserError(
