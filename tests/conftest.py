@@ -111,6 +111,27 @@ def browser():
         found.close()
 
 
+@pytest.fixture
+def open_page(browser):
+    """Opens an address at a width, light or dark; at the end no script on it may have failed."""
+    opened = []
+
+    def open_at(address, width, scheme):
+        page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        page.set_default_timeout(120_000)
+        faults = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda one: faults.append(one.text) if one.type == "error" else None)
+        page.goto(address)
+        opened.append((page, faults))
+        return page
+
+    yield open_at
+    for page, faults in opened:
+        page.close()
+        assert not faults
+
+
 @pytest.fixture(scope="session")
 def vocab_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("vocab") / "vocab.txt"

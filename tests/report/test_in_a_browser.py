@@ -16,13 +16,8 @@ def address(tmp_path_factory):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 820, 1280])
-def test_a_report_fits_and_shows_its_plots(address, browser, width, scheme):
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page.set_default_timeout(120_000)
-    faults = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda one: faults.append(one.text) if one.type == "error" else None)
-    page.goto(address)
+def test_a_report_fits_and_shows_its_plots(address, open_page, width, scheme):
+    page = open_page(address, width, scheme)
     # Wide tables scroll inside the page; the page itself does not.
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     shown = page.evaluate("[...document.images].map(i => [i.naturalWidth, i.offsetWidth])")
@@ -36,5 +31,3 @@ def test_a_report_fits_and_shows_its_plots(address, browser, width, scheme):
     text, ground = bright
     assert abs(text - ground) > 120
     assert (ground < 128) == (scheme == "dark")
-    assert not faults
-    page.close()
