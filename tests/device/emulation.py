@@ -8,8 +8,8 @@ import numpy as np
 
 from tf_prune_ofa.bench.inputs import make_inputs
 from tf_prune_ofa.device.job import Job, JobRow, Said
+from tf_prune_ofa.device.result import read_outputs
 from tf_prune_ofa.runtime.interpreter import Interpreter
-from tf_prune_ofa.runtime.ports import plain_name
 from tf_prune_ofa.tflite import flatbuffer
 
 LIBRARIES = Path("/usr/aarch64-linux-gnu")
@@ -53,7 +53,7 @@ def run(rows, programs, runtime, folder, *, command=(), examples=2, limit=600, o
     found = []
     for place in range(len(rows)):
         event = said.opened[place]
-        found.append((_outputs(event, (folder / event["file"]).read_bytes()), event))
+        found.append((read_outputs(event, (folder / event["file"]).read_bytes()), event))
     return found
 
 
@@ -102,16 +102,3 @@ def missing():
     if not LIBRARIES.is_dir():
         return f"the C library for aarch64 is not in {LIBRARIES} (Debian: libc6-arm64-cross)"
     return ""
-
-
-def _outputs(event, content):
-    specs = [(one["name"], np.dtype(one["dtype"]), tuple(one["shape"])) for one in event["outputs"]]
-    found, at = {}, 0
-    for _ in range(event["examples"]):
-        for name, dtype, shape in specs:
-            count = int(np.prod(shape))
-            values = np.frombuffer(content, dtype, count, at).reshape(shape)
-            found.setdefault(plain_name(name), []).append(values)
-            at += count * dtype.itemsize
-    assert at == len(content)
-    return {name: np.stack(values) for name, values in found.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -84,13 +84,27 @@ def to_result(
 
 def outputs_of(measured: Measured, place: int) -> dict[str, np.ndarray]:
     """Return the outputs of a row by name, each [examples, ...]."""
-    event, content = measured.said.opened[place], measured.outputs[place]
+    try:
+        return read_outputs(measured.said.opened[place], measured.outputs[place])
+    except UserError as error:
+        raise UserError(f"{measured.rows[place].label}: {error}. Start again.") from None
+
+
+def read_outputs(event: Mapping[str, Any], content: bytes) -> dict[str, np.ndarray]:
+    """Return the outputs that the runner wrote, by name, each [examples, ...].
+
+    Args:
+        event: its "open" of the file.
+        content: of the file with the outputs.
+
+    Raises:
+        UserError: it is not as long as it must be.
+    """
     specs = [(one["name"], np.dtype(one["dtype"]), tuple(one["shape"])) for one in event["outputs"]]
     size = sum(dtype.itemsize * int(np.prod(shape)) for _, dtype, shape in specs)
     if len(content) != size * event["examples"]:
         raise UserError(
-            f"{measured.rows[place].label}: {len(content)} bytes of outputs came back instead of "
-            f"{size * event['examples']}. Start again."
+            f"{len(content)} bytes of outputs came back instead of {size * event['examples']}"
         )
     found: dict[str, list[np.ndarray]] = {}
     at = 0
