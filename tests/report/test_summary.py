@@ -28,6 +28,14 @@ def with_sparse_figures(run, *, median, accuracy):
     return run
 
 
+def with_delegate(run, median):
+    entries = run.detail("bench")["files"]
+    sparse = next(entry for entry in entries if entry["file"].startswith("sparse"))
+    timing = {**sparse["latency_ms"], "median": median}
+    entries.append({**sparse, "file": sparse["file"] + ", delegate", "latency_ms": timing})
+    return run
+
+
 @pytest.mark.parametrize(
     ("median", "accuracy", "ends"),
     [
@@ -45,12 +53,7 @@ def test_headline_compares_the_sparse_with_the_dense_file(run, median, accuracy,
 
 
 def test_headline_says_what_the_delegate_brings(run):
-    entries = run.detail("bench")["files"]
-    sparse = next(entry for entry in entries if entry["file"].startswith("sparse"))
-    timing = {**sparse["latency_ms"], "median": 2.6}
-    entries.append({**sparse, "file": sparse["file"] + ", delegate", "latency_ms": timing})
-    with_sparse_figures(run, median=5.2, accuracy=0.854)
-    timing["median"] = 2.6
+    with_delegate(with_sparse_figures(run, median=5.2, accuracy=0.854), median=2.6)
     assert headline(run).endswith(
         "with -0.003 in accuracy; with the delegate it is 2.00 times faster."
     )
@@ -66,12 +69,7 @@ def test_in_short(run):
         "The sparse INT8 file is 1.0 times as fast as the dense INT8 file and 32 % smaller, "
         "1.1 points of accuracy below the dense teacher."
     )
-    entries = run.detail("bench")["files"]
-    sparse = next(entry for entry in entries if entry["file"].startswith("sparse"))
-    timing = {**sparse["latency_ms"], "median": 2.0}
-    entries.append({**sparse, "file": sparse["file"] + ", delegate", "latency_ms": timing})
-    with_sparse_figures(run, median=5.2, accuracy=0.87)
-    timing["median"] = 2.0
+    with_delegate(with_sparse_figures(run, median=5.2, accuracy=0.87), median=2.0)
     assert in_short(run).startswith("With the delegate the sparse INT8 file is 2.6 times as fast")
     assert in_short(run).endswith("0.2 points of accuracy above the dense teacher.")
     assert in_short(Run("new", {}, ())) == ""

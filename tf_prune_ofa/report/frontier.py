@@ -18,8 +18,6 @@ from tf_prune_ofa.report.collect import Run
 from tf_prune_ofa.report.rows import by_file, model_sparsity, score_name
 
 DENSE = "dense"
-# What is better where it is less, in a point: the two axes of the plots.
-COSTS = ("ratio", "size_bytes")
 # Patterns whose block_sparse_int8 file does on the stock runtime what the delegate would do.
 _LARGE_UNITS = re.compile(r"dense|heads|neurons|\d{2,}x\d{2,}")
 
@@ -162,7 +160,7 @@ def dominator(
     Args:
         point: one of `points`.
         points: of a frontier.
-        cost: one of `COSTS`.
+        cost: what is better where it is less, "ratio" or a size.
 
     >>> ours = {"score": 0.84, "ratio": 0.5}
     >>> dominator(ours, [ours, {"score": 0.84, "ratio": 0.4}])["ratio"]

@@ -28,8 +28,7 @@ def plots(result: Mapping[str, Any]) -> list[drawing.Plot]:
 
 def _plot(result: Mapping[str, Any], key: str, x_label: str, ending: str) -> drawing.Plot:
     points = [{**p, "size_mb": p["size_bytes"] / 1e6} for p in _fastest(result["points"])]
-    cost = "size_bytes" if key == "size_mb" else key
-    worse = [(p[key], p["score"]) for p in points if dominator(p, points, cost)]
+    worse = [(p[key], p["score"]) for p in points if dominator(p, points, key)]
     series = list(dict.fromkeys(point["series"] for point in points))
     teacher = result["teacher_score"]
     with drawing.style():
@@ -57,7 +56,6 @@ def _plot(result: Mapping[str, Any], key: str, x_label: str, ending: str) -> dra
                         fontsize=8,
                         color=drawing.GREY,
                     )
-        # Hollow: another one is better in both.
         if worse:
             axes.plot(*zip(*worse, strict=True), "o", color="white", markersize=3)
         axes.set_xlim(left=0)

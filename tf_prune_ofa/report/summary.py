@@ -68,14 +68,12 @@ def in_short(run: Run) -> str:
     the dense teacher.
     """
     sparse, dense = _file(run, "sparse_int8"), _file(run, "dense_int8")
-    delegated = _file(run, "sparse_int8" + DELEGATE_SUFFIX)
-    fastest = delegated if delegated.latency_ms else sparse
-    teacher = next((row for row in model_rows(run) if not row.variant), ModelRow(""))
+    fastest, teacher = _fastest(run), _teacher(run)
     if not (fastest.latency_ms and dense.latency_ms and sparse.size_bytes and dense.size_bytes):
         return ""
     times = dense.latency_ms["median"] / fastest.latency_ms["median"]
     smaller = 100 * (1 - sparse.size_bytes / dense.size_bytes)
-    how = "With the delegate the" if fastest is delegated else "The"
+    how = "With the delegate the" if _is_delegated(fastest) else "The"
     sentence = (
         f"{how} sparse INT8 file is {times:.1f} times as fast as the dense INT8 file and "
         f"{abs(smaller):.0f} % {'smaller' if smaller >= 0 else 'larger'}"
@@ -91,7 +89,7 @@ def in_short(run: Run) -> str:
 def cards(run: Run) -> list[Card]:
     """The four figures that most readers come for, those of them that were measured."""
     sparse, dense = _file(run, "sparse_int8"), _file(run, "dense_int8")
-    teacher = next((row for row in model_rows(run) if not row.variant), ModelRow(""))
+    teacher, fastest = _teacher(run), _fastest(run)
     sparsity = model_sparsity(run)
     found = []
     if sparsity is not None:
@@ -102,10 +100,8 @@ def cards(run: Run) -> list[Card]:
     if sparse.size_bytes:
         compared = f"dense INT8 file: {_mb(dense.size_bytes)}" if dense.size_bytes else ""
         found.append(Card(_mb(sparse.size_bytes), "sparse INT8 file", compared))
-    delegated = _file(run, "sparse_int8" + DELEGATE_SUFFIX)
-    fastest = delegated if delegated.latency_ms else sparse
     if fastest.latency_ms:
-        how = "for one run of it" + (", with the delegate" if fastest is delegated else "")
+        how = "for one run of it" + (", with the delegate" if _is_delegated(fastest) else "")
         compared = f"dense INT8 file: {_ms(dense)}" if dense.latency_ms else ""
         found.append(Card(_ms(fastest), how, compared))
     return found
@@ -157,6 +153,20 @@ def words(key: str) -> str:
 
 def _file(run: Run, variant: str) -> ModelRow:
     return next((row for row in model_rows(run) if row.variant == variant), ModelRow(""))
+
+
+def _fastest(run: Run) -> ModelRow:
+    """The sparse INT8 file, with the delegate where that was measured."""
+    delegated = _file(run, "sparse_int8" + DELEGATE_SUFFIX)
+    return delegated if delegated.latency_ms else _file(run, "sparse_int8")
+
+
+def _is_delegated(row: ModelRow) -> bool:
+    return row.variant.endswith(DELEGATE_SUFFIX)
+
+
+def _teacher(run: Run) -> ModelRow:
+    return next((row for row in model_rows(run) if not row.variant), ModelRow(""))
 
 
 def _compared(times: float, better: str, worse: str) -> str:
