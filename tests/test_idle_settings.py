@@ -65,6 +65,7 @@ def test_it_is_named_with_what_it_is_for(sections, name):
         with_stage(teacher="first", head="teacher"),
         with_stage(teacher="first", loss={"hard": 0.5, "soft": 0.5, "temperature": 4}),
         with_stage(sparsity={"score": "fisher_block", "fisher": {"block": 4}}),
+        with_stage(sparsity={"score": "mine", "plugins": ["a.py"], "fisher": {"block": 4}}),
         with_stage(sparsity={"rewind": "cycles", "rewind_every": "9 steps", "cycle_floor": 0.1}),
         with_stage(objective="mlm", nsp=True, mlm_share=0.2),
         with_stage(kind="reconstruct", scope="global", score="magnitude"),

@@ -76,7 +76,8 @@ _RULES = (
     _Rule(
         SparsitySettings,
         ("fisher",),
-        lambda sparsity: sparsity.score == "fisher_block",
+        # A score of a plugin may read them.
+        lambda sparsity: sparsity.score == "fisher_block" or bool(sparsity.plugins),
         "score 'fisher_block'",
     ),
     _Rule(
