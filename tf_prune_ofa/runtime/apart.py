@@ -92,11 +92,14 @@ def answer(work: Callable[[dict[str, Any], Path], dict[str, Any]]) -> None:
 
 
 def _limit_memory(share: float) -> None:
-    # Neither is on Windows; where addresses cannot be limited, nothing is.
+    """Limit what is allocated from now on; files that are mapped do not count."""
+    # Elsewhere than on Linux one of these is missing, and nothing is limited.
     with contextlib.suppress(ImportError, AttributeError, ValueError, OSError):
         import resource
 
-        limit = int(share * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        page = os.sysconf("SC_PAGE_SIZE")
+        allocated = int(Path("/proc/self/statm").read_text().split()[5]) * page
+        limit = allocated + int(share * page * os.sysconf("SC_PHYS_PAGES"))
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
         if most == resource.RLIM_INFINITY or most > limit:
-            resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
