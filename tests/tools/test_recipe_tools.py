@@ -65,6 +65,15 @@ def test_it_ends_with_a_table_and_the_report(run):
     assert report.read_text().startswith("<!doctype html>") and run_dir in report.parents
 
 
+def test_a_page_of_a_run_has_an_ending_that_browsers_know(run, tmp_path):
+    bad = start("report.py", run[1], f"--out={tmp_path / 'page'}")
+    assert bad.returncode == 1 and "browsers know a page by its ending" in bad.stderr
+    assert list(tmp_path.iterdir()) == []
+    good = start("report.py", run[1], f"--out={tmp_path / 'page.html'}")
+    assert good.returncode == 0, good.stderr
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+
+
 def test_a_second_run_skips_everything(run):
     recipe, run_dir, output = run
     before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*") if path.name != ".lock"}
