@@ -29,7 +29,7 @@ FILES ?= $(wildcard $(shell ls -dt runs/quickstart/*_export-*/ 2>/dev/null | hea
 THREADS ?= 1
 TEST_PROCESSES ?= 2
 
-# A quarter less time where the processor multiplies in bfloat16; elsewhere it takes many times as long.
+# A third less time a step where the processor multiplies in bfloat16; emulated, two and a half times as long.
 PRECISION ?= $(if $(shell grep -sm1 avx512_bf16 /proc/cpuinfo),bfloat16,float32)
 
 quickstart: $(STAMP)  ## From a dense encoder to a fast sparse INT8 file on real text, with a report

@@ -337,8 +337,9 @@ class TrainSettings:
         batch_size: examples of an optimizer step, on all devices together.
         gradient_accumulation: compute them in so many parts, one after another, where all at a time
             do not fit in memory; the gradient is the same.
-        precision: of the products of student and teacher in this stage; "bfloat16" is faster where
-            the processor has it. Weights are float32 all the time, scores are those of float32.
+        precision: of the products of student and teacher in this stage, but of a teacher from
+            elsewhere; "bfloat16" is faster where the processor has it. Weights are float32 all the
+            time, scores are those of float32.
         warmup: of the learning rate.
         decay: "linear" to zero, or "constant".
         nsp: with "mlm", train BERT's next-sentence head on segment pairs too.
