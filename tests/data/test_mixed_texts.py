@@ -45,3 +45,10 @@ def test_every_sentence_is_there_once_and_texts_have_one_or_two_segments():
         assert (ids == SEP).sum() == 1 + (start < len(ids))
     again = list(texts_of(documents, np.random.default_rng(1), **SPECIAL))
     assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(texts, again, strict=True))
+    longer = [
+        len(ids)
+        for ids, _ in texts_of(
+            documents, np.random.default_rng(1), **SPECIAL, lengths=(192,), shares=(1.0,)
+        )
+    ]
+    assert 150 < np.median(longer) <= max(longer) <= 192

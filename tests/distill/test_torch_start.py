@@ -11,7 +11,13 @@ torch = pytest.importorskip("torch")
 from small_models import ENCODER, encoder  # noqa: E402
 
 from tf_prune_ofa.distill import torch_start  # noqa: E402
-from tf_prune_ofa.distill.torch_encoder import Sizes, torch_weights  # noqa: E402
+from tf_prune_ofa.distill.torch_encoder import (  # noqa: E402
+    Sizes,
+    embed,
+    layer,
+    padding_scores,
+    torch_weights,
+)
 from tf_prune_ofa.distill.torch_texts import write_texts  # noqa: E402
 from tf_prune_ofa.keras_compat import tf  # noqa: E402
 from tf_prune_ofa.models import bert  # noqa: E402
@@ -59,6 +65,48 @@ def test_squared_gradients_are_those_of_keras(outputs):
         np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-7, err_msg=name)
 
 
+def test_squared_gradients_of_states_are_those_of_each_state_by_itself():
+    """The mean over draws of signs against one backward pass for each channel of each token."""
+    model = encoder(Classification(2), seed=2, config=CONFIG)
+    arrays = {name: variable.numpy() for name, variable in bert.parameters(model).items()}
+    weights, sizes = torch_weights(arrays, torch.float32), Sizes(**SIZES)
+    ids = np.array([[3, 7, 11], [5, 9, 0]])
+    mask = np.array([[1, 1, 1], [1, 1, 0]], np.float32)
+    batch = (ids, np.zeros_like(ids), mask)
+
+    record = {}
+    x = embed(weights, torch.from_numpy(ids), torch.from_numpy(batch[1]), sizes).requires_grad_()
+    for index in range(sizes.num_layers):
+        x = layer(
+            x,
+            padding_scores(torch.from_numpy(mask)),
+            weights,
+            f"encoder_{index:02d}",
+            sizes,
+            record,
+        )
+    states = x[torch.from_numpy(mask).bool()]
+    deviation = states.detach().std(0)
+    names = [name for name in record if f"{name}/kernel" in weights]
+    wanted = {name: 0.0 for name in names}
+    for value in (states / deviation).reshape(-1):
+        gradients = torch.autograd.grad(value, [record[name] for name in names], retain_graph=True)
+        for name, gradient in zip(names, gradients, strict=True):
+            own = gradient[torch.from_numpy(mask).bool()].double()
+            wanted[name] = wanted[name] + own.square().sum(0).numpy() / 5
+
+    draws = [
+        torch_start.squared_gradients_of_states(weights, [batch], sizes, seed)
+        for seed in range(300)
+    ]
+    assert draws[0].keys() == set(names)
+    for name in names:
+        found = np.mean([draw[name] for draw in draws], 0)
+        assert found.sum() == pytest.approx(wanted[name].sum(), rel=0.1, abs=1e-9), name
+        if wanted[name].sum() > 1e-9:  # the bias of keys moves nothing
+            assert np.corrcoef(found, wanted[name])[0, 1] > 0.9, name
+
+
 def test_an_encoder_is_pruned_to_the_sparsity_with_less_error_than_by_magnitude(tmp_path):
     model = encoder(Classification(2), seed=2, config=CONFIG)
     arrays = {name: variable.numpy() for name, variable in bert.parameters(model).items()}
@@ -81,10 +129,15 @@ def test_an_encoder_is_pruned_to_the_sparsity_with_less_error_than_by_magnitude(
         sparsity=0.5,
         most=0.8,
         rounds=3,
+        every_token=["task"],
+        goal=(0.7, 0.9),
     )
     torch_start.main(settings)
     found = dict(np.load(tmp_path / "start.npz"))
     goal = json.loads((tmp_path / "start.json").read_text())
+    later = json.loads((tmp_path / "start.goal.json").read_text())
+    assert later.keys() == goal.keys()
+    assert all(later[name] >= goal[name] for name in goal)
     kernels = [f"{name}/kernel" for name in goal]
     assert len(kernels) == 12
     zeros = {name: np.mean(found[name] == 0) for name in kernels}

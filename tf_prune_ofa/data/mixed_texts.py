@@ -48,6 +48,8 @@ def texts_of(
     *,
     cls_id: int,
     sep_id: int,
+    lengths: Sequence[int] = LENGTHS,
+    shares: Sequence[float] = SHARES,
 ) -> Iterator[Text]:
     """Yield all sentences of documents, joined to texts of one or two segments.
 
@@ -56,14 +58,16 @@ def texts_of(
         rng: draws lengths and forms.
         cls_id: begins each text.
         sep_id: ends each segment.
+        lengths: tokens that sentences are joined up to; texts have no more than the greatest.
+        shares: how often each length is drawn; they add up to 1.
     """
     documents = list(documents)
     others = [s for document in documents for s in document if 4 <= len(s) <= 60]
-    special = {"cls_id": cls_id, "sep_id": sep_id}
+    special = {"cls_id": cls_id, "sep_id": sep_id, "limit": max(lengths)}
     for document in documents:
         place = 0
         while place < len(document):
-            length = int(rng.choice(LENGTHS, p=SHARES))
+            length = int(rng.choice(lengths, p=shares))
             taken, size = [document[place]], len(document[place])
             place += 1
             while place < len(document) and size + len(document[place]) <= length - 3:

@@ -4,16 +4,17 @@
 
 Runs in a Python that has PyTorch, SciPy and NumPy; minutes on a core. How far each layer is pruned
 is ranked by the losses of several tasks (`pruning.joint_sparsities`), on teachers fine-tuned for
-them; which weights, and their values, come from `pruning.reconstruction`, layer by layer, on mixed
-texts.
+them and, where `every_token` names texts, by what the last hidden states of all their tokens carry:
+heads of sentences read the first token alone. Which weights, and their values, come from
+`pruning.reconstruction`, layer by layer, on mixed texts.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,10 @@ class Settings:
         examples: how many texts of each are used for the layers' inputs.
         graded: how many texts of each task are used for the gradients.
         out: .npz to write; the sparsities go to a .json beside it.
+        every_token: names of texts whose last hidden states count as one more task, so that tasks
+            which read every token find what they need.
+        goal: a sparsity that the long run will prune to, and the most of a layer there; its
+            sparsities go to a .goal.json. (0, 0) where there is none.
     """
 
     encoder: str
@@ -72,6 +77,8 @@ class Settings:
     graded: int = 512
     first_token: int = 8
     seed: int = 0
+    every_token: list[str] = field(default_factory=list)
+    goal: tuple[float, float] = (0.0, 0.0)
 
 
 def squared_gradients(
@@ -84,23 +91,60 @@ def squared_gradients(
         batches: texts and their labels.
         sizes: of the encoder.
     """
+
+    def loss(last: torch.Tensor, number: int) -> torch.Tensor:
+        logits = dense(torch.tanh(dense(last[:, 0], weights, "pooler")), weights, "classifier")
+        wanted = torch.from_numpy(batches[number][1])
+        if logits.shape[1] == 1:
+            return 0.5 * (logits[:, 0] - wanted).square().sum()
+        return functional.cross_entropy(logits, wanted, reduction="sum")
+
+    return _squared_gradients(weights, [batch for batch, _ in batches], sizes, loss)
+
+
+def squared_gradients_of_states(
+    weights: Weights, batches: Sequence[Batch], sizes: Sizes, seed: int
+) -> dict[str, np.ndarray]:
+    """Return the same for the last hidden states of all tokens, each channel over its variance.
+
+    The mean, over random signs of all channels and tokens, of the squared gradient of their sum is
+    the sum of their squared gradients (Hutchinson 1989); one draw for each batch is taken.
+
+    Args:
+        weights: of an encoder.
+        batches: texts.
+        sizes: of the encoder.
+        seed: of the signs.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def loss(last: torch.Tensor, number: int) -> torch.Tensor:
+        is_token = torch.from_numpy(batches[number][2]).bool()
+        states = last[is_token]
+        signs = torch.randint(0, 2, states.shape, generator=generator) * 2.0 - 1.0
+        return (states * signs / states.detach().std(0).clamp_min(1e-6)).sum()
+
+    return _squared_gradients(weights, batches, sizes, loss)
+
+
+def _squared_gradients(
+    weights: Weights,
+    batches: Sequence[Batch],
+    sizes: Sizes,
+    loss: Callable[[torch.Tensor, int], torch.Tensor],
+) -> dict[str, np.ndarray]:
+    """Return the mean over tokens; `loss` takes a batch's last hidden states and its number."""
     names = [f"encoder_{i:02d}/{part}" for i in range(sizes.num_layers) for part in DENSE]
     total = {name: np.zeros(len(weights[f"{name}/bias"])) for name in names}
     tokens = 0
-    for (ids, types, mask), labels in batches:
+    for number, (ids, types, mask) in enumerate(batches):
         record: dict[str, torch.Tensor] = {}
         is_token = torch.from_numpy(mask).bool()
         x = embed(weights, torch.from_numpy(ids), torch.from_numpy(types), sizes).requires_grad_()
         for index in range(sizes.num_layers):
             padding = padding_scores(torch.from_numpy(mask))
             x = layer(x, padding, weights, f"encoder_{index:02d}", sizes, record)
-        logits = dense(torch.tanh(dense(x[:, 0], weights, "pooler")), weights, "classifier")
-        wanted = torch.from_numpy(labels)
-        if logits.shape[1] == 1:
-            loss = 0.5 * (logits[:, 0] - wanted).square().sum()
-        else:
-            loss = functional.cross_entropy(logits, wanted, reduction="sum")
-        gradients = torch.autograd.grad(loss, [record[name] for name in names])
+        gradients = torch.autograd.grad(loss(x, number), [record[name] for name in names])
         for name, gradient in zip(names, gradients, strict=True):
             total[name] += gradient[is_token].double().square().sum(0).numpy()
         tokens += int(is_token.sum())
@@ -150,8 +194,11 @@ def sparsities(
     batches: Sequence[Batch],
     gradients: Mapping[str, np.ndarray],
     settings: Settings,
-) -> dict[str, float]:
-    """Return the sparsity of each layer; `gradients` as from `averaged_gradients`."""
+) -> list[dict[str, float]]:
+    """Return the sparsity of each layer, of the start and, where there is one, of the goal.
+
+    `gradients` as from `averaged_gradients`.
+    """
     sizes = Sizes(**settings.sizes)
     inputs = Inputs(torch_weights(weights, torch.float32), batches, sizes)
     layers = {}
@@ -171,7 +218,8 @@ def sparsities(
                 kernel, bias = weights[f"{full}/kernel"], weights[f"{full}/bias"]
                 layers[full] = Layer(kernel, bias, gram / tokens, gradients[full])
         inputs.ascend(name)
-    return joint_sparsities(layers, settings.sparsity, most=settings.most)
+    wanted = [(settings.sparsity, settings.most), settings.goal]
+    return [joint_sparsities(layers, of_all, most=most) for of_all, most in wanted if of_all]
 
 
 def pruned(
@@ -254,15 +302,25 @@ def main(settings: Settings) -> None:
         graded = [(batch, labels[part]) for batch, part in _batches(texts, chosen)]
         teacher = torch_weights(dict(np.load(path)), torch.float32)
         of_tasks.append(squared_gradients(teacher, graded, sizes))
+    if settings.every_token:
+        plain = []
+        for name in settings.every_token:
+            texts = Texts(settings.texts[name])
+            count = min(settings.graded, len(texts.lengths))
+            chosen = rng.choice(len(texts.lengths), count, replace=False)
+            plain += [batch for batch, _ in _batches(texts, chosen)]
+        encoder = torch_weights(weights, torch.float32)
+        of_tasks.append(squared_gradients_of_states(encoder, plain, sizes, settings.seed))
     gradients = averaged_gradients(of_tasks, kernels)
     batches = []
     for name, count in settings.examples.items():
         texts = Texts(settings.texts[name])
         chosen = rng.choice(len(texts.lengths), min(count, len(texts.lengths)), replace=False)
         batches += [batch for batch, _ in _batches(texts, chosen)]
-    goal = sparsities(weights, batches, gradients, settings)
-    Path(settings.out).with_suffix(".json").write_text(json.dumps(goal, indent=1) + "\n")
-    np.savez(settings.out, **pruned(weights, batches, goal, gradients, settings))
+    found = sparsities(weights, batches, gradients, settings)
+    for of_layers, suffix in zip(found, (".json", ".goal.json"), strict=False):
+        Path(settings.out).with_suffix(suffix).write_text(json.dumps(of_layers, indent=1) + "\n")
+    np.savez(settings.out, **pruned(weights, batches, found[0], gradients, settings))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-LENGTHS = (16, 32, 48, 64, 96, 128)  # that batches are filled up to
+LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256)  # that batches are filled up to
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # ids, types, mask, [B, S] each
 
 
