@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import small_runs
 
+from tf_prune_ofa.bench.process import WorkerProcess
 from tf_prune_ofa.experiments import step_speed
-from tf_prune_ofa.models import presets
 from tf_prune_ofa.runtime.elsewhere import make_python
 
 
@@ -15,17 +15,19 @@ def encoder(tmp_path_factory):
 
 
 def test_cached_logits_change_the_work_and_not_the_step(encoder, tmp_path):
-    ours = step_speed._Ours(presets.open_pretrained(encoder), 4, 8, seed=0)
+    model = {"weights": str(encoder), "batch_size": 4, "sequence_length": 8, "seed": 0}
     losses = {}
     for is_cached in (False, True):
-        step = ours.step_function(is_cached=is_cached)
-        answers = [step() for _ in range(3)]
-        assert all(answer["ms"] > 0 and answer["cpu_ms"] >= 0 for answer in answers)
-        losses[is_cached] = [answer["loss"] for answer in answers]
+        with WorkerProcess(module="tf_prune_ofa.experiments.keras_step") as process:
+            folder = None if is_cached else str(tmp_path)
+            process.ask("open", "here", **model, threads=1, is_cached=is_cached, folder=folder)
+            answers = [process.ask("step", "here") for _ in range(3)]
+            assert all(answer["ms"] > 0 and answer["cpu_ms"] >= 0 for answer in answers)
+            losses[is_cached] = [answer["loss"] for answer in answers]
+            assert process.ask("memory", "here")["peak_memory_bytes"] > 0
     step_speed._check_losses(["run", "cached"], [losses[False], losses[True]])
     assert losses[True][2] < losses[True][0]
 
-    ours.write(tmp_path)
     with np.load(tmp_path / "masks.npz") as masks, np.load(tmp_path / "student.npz") as weights:
         assert masks.files
         for name in masks.files:

@@ -63,7 +63,7 @@ class Worker:
             that the runtime touches count.
         """
         runners.prepare(runtime)
-        before = _reset_peak_memory()
+        before = reset_peak_memory()
         start = time.perf_counter()
         file = runners.open_file(path, runtime, threads, options)
         loaded = time.perf_counter()
@@ -76,7 +76,7 @@ class Worker:
                 f"{error}. Use a newer runtime, or another variant of this model."
             ) from error
         finished = time.perf_counter()
-        memory = _peak_memory() - before
+        memory = peak_memory() - before
         for _ in range(warmup):
             file.invoke()
         self.files.append(file)
@@ -136,14 +136,14 @@ def timed(run: Callable[[], Any]) -> tuple[float, float]:
     return 1e3 * (stop - start), 1e3 * (cpu_stop - cpu)
 
 
-def _reset_peak_memory() -> int:
+def reset_peak_memory() -> int:
     """Sets the process's memory peak back to its present memory, and gives that in bytes."""
     if _CLEAR_REFS.exists():
         _CLEAR_REFS.write_text("5")  # see proc(5): resets VmHWM
-    return _peak_memory()
+    return peak_memory()
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
     """Highest resident memory of this process so far, in bytes."""
     if _STATUS.exists():
         fields = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.bench.worker import serve, timed
+from tf_prune_ofa.bench.worker import peak_memory, reset_peak_memory, serve, timed
 
 
 class TorchStep:
@@ -38,6 +38,7 @@ class TorchStep:
         import torch
 
         torch.set_num_threads(threads)
+        self._before = peak_memory()
         self.settings = settings
         arrays = {
             name: {
@@ -72,12 +73,17 @@ class TorchStep:
         self.optimizer = torch.optim.AdamW(
             groups, lr=settings["learning_rate"], eps=1e-8, fused=settings["fused"]
         )
+        reset_peak_memory()
         return {"version": torch.__version__}
 
     def step(self) -> dict[str, float]:
         """Take one step; answer with its `ms` by the clock, `cpu_ms` of all threads, `loss`."""
         ms, cpu_ms = timed(self._step)
         return {"ms": ms, "cpu_ms": cpu_ms, "loss": float(self._loss.detach())}
+
+    def memory(self) -> dict[str, int]:
+        """Answer with `peak_memory_bytes` of the steps, above the imported packages."""
+        return {"peak_memory_bytes": peak_memory() - self._before}
 
     def _step(self) -> None:
         import torch
