@@ -1,24 +1,27 @@
 """Compare MediaPipe's TextClassifier with the model's own tokenizer on a file and raw sentences.
 
     check_mediapipe.py FILE --cache FOLDER [--sentences TEXT] [--count 200] [--json OUT]
+        [--runtimes]
 
 MediaPipe gets the file and the sentences, nothing else. The other side tokenizes as the model was
 trained, which the file says itself. Sentences are the lines of a text file as they are, blank ones
 too, or the strings of a JSON list; by default held-out sentences of the review corpus. Ends with
-code 1 if a label differs. MediaPipe is installed into a virtual environment in the cache folder
-(once; needs the network).
+code 1 if a label differs. With --runtimes also on the runtimes of runtime_matrix.py, with the
+model's own tokens. MediaPipe and the runtimes are installed into virtual environments in the cache
+folder (once; needs the network).
 """
 
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 
 from tf_prune_ofa.data.reviews import reviews_task
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.json_files import write_json
-from tf_prune_ofa.runtime import mediapipe
+from tf_prune_ofa.runtime import agreement, mediapipe
 from tf_prune_ofa.runtime.text_classifier import TextClassifier
 from tf_prune_ofa.tflite import flatbuffer, packed_files
 from tf_prune_ofa.tflite.text_settings import TextSettings
@@ -29,6 +32,7 @@ _ROUNDING = 1e-3
 _CACHE = flags.DEFINE_string("cache", None, "folder for MediaPipe's environment", required=True)
 _SENTENCES = flags.DEFINE_string("sentences", None, "text file, one sentence in a line")
 _COUNT = flags.DEFINE_integer("count", 200, "how many sentences", 1)
+_RUNTIMES = flags.DEFINE_boolean("runtimes", False, "also compare other runtimes with this one")
 _JSON = flags.DEFINE_string("json", None, "also write the labels to this file")
 
 
@@ -41,9 +45,15 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{path} has no {metadata_problem} in it. Export it with both.")
     with TextClassifier(path, delegate=None) as classifier:
         print(f"The model's own tokenizer: {_described(classifier.settings)}.")
-        ours = [dict(zip(classifier.labels, map(float, logits), strict=True))
-                for logits in classifier.logits(sentences)]  # fmt: skip
-    theirs = mediapipe.scores(path, sentences, _CACHE.value)
+        logits = np.stack(classifier.logits(sentences))
+        labels = classifier.labels
+        ours = [dict(zip(labels, map(float, row), strict=True)) for row in logits]
+        theirs = mediapipe.scores(path, sentences, _CACHE.value)
+        scores = np.array([[one.get(name, -np.inf) for name in labels] for one in theirs])
+        name = mediapipe.REQUIREMENTS[0].replace("==", " ")
+        runtimes = [agreement.compare(name, scores, logits)]
+        if _RUNTIMES.value:
+            runtimes += agreement.in_other_runtimes(classifier, sentences, _CACHE.value)
     rows = [_compared(*row) for row in zip(sentences, ours, theirs, strict=True)]
     for row in rows:
         if row["ours"] != row["mediapipe"]:
@@ -54,6 +64,7 @@ def main(argv: list[str]) -> None:
     print(f"{len(others)} sentences have other logits, so other tokens in MediaPipe.")
     for sentence in others[:10]:
         print(f"  {sentence!r}")
+    print(f"\n{agreement.describe(runtimes)}")
     if _JSON.value:
         write_json(_JSON.value, rows)
         print(f"Written to {_JSON.value}")
