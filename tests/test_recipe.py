@@ -631,6 +631,14 @@ def test_tiny_keeps_the_path_and_shrinks_the_work(path):
     }
 
 
+@pytest.mark.parametrize("goal", [{"speedup": 2.35}, {"latency_ms": 2.0}])
+def test_tiny_asks_for_a_speed_that_a_tiny_encoder_can_give(goal):
+    prune = {"kind": "reconstruct", "start": "model", "costs": "costs.json", **goal}
+    tiny = shrink(build(changed(stages={"prune": prune}))).stages["prune"]
+    # Measured costs are of the whole encoder, which the tiny one refuses.
+    assert (tiny.speedup, tiny.latency_ms, tiny.costs) == (1.1, 0, "")
+
+
 def test_there_is_a_config():
     assert {"quickstart", "paper"} <= {path.stem for path in CONFIGS}
 
