@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -59,7 +60,7 @@ def reference_models(
         forms: which are needed.
         int4_words: whether the words are INT4 in all but the float file.
     """
-    references = {"float": model} if forms & {"float", "dynamic"} else {}
+    references = {"float": model} if "float" in forms else {}
     rounded = model
     if int4_words:
         folder = made_from.model_folder
@@ -75,6 +76,15 @@ def reference_models(
         exact = (WORDS,) if int4_words else ()
         references["static"] = _emulated_model(context, made_from.name, rounded, exact)
     return references
+
+
+def reference_logits(
+    kind: Kind, references: Mapping[str, keras.Model], inputs: Inputs
+) -> dict[str, np.ndarray]:
+    """Return the logits [N, ...] of each form's model; a model of two forms runs once."""
+    models = {id(model): model for model in references.values()}
+    logits = {key: keras_logits(kind, model, inputs) for key, model in models.items()}
+    return {form: logits[id(model)] for form, model in references.items()}
 
 
 def _with_int4_weights(model: keras.Model, made_from: StageResult) -> keras.Model:

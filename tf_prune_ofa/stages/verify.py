@@ -27,7 +27,12 @@ from tf_prune_ofa.pruning.lock import assert_same_zeros
 from tf_prune_ofa.quant.activations import Activations, of_folder
 from tf_prune_ofa.stages.export import pruned_masks, task_model
 from tf_prune_ofa.stages.file_words import FileWords, find_words
-from tf_prune_ofa.stages.references import examples, keras_logits, reference_models
+from tf_prune_ofa.stages.references import (
+    examples,
+    keras_logits,
+    reference_logits,
+    reference_models,
+)
 from tf_prune_ofa.tasks.kind import Examples, Kind
 from tf_prune_ofa.text.opening import tokenizer_of
 from tf_prune_ofa.text.vocabulary import find_vocab
@@ -202,7 +207,7 @@ def _run_files(
         model = task_model(made_from.model_folder, kept=words.kept)
     forms = {files.FORMS[checked["variant"]] for checked in sound}
     references = reference_models(context, made_from, model, forms, int4_words=expected.int4_words)
-    wanted = {name: keras_logits(kind, one, inputs) for name, one in references.items()}
+    wanted = reference_logits(kind, references, inputs)
     probed = running.with_probes(inputs, len(expected.vocabulary))
     outputs = {}
     for checked in sound:
