@@ -60,13 +60,12 @@ def in_other_runtimes(
 
 def inputs(classifier: TextClassifier, texts: Sequence[str]) -> dict[str, np.ndarray]:
     """Return what `classifier` gives its interpreter, by input, int32 [N, S]."""
-    length = classifier.sequence_length
-    tokens = classifier.wordpiece.encode(list(texts), None, max_length=length)
-    ids = np.full([len(texts), length], classifier.wordpiece.pad_id, np.int32)
-    mask, types = np.zeros_like(ids), np.zeros_like(ids)
-    for row, (own, kinds) in enumerate(zip(tokens.ids, tokens.type_ids, strict=True)):
-        ids[row, : len(own)], types[row, : len(own)], mask[row, : len(own)] = own, kinds, 1
-    return {"input_word_ids": ids, "input_mask": mask, "input_type_ids": types}
+    tokens = classifier.wordpiece.encode(texts, None, max_length=classifier.sequence_length)
+    rows = [classifier.padded(*row) for row in zip(tokens.ids, tokens.type_ids, strict=True)]
+    names = ("input_word_ids", "input_mask", "input_type_ids")
+    return {
+        name: np.stack(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    }
 
 
 def of_run(runtime: str, run: FileRun, ours: np.ndarray) -> Agreement:

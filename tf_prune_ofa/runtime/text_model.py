@@ -135,13 +135,24 @@ class TextModel:
         with self._lock:
             if self.interpreter is None:
                 raise UserError(f"{self.path} was closed; open it again.")
-            length = self.sequence_length
-            padded = np.full(length, self.wordpiece.pad_id, np.int32)
-            padded[: len(ids)] = ids
-            mask = (np.arange(length) < len(ids)).astype(np.int32)
-            types = np.zeros(length, np.int32)
-            types[: len(ids)] = type_ids
-            return self.interpreter.run(padded, mask, types)
+            return self.interpreter.run(*self.padded(ids, type_ids))
+
+    def padded(
+        self, ids: np.ndarray, type_ids: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what the interpreter gets of one text: ids, mask and types, int32 [S] each.
+
+        Args:
+            ids: int [T], T at most the file's sequence length.
+            type_ids: int [T].
+        """
+        length = self.sequence_length
+        padded = np.full(length, self.wordpiece.pad_id, np.int32)
+        padded[: len(ids)] = ids
+        mask = (np.arange(length) < len(ids)).astype(np.int32)
+        types = np.zeros(length, np.int32)
+        types[: len(ids)] = type_ids
+        return padded, mask, types
 
     def _require_outputs(self, names: Iterable[str]) -> None:
         found = sorted(names)
