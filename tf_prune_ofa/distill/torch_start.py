@@ -105,7 +105,7 @@ def squared_gradients(
 def squared_gradients_of_states(
     weights: Weights, batches: Sequence[Batch], sizes: Sizes, seed: int
 ) -> dict[str, np.ndarray]:
-    """Return the same for the last hidden states of all tokens, each channel over its variance.
+    """Return the same for the last hidden states of all tokens, each over its deviation.
 
     The mean, over random signs of all channels and tokens, of the squared gradient of their sum is
     the sum of their squared gradients (Hutchinson 1989); one draw for each batch is taken.
