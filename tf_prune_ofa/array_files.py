@@ -5,6 +5,7 @@ import math
 import os
 import zipfile
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,8 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray])
     once more when it is collected.
     """
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    named: dict[str, Any] = {**arrays}  # savez has settings of its own beside the names
+    np.savez(buffer, **named)
     write_bytes(path, buffer.getvalue())
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tf_prune_ofa.array_files import write_arrays
 from tf_prune_ofa.distill.torch_encoder import Sizes, Weights, embed, hidden_states, torch_weights
 from tf_prune_ofa.distill.torch_texts import LENGTHS, Batch, Mixture, Texts
 
@@ -269,9 +270,7 @@ class Run:
     def save(self, path: Path) -> None:
         """Write the encoder by stable names, whole or not at all."""
         own = {name: kept.dense(self.base[name].shape) for name, kept in self.trained.items()}
-        temporary = path.with_name("saving.npz")
-        np.savez(temporary, **{**self.base, **own})
-        os.replace(temporary, path)
+        write_arrays(path, {**self.base, **own})
 
     def _states(self, weights: Weights, batch: Batch) -> list[torch.Tensor]:
         ids, types, mask = map(torch.from_numpy, batch)

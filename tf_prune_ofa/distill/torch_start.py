@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from tf_prune_ofa.array_files import write_arrays
 from tf_prune_ofa.distill.torch_encoder import (
     DENSE,
     Sizes,
@@ -320,7 +321,7 @@ def main(settings: Settings) -> None:
     found = sparsities(weights, batches, gradients, settings)
     for of_layers, suffix in zip(found, (".json", ".goal.json"), strict=False):
         Path(settings.out).with_suffix(suffix).write_text(json.dumps(of_layers, indent=1) + "\n")
-    np.savez(settings.out, **pruned(weights, batches, found[0], gradients, settings))
+    write_arrays(settings.out, pruned(weights, batches, found[0], gradients, settings))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_prune_ofa.array_files import write_arrays
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.json_files import write_json
 from tf_prune_ofa.runtime import apart
@@ -104,7 +105,7 @@ def run_file(
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        np.savez(folder / "examples.npz", **examples)
+        write_arrays(folder / "examples.npz", examples)
         job = {
             "path": str(Path(path).absolute()),
             "runtime": runtime,
@@ -138,7 +139,7 @@ def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         interpreter.invoke()
         rows.append(interpreter.outputs())
     outputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    np.savez(folder / "outputs.npz", **outputs)
+    write_arrays(folder / "outputs.npz", outputs)
     return {
         "runtime": interpreter.runtime_name,
         "version": interpreter.runtime_version,

@@ -86,7 +86,7 @@ def shorter_problems(found: Numbers, wanted: Numbers, unread: np.ndarray) -> Ite
         needed, what = ~unread, "rows"
     elif found.kernel.shape[0] == rows:
         own, model = _lines(found.kernel.T), _lines(wanted.kernel.T)
-        needed, what = wanted.kernel.any(axis=0), "columns"
+        needed, what = np.any(wanted.kernel != 0, axis=0), "columns"
         yield from _array_differences("scales", found.scales, wanted.scales)
         yield from _array_differences("biases", found.bias, wanted.bias)
     else:
