@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +22,32 @@ PROBES = 16
 def run_file(path: Path, inputs: Inputs, threads: int) -> Outputs:
     """Return the outputs of a file by name, [N, ...].
 
+    The examples are dealt out to interpreters of one thread each: on small matrices two examples
+    side by side take less time than one with two threads.
+
     Args:
         path: the file.
         inputs: [N, S] by name.
-        threads: of the runtime.
+        threads: how many examples run at a time.
     """
-    interpreter = Interpreter(path, threads=threads)
     count = len(inputs["input_word_ids"])
-    rows = []
-    for index in tqdm(range(count), desc=path.name, unit="example", mininterval=1):
-        type_ids = inputs["input_type_ids"][index] if "input_type_ids" in inputs else None
-        rows.append(
-            interpreter.run(inputs["input_word_ids"][index], inputs["input_mask"][index], type_ids)
-        )
+    workers = range(min(threads, count))
+    rows: list[dict[str, np.ndarray]] = [{}] * count
+
+    def run(worker: int) -> None:
+        interpreter = Interpreter(path)
+        for index in range(worker, count, len(workers)):
+            values = {name: value[index] for name, value in inputs.items()}
+            rows[index] = interpreter.run(
+                values["input_word_ids"], values["input_mask"], values.get("input_type_ids")
+            )
+            progress.update()
+
+    with (
+        tqdm(total=count, desc=path.name, unit="example", mininterval=1) as progress,
+        ThreadPoolExecutor(len(workers)) as pool,
+    ):
+        list(pool.map(run, workers))
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
