@@ -4,7 +4,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from tf_prune_ofa.bench.inputs import make_inputs
 from tf_prune_ofa.device.job import Job, JobRow, Said
@@ -79,6 +81,40 @@ def largest_difference(one, other):
     """Of all outputs."""
     assert one.keys() == other.keys()
     return max(float(np.abs(one[name] - other[name]).max()) for name in one)
+
+
+def with_all_outputs(path, written):
+    """Write a copy of a file of which every computed tensor is an output; return its operators.
+
+    Returns:
+        (operator, computed inputs, output, whether the output is INT8) of each, by the names of
+        the tensors in the copy.
+    """
+    model = flatbuffer.read_model(path)
+    graph, model.signatureDefs = model.subgraphs[0], None
+    # Constants that are only unpacked belong to XNNPACK, which leaves the tensor as it is.
+    shown = {int(place) for place in graph.inputs}
+    operators = []
+    for operator in graph.operators:
+        if any(int(place) in shown for place in operator.inputs):
+            shown |= {int(place) for place in operator.outputs}
+            operators.append(operator)
+    graph.outputs = [int(place) for operator in operators for place in operator.outputs]
+    names = {place: f"tensor {place}" for place in shown}
+    for place, name in names.items():
+        graph.tensors[place].name = name
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), flatbuffer.IDENTIFIER)
+    written.write_bytes(bytes(builder.Output()))
+    return [
+        (
+            flatbuffer.op_name(model.operatorCodes[operator.opcodeIndex]),
+            [names[place] for place in map(int, operator.inputs) if place in graph.outputs],
+            names[int(operator.outputs[0])],
+            graph.tensors[operator.outputs[0]].type == schema.TensorType.INT8,
+        )
+        for operator in operators
+    ]
 
 
 def int8_step(path):
