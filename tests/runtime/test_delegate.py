@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tflite_files
+from old_runtime import needs_tflite_runtime
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime import delegate, elsewhere
@@ -101,6 +102,7 @@ def test_a_layer_without_zeros_is_left_to_xnnpack(tmp_path):
     assert [node.place for node in file.nodes()] == ["XNNPACK"]
 
 
+@needs_tflite_runtime
 @is_here
 def test_in_tflite_runtime(tmp_path):
     path = layer_file(tmp_path / "a.tflite", is_static=True)

@@ -4,6 +4,7 @@ import random
 import numpy as np
 import pytest
 import tflite_files
+from old_runtime import needs_tflite_runtime
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime.installed import find_runtime
@@ -167,6 +168,7 @@ def installed(monkeypatch):
     return only
 
 
+@needs_tflite_runtime
 def test_the_next_runtime_is_taken_where_the_first_is_missing(installed):
     installed("tflite_runtime.interpreter")
     assert find_runtime()[1:] == ("tflite_runtime", "2.14.0")

@@ -3,6 +3,7 @@ import sys
 import numpy as np
 import pytest
 from exported_models import CONFIG, make_examples
+from old_runtime import needs_tflite_runtime
 
 from tf_prune_ofa.conversion import int8, watch
 from tf_prune_ofa.runtime.elsewhere import run_file
@@ -73,6 +74,7 @@ def test_results_are_equal_bit_for_bit(dense_file, sparse_file, run_bytes):
             np.testing.assert_array_equal(found[name], expected[name])
 
 
+@needs_tflite_runtime
 def test_results_are_equal_in_the_oldest_runtime(dense_file, sparse_file, tmp_path):
     rows = list(make_examples(4))
     examples = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
