@@ -1,4 +1,4 @@
-"""Writes what BERT's tokenizer does to each character: word_piece_tables.txt, twice.
+"""Writes what BERT's and MediaPipe's tokenizers do to a character: word_piece_tables.txt, twice.
 
 One is for the Kotlin library, the other for `text.plain_word_pieces`.
 
@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tokenizers import normalizers, pre_tokenizers
+
+from tf_prune_ofa.text.clean_up import mediapipe_clean_up
 
 _NAME = "word_piece_tables.txt"
 _ANDROID = Path(__file__).parent
@@ -45,6 +47,11 @@ def tables() -> str:
     gone = {*kinds["removed"], *kinds["space"]}
     left = [c for c in characters if c not in gone]
     kinds["punctuation"] = [c for c in left if len(split.pre_tokenize_str(f"a{chr(c)}a")) == 3]
+    splitter = mediapipe_clean_up().pre_tokenizer
+    # Of a newer Unicode than the library's own; with the ideographs.
+    kinds["mediapipe_signs"] = [
+        c for c in characters if len(splitter.pre_tokenize_str(f"a{chr(c)}a")) == 3
+    ]
     lines = [f"{kind} {' '.join(_ranges(found))}" for kind, found in kinds.items()]
     mapped: dict[str, dict[int, str]] = {name: {} for name in MAPPINGS}
     for name, (lower, strip) in MAPPINGS.items():

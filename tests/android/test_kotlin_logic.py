@@ -81,6 +81,7 @@ def tokenizer(pieces, settings):
         settings.lower_case,
         strip_accents=settings.strip_accents,
         split_chinese=settings.split_chinese,
+        clean_up=settings.clean_up,
     )
 
 
@@ -94,10 +95,13 @@ SETTINGS = [
     TextSettings(lower_case=False),
     TextSettings(strip_accents=False),
     TextSettings(lower_case=False, strip_accents=True, split_chinese=False),
+    TextSettings(clean_up="mediapipe"),
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=["both", "neither", "lower", "strip"])
+@pytest.mark.parametrize(
+    "settings", SETTINGS, ids=["both", "neither", "lower", "strip", "mediapipe"]
+)
 def test_word_pieces(program, vocabulary, tmp_path, settings):
     wordpiece = tokenizer(vocabulary, settings)
     texts = [*awkward_texts(1500, seed=7), *random_texts(500)]

@@ -22,7 +22,7 @@ SETTINGS = [
     for lower in (True, False)
     for strip in (None, True, False)
     for split in (True, False)
-]
+] + [{"lower_case": True, "clean_up": "mediapipe"}]
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_the_same_ids_and_places(pieces, options, count):
     assert not different(ours, theirs, awkward_texts(count, seed=3))
 
 
-@pytest.mark.parametrize("options", SETTINGS[:1] + SETTINGS[-2:], ids=str)
+@pytest.mark.parametrize("options", SETTINGS[:1] + SETTINGS[-3:], ids=str)
 def test_every_kind_of_character(options):
     """A vocabulary of letters: a mistake in one character is another id, not [UNK] for both."""
     rng = random.Random(0)
@@ -102,8 +102,6 @@ def test_what_needs_the_library_says_so(without_library, wordpiece):
              "rstrip": False, "single_word": False, "normalized": True}  # fmt: skip
     with pytest.raises(UserError, match=r"added tokens needs the package tokenizers.*pip install"):
         WordPiece(lines, added_tokens=[token])
-    with pytest.raises(UserError, match="MediaPipe does it needs the package tokenizers"):
-        WordPiece(lines, clean_up="mediapipe")
     frame = {"type": "RobertaProcessing", "cls": ["<s>", 0], "sep": ["</s>", 2]}
     bpe = {"model": {"type": "BPE"}, "post_processor": frame}
     with pytest.raises(UserError, match="of the kind BPE needs the package tokenizers"):

@@ -25,6 +25,7 @@ _MEDIAPIPE_WORD_BYTES = 100
 # Never a word piece, and one character: it keeps the others where they are.
 _UNKNOWN = "\U0010fffd"
 _SURROGATE = re.compile("[\ud800-\udfff]")
+MEDIAPIPE_SPACES = "\t\n\f\r "
 _TO_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 # ASCII's signs, Unicode's punctuation, and the blocks of ideographs that BERT lists.
 _SIGNS = (
@@ -70,13 +71,13 @@ def mediapipe_clean_up() -> CleanUp:
     splitting, pattern = tokenizers.pre_tokenizers, tokenizers.Regex
     splitter = splitting.Sequence(
         [
-            splitting.Split(pattern(r"[\t\n\f\r ]+"), "removed"),
+            splitting.Split(pattern(f"[{MEDIAPIPE_SPACES}]+"), "removed"),
             splitting.Split(pattern(_SIGNS), "isolated"),
         ]
     )
 
     def prepare(text: str) -> str:
-        text = without_surrogates(text).translate(_TO_LOWER)
+        text = lower_ascii(without_surrogates(text))
         if text.isascii() or len(text.encode()) <= _MEDIAPIPE_WORD_BYTES:
             return text
         for word, (start, end) in splitter.pre_tokenize_str(text):
@@ -85,6 +86,11 @@ def mediapipe_clean_up() -> CleanUp:
         return text
 
     return CleanUp(prepare, None, splitter)
+
+
+def lower_ascii(text: str) -> str:
+    """Return a text with A to Z in lower case, and nothing else changed."""
+    return text.translate(_TO_LOWER)
 
 
 def without_surrogates(text: str) -> str:

@@ -12,10 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
+from tf_prune_ofa.text.clean_up import MEDIAPIPE_SPACES, lower_ascii
+
 _HANGUL = range(0xAC00, 0xAC00 + 11172)
 _SURROGATES = range(0xD800, 0xE000)
-_LONGEST_WORD = 100  # in characters; a longer one is unknown
+_LONGEST_WORD = 100  # in characters, in bytes for MediaPipe; a longer one is unknown
 _MAPPINGS = ("lower", "strip")
+_SIGNS = ("punctuation", "mediapipe_signs")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class _Tables:
     space: Sequence[range]
     cjk: Sequence[range]
     punctuation: frozenset[int]
+    mediapipe_signs: frozenset[int]
     lower: Mapping[int, str]
     strip: Mapping[int, str]
 
@@ -63,9 +67,9 @@ def _tables() -> _Tables:
         else:
             bounds = [[int(bound, 16) for bound in word.split("-")] for word in words]
             sets[name] = [range(bound[0], bound[-1] + 1) for bound in bounds]
-    signs = frozenset(itertools.chain(*sets.pop("punctuation")))
+    signs = {name: frozenset(itertools.chain(*sets.pop(name))) for name in _SIGNS}
     lower, strip = (mappings[name] for name in _MAPPINGS)
-    return _Tables(punctuation=signs, lower=lower, strip=strip, **sets)
+    return _Tables(lower=lower, strip=strip, **signs, **sets)
 
 
 class PlainWordPieces:
@@ -74,7 +78,7 @@ class PlainWordPieces:
     Args:
         ids: of each piece.
         unknown: the piece of a word that has none.
-        lower_case, strip_accents, split_chinese: see `text.wordpiece.WordPiece`.
+        lower_case, strip_accents, split_chinese, clean_up: see `text.wordpiece.WordPiece`.
     """
 
     def __init__(
@@ -85,7 +89,9 @@ class PlainWordPieces:
         lower_case: bool,
         strip_accents: bool | None,
         split_chinese: bool,
+        clean_up: str = "bert",
     ) -> None:
+        self._is_mediapipe = clean_up == "mediapipe"
         self._ids = ids
         self._unknown = ids[unknown]
         self._longest = max(map(len, ids))
@@ -108,6 +114,7 @@ class PlainWordPieces:
         found = Pieces([], [])
         word: list[str] = []
         places: list[int] = []
+        signs = _tables().mediapipe_signs if self._is_mediapipe else _tables().punctuation
         for place, character in enumerate(text):
             known = self._known.get(character)
             if known is None:
@@ -117,7 +124,7 @@ class PlainWordPieces:
                 self._cut(word, places, found)
             for part in parts:
                 # What a character comes apart into may be a sign.
-                is_sign = not is_alone and ord(part) in _tables().punctuation
+                is_sign = not is_alone and ord(part) in signs
                 if is_sign:
                     self._cut(word, places, found)
                 word.append(part)
@@ -132,6 +139,11 @@ class PlainWordPieces:
     def _parts(self, character: str) -> tuple[str, bool]:
         """Return what becomes of a character, and whether it parts those beside it."""
         tables, code = _tables(), ord(character)
+        if self._is_mediapipe:
+            is_space = character in MEDIAPIPE_SPACES
+            return "" if is_space else lower_ascii(
+                character
+            ), is_space or code in tables.mediapipe_signs
         if code in _SURROGATES or _is_in(code, tables.removed):
             return "", False
         if _is_in(code, tables.space):
@@ -147,11 +159,12 @@ class PlainWordPieces:
         if not word:
             return
         text, begin = "".join(word), 0
+        is_too_long = len(text.encode() if self._is_mediapipe else text) > _LONGEST_WORD
         ids: list[int] = []
         offsets: list[tuple[int, int]] = []
         while begin < len(text):
             prefix = "##" if begin else ""
-            last = 0 if len(text) > _LONGEST_WORD else min(len(text), begin + self._longest)
+            last = 0 if is_too_long else min(len(text), begin + self._longest)
             end, index = last, None
             while end > begin and index is None:
                 index = self._ids.get(prefix + text[begin:end])

@@ -133,11 +133,11 @@ class WordPiece(TextTokenizer):
             "strip_accents": strip_accents,
             "split_chinese": split_chinese,
         }
-        if library.is_installed() or clean_up == "mediapipe" or added_tokens:
+        if library.is_installed() or added_tokens:
             self._tokenizer = self._with_library(ids, clean_up, cleaning, added_tokens)
         else:
             self._clean: Callable[[str], str] = without_surrogates
-            self._tokenizer = PlainWordPieces(ids, unknown="[UNK]", **cleaning)
+            self._tokenizer = PlainWordPieces(ids, unknown="[UNK]", clean_up=clean_up, **cleaning)
 
     def _with_library(
         self,

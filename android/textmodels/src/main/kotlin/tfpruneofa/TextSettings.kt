@@ -1,5 +1,8 @@
 package tfpruneofa
 
+/** How a text is treated before its words are looked up: as BERT's checkpoints had it, or MediaPipe. */
+enum class CleanUp { BERT, MEDIAPIPE }
+
 /**
  * What the tokenizer and, for questions, the windows of a file need; the file says it itself, in
  * `text_settings.json` behind the model.
@@ -7,6 +10,7 @@ package tfpruneofa
  * @property lowerCase lower-case the text.
  * @property stripAccents remove accents; null does so where the text is lower-cased, as BERT did.
  * @property splitChinese make each CJK ideograph a word of its own.
+ * @property cleanUp of a text before its words are looked up; MediaPipe's has none of the three above.
  * @property questionLength of a question, in pieces; longer ones are cut.
  * @property stride pieces from one window of a long text to the next.
  * @property answerLength the longest answer, in pieces.
@@ -18,6 +22,7 @@ data class TextSettings(
     val lowerCase: Boolean = true,
     val stripAccents: Boolean? = null,
     val splitChinese: Boolean = true,
+    val cleanUp: CleanUp = CleanUp.BERT,
     val questionLength: Int = 64,
     val stride: Int = 128,
     val answerLength: Int = 30,
@@ -29,7 +34,7 @@ data class TextSettings(
         copy(questionLength = minOf(questionLength, maxOf(1, (sequenceLength - 3) / 2)))
 
     companion object {
-        private val ENTRY = Regex("\"(\\w+)\"\\s*:\\s*(true|false|null|-?\\d+(?:\\.\\d+)?(?:[eE][+-]?\\d+)?)")
+        private val ENTRY = Regex("\"(\\w+)\"\\s*:\\s*(true|false|null|\"[a-z]+\"|-?\\d+(?:\\.\\d+)?(?:[eE][+-]?\\d+)?)")
 
         /**
          * Reads `text_settings.json`.
@@ -76,6 +81,11 @@ data class TextSettings(
             "strip_accents" ->
                 copy(stripAccents = if (value == "null") null else boolean(key, value))
             "split_chinese" -> copy(splitChinese = boolean(key, value))
+            "clean_up" -> copy(
+                cleanUp = requireNotNull(CleanUp.entries.find { value == "\"${it.name.lowercase()}\"" }) {
+                    "$NAME says $key = $value."
+                },
+            )
             "question_length" -> copy(questionLength = whole(key, value))
             "stride" -> copy(stride = whole(key, value))
             "answer_length" -> copy(answerLength = whole(key, value))

@@ -31,6 +31,7 @@ internal object UnicodeTables {
     private val space = sets.getValue("space")
     private val cjk = sets.getValue("cjk")
     private val punctuation = sets.getValue("punctuation")
+    private val mediaPipeSigns = sets.getValue("mediapipe_signs")
     private val lower = mappings.getValue("lower")
     private val strip = mappings.getValue("strip")
 
@@ -43,6 +44,9 @@ internal object UnicodeTables {
     fun isCjk(character: Int): Boolean = character in cjk
 
     fun isPunctuation(character: Int): Boolean = character in punctuation
+
+    /** Whether it is a word of its own in MediaPipe: signs and ideographs. */
+    fun isMediaPipeSign(character: Int): Boolean = character in mediaPipeSigns
 
     /** Without accents: what it comes apart into, less the marks. */
     fun stripped(character: Int): IntArray {

@@ -54,6 +54,7 @@ class WordPiece(lines: List<String>, private val settings: TextSettings) {
     }
 
     private fun take(character: Int, start: Int, end: Int, word: Word, found: Found) {
+        if (settings.cleanUp == CleanUp.MEDIAPIPE) return takeAsMediaPipe(character, start, end, word, found)
         if (UnicodeTables.isRemoved(character)) return
         if (UnicodeTables.isSpace(character)) return finish(word, found)
         val isWord = settings.splitChinese && UnicodeTables.isCjk(character)
@@ -68,6 +69,20 @@ class WordPiece(lines: List<String>, private val settings: TextSettings) {
         if (isWord) finish(word, found)
     }
 
+    /** Lower-cases A to Z; all but ASCII's white space and signs are letters. */
+    private fun takeAsMediaPipe(character: Int, start: Int, end: Int, word: Word, found: Found) {
+        val letter = when (character) {
+            in 'A'.code..'Z'.code -> character + ('a' - 'A')
+            in 0xD800..0xDFFF -> 0xFFFD
+            else -> character
+        }
+        if (letter in ASCII_SPACES) return finish(word, found)
+        val isAlone = UnicodeTables.isMediaPipeSign(letter)
+        if (isAlone) finish(word, found)
+        word.add(letter, start, end)
+        if (isAlone) finish(word, found)
+    }
+
     private fun normalized(character: Int): IntArray {
         if (character < 0x80 && !settings.lowerCase) return intArrayOf(character)
         val parts = if (stripsAccents) UnicodeTables.stripped(character) else intArrayOf(character)
@@ -75,12 +90,18 @@ class WordPiece(lines: List<String>, private val settings: TextSettings) {
         return parts.flatMap { UnicodeTables.lowered(it).asList() }.toIntArray()
     }
 
+    /** BERT counts characters, MediaPipe the bytes of UTF-8. */
+    private fun isTooLong(word: Word): Boolean = when (settings.cleanUp) {
+        CleanUp.BERT -> word.size
+        CleanUp.MEDIAPIPE -> word.utf8Size
+    } > LONGEST_WORD
+
     /** Cuts a word into the longest pieces from its left, or makes it unknown. */
     private fun finish(word: Word, found: Found) {
         val before = found.size
         var begin = 0
         while (begin < word.size) {
-            var end = if (word.size > LONGEST_WORD) begin else word.size
+            var end = if (isTooLong(word)) begin else word.size
             while (end > begin) {
                 val piece = word.text(begin, end, if (begin > 0) "##" else "")
                 val id = if (piece.length > longest) null else ids[piece]
@@ -105,6 +126,7 @@ class WordPiece(lines: List<String>, private val settings: TextSettings) {
         val starts = ArrayList<Int>()
         val ends = ArrayList<Int>()
         val size: Int get() = characters.size
+        val utf8Size: Int get() = characters.sumOf { utf8Size(it) }
 
         fun add(character: Int, start: Int, end: Int) {
             characters.add(character)
@@ -149,6 +171,14 @@ class WordPiece(lines: List<String>, private val settings: TextSettings) {
     }
 
     private companion object {
-        const val LONGEST_WORD = 100 // in characters; longer ones are unknown
+        const val LONGEST_WORD = 100 // longer ones are unknown
+        val ASCII_SPACES = "\t\n\u000c\r ".map { it.code }.toSet()
+
+        fun utf8Size(character: Int): Int = when {
+            character < 0x80 -> 1
+            character < 0x800 -> 2
+            character < 0x10000 -> 3
+            else -> 4
+        }
     }
 }
