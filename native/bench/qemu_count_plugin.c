@@ -3,7 +3,7 @@
  *   gcc -O2 -shared -fPIC -o libcount.so qemu_count_plugin.c
  *   qemu-aarch64 -cpu max -plugin ./libcount.so,symbol=Accumulate -d plugin PROGRAM
  *
- * Prints how many instructions ran in functions whose symbol contains `symbol`, and how many of them
+ * Prints how many instructions ran in functions whose symbol contains `symbol` (all, where it is empty), and how many of them
  * were SDOT, and SMLAL, by element. Single-threaded programs only: counters are not atomic.
  *
  * Declares the part of QEMU's plugin interface that it uses (version 1, QEMU 7.2).
@@ -43,7 +43,7 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
   for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); ++i) {
     struct qemu_plugin_insn* insn = qemu_plugin_tb_get_insn(tb, i);
     const char* symbol = qemu_plugin_insn_symbol(insn);
-    if (symbol == NULL || strstr(symbol, wanted) == NULL) continue;
+    if (*wanted != '\0' && (symbol == NULL || strstr(symbol, wanted) == NULL)) continue;
     qemu_plugin_register_vcpu_insn_exec_inline(insn, kAddU64, &total, 1);
     uint32_t code;
     memcpy(&code, qemu_plugin_insn_data(insn), sizeof(code));

@@ -59,7 +59,10 @@ struct EncoderKernels {
   void (*look_up)(const int8_t* table, const int8_t* in, size_t count, int8_t* out);
 };
 
+// Each in the library of its processor family alone.
 extern const EncoderKernels kAvx512EncoderKernels;
+extern const EncoderKernels kNeonEncoderKernels;
+extern const EncoderKernels kNeonDotEncoderKernels;
 
 }  // namespace tf_prune_ofa
 

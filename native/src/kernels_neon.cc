@@ -7,6 +7,8 @@
 
 #include <arm_neon.h>
 
+#include "encoder_kernel.h"
+
 namespace tf_prune_ofa {
 namespace {
 
@@ -114,7 +116,9 @@ void FinishInt8(const FinishInt8Args& args) { FinishInt8Neon(args, kTokens); }
 const Kernels* NeonKernels() {
   static constexpr Kernels kernels = {
       "neon",       kTokens, /*sample_bytes=*/2, /*unsigned_offset=*/0, /*has_columns=*/true,
-      kTileColumns, IsSupported, QuantizeNeon, Pack, Accumulate, FinishFloat, FinishInt8};
+      kTileColumns, IsSupported, QuantizeNeon, Pack, Accumulate, FinishFloat, FinishInt8,
+      /*requantizes_rows=*/false, /*rounds_as_kleidiai=*/false, /*narrow_tokens=*/0,
+      &kNeonEncoderKernels};
   return &kernels;
 }
 

@@ -4,6 +4,7 @@
 #include <arm_neon.h>
 #include <sys/auxv.h>
 
+#include "encoder_kernel.h"
 #include "kernel.h"
 #include "neon_common.h"
 
@@ -192,7 +193,8 @@ const Kernels* NeonDotKernels() {
   static constexpr Kernels kernels = {
       "neondot",    kTokens, /*sample_bytes=*/1, /*unsigned_offset=*/0, /*has_columns=*/true,
       kTileColumns, HasDot,  QuantizeNeonAsKleidiAi, Pack, Accumulate, FinishFloat, FinishInt8,
-      /*requantizes_rows=*/false, /*rounds_as_kleidiai=*/true};
+      /*requantizes_rows=*/false, /*rounds_as_kleidiai=*/true, /*narrow_tokens=*/0,
+      &kNeonDotEncoderKernels};
   return &kernels;
 }
 
@@ -203,7 +205,8 @@ const Kernels* NeonI8mmKernels() {
   static constexpr Kernels kernels = {
       "i8mm",       kTokens, /*sample_bytes=*/1, /*unsigned_offset=*/0, /*has_columns=*/true,
       kTileColumns, HasI8mm, QuantizeNeonAsKleidiAi, Pack, Accumulate, FinishFloat, FinishInt8,
-      /*requantizes_rows=*/false, /*rounds_as_kleidiai=*/true};
+      /*requantizes_rows=*/false, /*rounds_as_kleidiai=*/true, /*narrow_tokens=*/0,
+      &kNeonDotEncoderKernels};
   return &kernels;
 }
 

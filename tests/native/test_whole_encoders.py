@@ -1,7 +1,8 @@
 """Whole encoder layers in the delegate: equal to the stock runtime, bit for bit, part by part.
 
 Equality in float holds for the runtime whose order of additions the kernels follow (LiteRT 2.3) on
-processors with AVX-512; elsewhere the delegate takes layers alone.
+processors with AVX-512; for aarch64 see tests/device/test_emulated.py. Elsewhere the delegate takes
+layers alone.
 """
 
 import re
@@ -15,7 +16,7 @@ from tf_prune_ofa.runtime.interpreter import Interpreter
 
 pytestmark = pytest.mark.skipif(
     not delegate.LIBRARY.is_file() or "avx512" not in delegate.processor(delegate.LIBRARY)[1],
-    reason="whole layers run on AVX-512",
+    reason="on other processors than these see tests/device/test_emulated.py",
 )
 
 
