@@ -239,5 +239,5 @@ def number(value):
 def test_settings_are_read_alike():
     text = (LIBRARY / "main/kotlin/tfpruneofa/TextSettings.kt").read_text(encoding="utf-8")
     assert set(re.findall(r'^            "(\w+)" ->', text, re.MULTILINE)) == set(
-        json.loads(TextSettings().to_json())
+        json.loads(TextSettings(clean_up="mediapipe").to_json())
     )
