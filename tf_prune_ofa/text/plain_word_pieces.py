@@ -18,7 +18,6 @@ _HANGUL = range(0xAC00, 0xAC00 + 11172)
 _SURROGATES = range(0xD800, 0xE000)
 _LONGEST_WORD = 100  # in characters, in bytes for MediaPipe; a longer one is unknown
 _MAPPINGS = ("lower", "strip")
-_SIGNS = ("punctuation", "mediapipe_signs")
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,14 @@ def _tables() -> _Tables:
         else:
             bounds = [[int(bound, 16) for bound in word.split("-")] for word in words]
             sets[name] = [range(bound[0], bound[-1] + 1) for bound in bounds]
-    signs = {name: frozenset(itertools.chain(*sets.pop(name))) for name in _SIGNS}
-    lower, strip = (mappings[name] for name in _MAPPINGS)
-    return _Tables(lower=lower, strip=strip, **signs, **sets)
+    return _Tables(
+        removed=sets["removed"],
+        space=sets["space"],
+        cjk=sets["cjk"],
+        punctuation=frozenset(itertools.chain(*sets["punctuation"])),
+        mediapipe_signs=frozenset(itertools.chain(*sets["mediapipe_signs"])),
+        **mappings,
+    )
 
 
 class PlainWordPieces:
