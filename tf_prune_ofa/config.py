@@ -528,7 +528,10 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class VerifySettings:
-    """Checks of the exported files; `examples` of the held-out split, 0 for all of them."""
+    """Checks of the exported files: on `examples` of the held-out split, 0 for all of them.
+
+    `threads` says how many of them run at a time, each in one thread.
+    """
 
     kind: str = ""
     start: str = "export"

@@ -16,7 +16,7 @@ from tf_prune_ofa.runtime.interpreter import Interpreter
 
 pytestmark = pytest.mark.skipif(
     not delegate.LIBRARY.is_file() or "avx512" not in delegate.processor(delegate.LIBRARY)[1],
-    reason="on other processors than these see tests/device/test_emulated.py",
+    reason="these need AVX-512; for aarch64 there is tests/device/test_emulated.py",
 )
 
 

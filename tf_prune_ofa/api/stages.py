@@ -194,7 +194,7 @@ def verify(files: Files, *, examples: int = 0, threads: int = 1) -> dict[str, An
     Args:
         files: from `export`.
         examples: of the held-out ones to run; 0 means all.
-        threads: of the runtime.
+        threads: how many examples run at a time, each in one thread.
 
     Raises:
         UserError: a file is not what its model says.

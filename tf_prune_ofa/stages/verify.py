@@ -88,7 +88,7 @@ def verify(context: Context, start: str, *, examples_limit: int, threads: int) -
         context: has the results of that stage and of those before it.
         start: name of the export stage.
         examples_limit: held-out examples to compare on; 0 means all.
-        threads: of the runtime.
+        threads: how many examples run at a time, each in one thread.
 
     Returns:
         `verdict` ("pass" or "fail"), `problems` of the folder; `files`: for each file its own
