@@ -1,6 +1,7 @@
 // One head of INT8 attention on AVX-512 with VNNI: four queries at a time, their scores stay in the
 // first-level cache.
 #include "encoder_avx512.h"
+#include "encoder_common.h"
 #include "kernel.h"
 
 namespace tf_prune_ofa {
@@ -9,8 +10,6 @@ namespace {
 constexpr int kQueries = 4;
 constexpr int kKeys = 64;    // of a tile
 constexpr int kNarrow = 32;  // of one with few keys, which Kernels::pack makes half as wide
-
-inline int RoundUp(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 inline int32_t Four(const void* from) {
   int32_t four;
@@ -287,21 +286,14 @@ void Attend(const AttendArgs& args) {
   PackKeys(args, scratch);
   PackValues<kDim>(args, scratch);
   for (int t = 0; t < args.tokens; t += kQueries) {
-    const int8_t* queries[kQueries];
-    int8_t* outs[kQueries];
-    for (int q = 0; q < kQueries; ++q) {
-      // The last four may hold a token twice: it is written twice, with the same numbers.
-      const ptrdiff_t token = t + q < args.tokens ? t + q : args.tokens - 1;
-      queries[q] = args.queries + token * args.stride;
-      outs[q] = args.out + token * args.stride;
-    }
-    ScoreArgs score = {args, scratch, queries, padded, {}, {}};
+    const QueryRows<kQueries> rows(args, t);
+    ScoreArgs score = {args, scratch, rows.queries, padded, {}, {}};
     Score(&score);
     for (int q = 0; q < kQueries; ++q) {
       Softmax(args, scratch.scores + q * padded, padded, _mm512_reduce_max_ps(score.largest[q]),
               scratch.probabilities + q * padded);
     }
-    Mix<kDim>(args, scratch, padded, outs);
+    Mix<kDim>(args, scratch, padded, rows.outs);
   }
 }
 

@@ -1,6 +1,7 @@
 // Attention's products on NEON without dot products: SMLAL by element, of 16-bit numbers.
 #include "attend_neon.h"
 #include "encoder_neon.h"
+#include "neon_common.h"
 
 namespace tf_prune_ofa {
 namespace {
@@ -88,21 +89,8 @@ class LongProducts {
         const ptrdiff_t token = k + i < args_.tokens ? k + i : args_.tokens - 1;
         tokens[i] = args_.keys + token * args_.stride;
       }
-      int16_t* to = keys_ + k / kKeys * kKeys * ptrdiff_t{args_.dim} + k % kKeys;
-      for (int d = 0; d < args_.dim; d += 8) {
-        int16x8_t block[8];
-        for (int i = 0; i < 8; ++i) block[i] = vmovl_s8(vld1_s8(tokens[i] + d));
-        // Of 8 tokens the columns: three rounds of interleaving the first half with the second.
-        for (int round = 0; round < 3; ++round) {
-          int16x8_t mixed[8];
-          for (int i = 0; i < 4; ++i) {
-            mixed[2 * i] = vzip1q_s16(block[i], block[i + 4]);
-            mixed[2 * i + 1] = vzip2q_s16(block[i], block[i + 4]);
-          }
-          for (int i = 0; i < 8; ++i) block[i] = mixed[i];
-        }
-        for (int i = 0; i < 8; ++i) vst1q_s16(to + (d + i) * kKeys, block[i]);
-      }
+      PackEightRows(tokens, args_.dim, kKeys,
+                    keys_ + k / kKeys * kKeys * ptrdiff_t{args_.dim} + k % kKeys);
     }
   }
 

@@ -5,7 +5,7 @@
 
 #include <arm_neon.h>
 
-#include "encoder_kernel.h"
+#include "encoder_common.h"
 
 namespace tf_prune_ofa {
 namespace {
@@ -14,8 +14,6 @@ constexpr int kQueries = 4;
 // Keys of one call of the products, and numbers of a head: rows of both are whole vectors of them.
 constexpr int kKeys = 16;
 constexpr int kNumbers = 16;
-
-inline int RoundUp(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 // ---- Softmax
 
@@ -121,17 +119,10 @@ void AttendWith(const AttendArgs& args) {
       reinterpret_cast<typename Products::Probability*>(scores + kQueries * padded);
   const Products products(args, padded, reinterpret_cast<uint8_t*>(probabilities + kQueries * padded));
   for (int t = 0; t < args.tokens; t += kQueries) {
-    const int8_t* queries[kQueries];
-    int8_t* outs[kQueries];
-    for (int q = 0; q < kQueries; ++q) {
-      // The last four may hold a token twice: it is written twice, with the same numbers.
-      const ptrdiff_t token = t + q < args.tokens ? t + q : args.tokens - 1;
-      queries[q] = args.queries + token * args.stride;
-      outs[q] = args.out + token * args.stride;
-    }
+    const QueryRows<kQueries> rows(args, t);
     float32x4_t largest[kQueries];
     for (auto& of_query : largest) of_query = vdupq_n_f32(-__builtin_inff());
-    const typename Products::Queries prepared(args, queries);
+    const typename Products::Queries prepared(args, rows.queries);
     for (int k = 0; k < padded; k += kKeys) {
       int32x4_t sums[kQueries][4];
       products.Score(prepared, k, sums);
@@ -153,7 +144,7 @@ void AttendWith(const AttendArgs& args) {
     for (int n = 0; n < args.dim; n += kNumbers) {
       int32x4_t sums[kQueries][4];
       products.Mix(probabilities, n, sums);
-      for (int q = 0; q < kQueries; ++q) vst1q_s8(outs[q] + n, Requantize(args, sums[q]));
+      for (int q = 0; q < kQueries; ++q) vst1q_s8(rows.outs[q] + n, Requantize(args, sums[q]));
     }
   }
 }

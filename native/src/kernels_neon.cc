@@ -29,21 +29,8 @@ void Pack(Layout, const int8_t* values, ptrdiff_t stride, int live, int columns,
       rows[i] = values + (token + i < live ? token + i : live - 1) * stride;
     }
     int16_t* to = reinterpret_cast<int16_t*>(out) + token;
-    int column = 0;
-    for (; column + 8 <= columns; column += 8) {
-      int16x8_t block[8];
-      for (int i = 0; i < 8; ++i) block[i] = vmovl_s8(vld1_s8(rows[i] + column));
-      // Of 8 rows the columns: three rounds of interleaving the first half with the second.
-      for (int round = 0; round < 3; ++round) {
-        int16x8_t mixed[8];
-        for (int i = 0; i < 4; ++i) {
-          mixed[2 * i] = vzip1q_s16(block[i], block[i + 4]);
-          mixed[2 * i + 1] = vzip2q_s16(block[i], block[i + 4]);
-        }
-        for (int i = 0; i < 8; ++i) block[i] = mixed[i];
-      }
-      for (int i = 0; i < 8; ++i) vst1q_s16(to + (column + i) * kTokens, block[i]);
-    }
+    int column = columns / 8 * 8;
+    PackEightRows(rows, column, kTokens, to);
     for (; column < columns; ++column) {
       for (int i = 0; i < 8; ++i) to[column * kTokens + i] = rows[i][column];
     }
@@ -229,6 +216,23 @@ void FinishFloatAs(const FinishFloatArgs& args, int tokens) {
 }
 
 }  // namespace
+
+void PackEightRows(const int8_t* const rows[8], int columns, ptrdiff_t next, int16_t* to) {
+  for (int column = 0; column < columns; column += 8) {
+    int16x8_t block[8];
+    for (int i = 0; i < 8; ++i) block[i] = vmovl_s8(vld1_s8(rows[i] + column));
+    // Three rounds of interleaving the first half with the second.
+    for (int round = 0; round < 3; ++round) {
+      int16x8_t mixed[8];
+      for (int i = 0; i < 4; ++i) {
+        mixed[2 * i] = vzip1q_s16(block[i], block[i + 4]);
+        mixed[2 * i + 1] = vzip2q_s16(block[i], block[i + 4]);
+      }
+      for (int i = 0; i < 8; ++i) block[i] = mixed[i];
+    }
+    for (int i = 0; i < 8; ++i) vst1q_s16(to + (column + i) * next, block[i]);
+  }
+}
 
 RowQuantization QuantizeNeon(const float* values, int columns, int8_t* out) {
   return Quantize<false>(values, columns, out);

@@ -1,5 +1,6 @@
 // LayerNorm behind an addition, and tables of 256 bytes, on AVX-512.
 #include "encoder_avx512.h"
+#include "encoder_common.h"
 
 namespace tf_prune_ofa {
 namespace {
@@ -21,8 +22,6 @@ inline float ReciprocalRoot(float x) {
   const __m128 t = _mm_sub_ss(_mm_mul_ss(vx, _mm_mul_ss(y, y)), _mm_set_ss(1.0f));
   return _mm_cvtss_f32(_mm_sub_ss(y, _mm_mul_ss(t, _mm_mul_ss(_mm_set_ss(0.5f), y))));
 }
-
-enum class Second { kNone, kFloat, kBytes };
 
 template <Second kSecond>
 void NormalizeToken(const NormalizeArgs& args, int token, float* x) {
@@ -83,8 +82,6 @@ void NormalizeToken(const NormalizeArgs& args, int token, float* x) {
   }
 }
 
-constexpr int kMostColumns = 4096;
-
 // Four times 64 bytes of the table, of which two bits of a number choose one.
 __attribute__((target("avx512vbmi"))) void LookUpWords(const int8_t* table, const int8_t* in,
                                                        size_t count, int8_t* out) {
@@ -106,16 +103,9 @@ __attribute__((target("avx512vbmi"))) void LookUpWords(const int8_t* table, cons
 bool CanNormalizeAvx512(int columns) { return columns % 32 == 0 && columns <= kMostColumns; }
 
 void NormalizeAvx512(const NormalizeArgs& args) {
-  alignas(64) float x[kMostColumns];
-  for (int token = 0; token < args.tokens; ++token) {
-    if (args.b_bytes != nullptr) {
-      NormalizeToken<Second::kBytes>(args, token, x);
-    } else if (args.b != nullptr) {
-      NormalizeToken<Second::kFloat>(args, token, x);
-    } else {
-      NormalizeToken<Second::kNone>(args, token, x);
-    }
-  }
+  NormalizeTokens(args, [&args](auto second, int token, float* x) {
+    NormalizeToken<decltype(second)::value>(args, token, x);
+  });
 }
 
 void LookUpAvx512(const int8_t* table, const int8_t* in, size_t count, int8_t* out) {

@@ -3,12 +3,12 @@
 
 #include <cmath>
 
+#include "encoder_common.h"
 #include "encoder_neon.h"
 
 namespace tf_prune_ofa {
 namespace {
 
-constexpr int kMostColumns = 4096;
 constexpr int kAtATime = 16;
 
 // Of 16 sums: halves are added until one is left, as XNNPACK does.
@@ -20,8 +20,6 @@ inline float ReduceAdd(const float32x4_t sums[4]) {
 }
 
 // Four times four numbers: the sum that is normalized.
-enum class Second { kNone, kFloat, kBytes };
-
 template <Second kSecond>
 inline void LoadSum(const NormalizeArgs& args, ptrdiff_t place, float32x4_t x[4]) {
   for (int i = 0; i < 4; ++i) x[i] = vld1q_f32(args.a + place + 4 * i);
@@ -92,16 +90,9 @@ void NormalizeToken(const NormalizeArgs& args, int token, float* x) {
 bool CanNormalizeNeon(int columns) { return columns % kAtATime == 0 && columns <= kMostColumns; }
 
 void NormalizeNeon(const NormalizeArgs& args) {
-  alignas(64) float x[kMostColumns];
-  for (int token = 0; token < args.tokens; ++token) {
-    if (args.b_bytes != nullptr) {
-      NormalizeToken<Second::kBytes>(args, token, x);
-    } else if (args.b != nullptr) {
-      NormalizeToken<Second::kFloat>(args, token, x);
-    } else {
-      NormalizeToken<Second::kNone>(args, token, x);
-    }
-  }
+  NormalizeTokens(args, [&args](auto second, int token, float* x) {
+    NormalizeToken<decltype(second)::value>(args, token, x);
+  });
 }
 
 void LookUpNeon(const int8_t* table, const int8_t* in, size_t count, int8_t* out) {
