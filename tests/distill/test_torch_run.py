@@ -126,7 +126,7 @@ def test_a_step_is_that_of_keras(settings):
     norm = np.sqrt(sum(float(np.square(gradient).sum()) for gradient in gradients))
     assert norm > settings.clip_norm / 100
     rate = settings.learning_rate / settings.warmup
-    found_loss = run.step()
+    found_loss = float(run.step())
     assert found_loss == pytest.approx(float(loss), rel=1e-4)
     for (name, variable), gradient in zip(trained.items(), gradients, strict=True):
         clipped = np.asarray(gradient) * min(1.0, settings.clip_norm / norm)
@@ -204,3 +204,39 @@ def test_batches_of_a_step_are_the_same_ones_and_hold_whole_texts(settings):
         assert ids.shape[1] in (16, 32) and ids.size <= 128
         np.testing.assert_array_equal(ids > 0, mask > 0)  # no word of these texts is 0
         assert not types[mask == 0].any()
+
+
+def test_blocks_go_and_stay_whole():
+    values = torch.tensor([[1.0, 1.0, 5.0, 0.1], [2.0, 2.0, 3.0, 3.0]])
+    kept = torch_run.Kept(values, is_kernel=True)
+    kept.second = torch.ones(8)  # sums of squares: 2, 25.01, 8, 18
+    kept.prune(0.5, block=2)
+    np.testing.assert_array_equal(
+        kept.dense((4, 2)).T, np.array([[0, 0, 5, 0.1], [0, 0, 3, 3]], np.float32)
+    )
+
+
+def test_some_tokens_of_a_batch_become_others_of_it(settings):
+    texts = {name: Texts(path) for name, path in settings.texts.items()}
+    plain = Mixture(texts, settings.mix, 128, seed=5)
+    noisy = Mixture(texts, settings.mix, 128, seed=5, replaced=0.5)
+    changed = []
+    for step in range(20):
+        (ids, *same), (others, *same_too) = plain.batch(step), noisy.batch(step)
+        for a, b in zip(same, same_too, strict=True):
+            np.testing.assert_array_equal(a, b)
+        is_token = same[1] > 0
+        np.testing.assert_array_equal(others[~is_token], 0)
+        np.testing.assert_array_equal(others[:, 0], ids[:, 0])
+        assert set(others[is_token]) <= set(ids[is_token])
+        changed.append(np.mean(others[is_token] != ids[is_token]))
+    assert min(changed) < 0.1 and 0.3 < max(changed) < 0.5
+
+
+def test_a_batch_holds_each_text_as_it_was_written(tmp_path):
+    texts = [(np.arange(1, n + 1), second) for n, second in ((5, 5), (16, 3), (9, 1))]
+    write_texts(tmp_path / "texts.npz", texts)
+    ids, types, mask = Texts(tmp_path / "texts.npz").batch([2, 0], 16)
+    assert ids.tolist() == [[*range(1, 10), *[0] * 7], [*range(1, 6), *[0] * 11]]
+    assert types.tolist() == [[0, *[1] * 8, *[0] * 7], [0] * 16]
+    assert mask.tolist() == [[1] * 9 + [0] * 7, [1] * 5 + [0] * 11]

@@ -2,14 +2,14 @@
 
 Runs in a Python that has PyTorch and NumPy; nothing here needs TensorFlow. Matrix products of Dense
 layers are in the type of their kernels, all else is float32: softmax, GELU's input apart, layer
-norm, residuals.
+norm, residuals. On a GPU attention, too, is in the type of the kernels.
 
 Legend: B batch · S sequence · H hidden · A heads · D = H/A · L layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,12 +38,14 @@ class Sizes:
     activation: str = "gelu_erf"
 
 
-def torch_weights(arrays: Mapping[str, Any], kernels: torch.dtype) -> dict[str, torch.Tensor]:
+def torch_weights(
+    arrays: Mapping[str, Any], kernels: torch.dtype, device: str = "cpu"
+) -> dict[str, torch.Tensor]:
     """Return NumPy weights by stable name for PyTorch; kernels [in, out] become [out, in]."""
     return {
-        name: torch.from_numpy(value.T.copy()).to(kernels)
+        name: torch.from_numpy(value.T.copy()).to(device, kernels)
         if name.endswith("/kernel")
-        else torch.from_numpy(value.copy()).float()
+        else torch.from_numpy(value.copy()).to(device, torch.float32)
         for name, value in arrays.items()
     }
 
@@ -90,7 +92,9 @@ def layer(
     """
 
     def heads(part: torch.Tensor) -> torch.Tensor:  # [B, S, H] -> [B, A, S, D]
-        return part.float().unflatten(-1, (sizes.num_heads, -1)).transpose(1, 2)
+        # A processor's bfloat16 attention is slower than float32's; a GPU's is not.
+        values = part if part.is_cuda else part.float()
+        return values.unflatten(-1, (sizes.num_heads, -1)).transpose(1, 2)
 
     def project(values: torch.Tensor, part: str) -> torch.Tensor:
         out = dense(values, weights, f"{name}/{part}")
@@ -101,7 +105,9 @@ def layer(
     query, key, value = (
         heads(project(x, f"attention/{part}")) for part in ("query", "key", "value")
     )
-    context = functional.scaled_dot_product_attention(query, key, value, attn_mask=padding)
+    context = functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=padding.to(query.dtype)
+    )
     context = context.transpose(1, 2).flatten(2)
     attention = project(context, "attention/output").float()
     middle = norm(x + attention, weights, f"{name}/attention/norm", sizes.epsilon)
@@ -124,11 +130,21 @@ def padding_scores(mask: torch.Tensor) -> torch.Tensor:
 
 
 def hidden_states(
-    weights: Weights, embedded: torch.Tensor, mask: torch.Tensor, sizes: Sizes
+    weights: Weights,
+    embedded: torch.Tensor,
+    mask: torch.Tensor,
+    sizes: Sizes,
+    run_layer: Callable[..., torch.Tensor] = layer,
 ) -> list[torch.Tensor]:
-    """Return the outputs of all layers, L times float32 [B, S, H]."""
+    """Return the outputs of all layers, L times float32 [B, S, H].
+
+    `run_layer` is `layer`, or what `torch.compile` makes of it.
+    """
     states, x, padding = [], embedded, padding_scores(mask)
     for index in range(sizes.num_layers):
-        x = layer(x, padding, weights, f"encoder_{index:02d}", sizes)
+        name = f"encoder_{index:02d}/"
+        # One name for all layers, so that what is compiled for one is right for all.
+        own = {f"layer/{k[len(name) :]}": v for k, v in weights.items() if k.startswith(name)}
+        x = run_layer(x, padding, own, "layer", sizes)
         states.append(x)
     return states

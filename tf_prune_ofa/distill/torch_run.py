@@ -2,10 +2,11 @@
 
     python -m tf_prune_ofa.distill.torch_run SETTINGS.json
 
-Runs in a Python that has PyTorch and NumPy, on one core for hours; killed, it goes on from its last
-checkpoint. Kernels are bfloat16, which a processor with AVX512-BF16 multiplies twice as fast as
-float32. What is trained, the kept weights, is float32 and lies compact: a tenth of the weights has
-a tenth of the optimizer's work. A pattern may be pruned further while it trains, and is then fixed.
+Runs in a Python that has PyTorch and NumPy, on a GPU for minutes or on one core for hours; killed,
+it goes on from its last checkpoint. Kernels are bfloat16, which a processor with AVX512-BF16
+multiplies twice as fast as float32. What is trained, the kept weights, is float32 and lies compact:
+a tenth of the weights has a tenth of the optimizer's work. A pattern may be pruned further while it
+trains, and is then fixed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ import numpy as np
 import torch
 
 from tf_prune_ofa.array_files import write_arrays
-from tf_prune_ofa.distill.torch_encoder import Sizes, Weights, embed, hidden_states, torch_weights
+from tf_prune_ofa.distill.torch_encoder import (
+    Sizes,
+    Weights,
+    embed,
+    hidden_states,
+    layer,
+    torch_weights,
+)
 from tf_prune_ofa.distill.torch_texts import LENGTHS, Batch, Mixture, Texts
 
 STATE, LOG = "state.pt", "log.jsonl"
@@ -43,8 +51,12 @@ class Settings:
         sizes: `num_layers`, `num_heads`, `epsilon` of the encoder.
         sparsities: .json of the final sparsity of each layer; "" where the pattern stays.
         prune: first step, last step and steps between two, of pruning towards them.
+        block: weights of one output, of adjacent inputs, that are pruned together.
         first_token: how much the first token counts, which task heads read; others count 1.
+        replaced: the largest share of a batch's tokens that becomes other tokens (`Mixture`).
         bfloat16: type of the kernels, or float32.
+        device: "cpu" or "cuda".
+        compiled: whether layers go through `torch.compile`.
     """
 
     start: str
@@ -62,9 +74,13 @@ class Settings:
     seed: int = 0
     sparsities: str = ""
     prune: tuple[int, int, int] = (400, 1200, 30)
+    block: int = 1
     first_token: float = 8.0
+    replaced: float = 0.0
     clip_norm: float = 1.0
     bfloat16: bool = True
+    device: str = "cpu"
+    compiled: bool = False
     checkpoint_every: int = 200
     save_every: int = 500
     save_at: list[int] = field(default_factory=list)
@@ -93,14 +109,19 @@ class Kept:
         """Return the part of a gradient that belongs to kept weights."""
         return gradient if self.places is None else gradient.reshape(-1)[self.places].float()
 
-    def prune(self, sparsity: float) -> None:
-        """Keep fewer weights, by the diagonal Fisher: w² times the mean squared gradient."""
-        count = self.size - round(sparsity * self.size)
-        if count >= len(self.values):
+    def prune(self, sparsity: float, block: int = 1) -> None:
+        """Keep fewer weights, by the diagonal Fisher: w² times the mean squared gradient.
+
+        Blocks of adjacent inputs stay or go as one; what was kept before must be whole blocks.
+        """
+        count = (self.size - round(sparsity * self.size)) // block
+        if count * block >= len(self.values):
             return
         # A small floor: a weight whose gradient happened to be 0 is not worthless.
         scores = self.values**2 * (self.second + 1e-3 * self.second.mean())
+        scores = scores.unflatten(0, (-1, block)).sum(1)
         top = torch.topk(scores, count, sorted=False).indices.sort().values
+        top = (top[:, None] * block + torch.arange(block, device=top.device)).flatten()
         for name in ("places", "values", "first", "second"):
             setattr(self, name, getattr(self, name)[top].clone())
 
@@ -114,9 +135,9 @@ class Kept:
     def dense(self, shape: tuple[int, ...]) -> np.ndarray:
         """Return the weight as float32 by its stable name: a kernel as [in, out]."""
         if self.places is None:
-            return self.values.numpy().copy()
+            return self.values.cpu().numpy().copy()
         flat = torch.zeros(self.size)
-        flat[self.places] = self.values
+        flat[self.places.cpu()] = self.values.cpu()
         return flat.reshape(shape[::-1]).numpy().T.copy()
 
 
@@ -126,7 +147,7 @@ def channel_loss(
     mask: torch.Tensor,
     inverse_variances: list[torch.Tensor],
     first_token: float,
-) -> tuple[torch.Tensor, list[float]]:
+) -> torch.Tensor:
     """Return the error of hidden states as a share of each channel's variance.
 
     As SquareHead, but by channel: one with large values rules its layer no more than the layer
@@ -140,7 +161,7 @@ def channel_loss(
         first_token: weight of the first token; others have 1.
 
     Returns:
-        The mean over layers, and the error of each.
+        The error of each layer, [L].
     """
     weights = mask.clone()
     weights[:, 0] = first_token
@@ -149,7 +170,7 @@ def channel_loss(
         ((((s - t).square() * inverse).mean(-1)) * weights).sum()
         for s, t, inverse in zip(student, teacher, inverse_variances, strict=True)
     ]
-    return torch.stack(errors).mean(), [float(error.detach()) for error in errors]
+    return torch.stack(errors)
 
 
 class Run:
@@ -163,10 +184,11 @@ class Run:
         self.out.mkdir(parents=True, exist_ok=True)
         kernels = torch.bfloat16 if settings.bfloat16 else torch.float32
         self.base = dict(np.load(settings.teacher))
-        self.teacher = torch_weights(self.base, kernels)
+        self.teacher = torch_weights(self.base, kernels, settings.device)
+        self.layer = torch.compile(layer, dynamic=True) if settings.compiled else layer
         start = {k: v for k, v in np.load(settings.start).items() if not k.startswith("pooler/")}
-        self.student = torch_weights(start, kernels)
-        exact = torch_weights(start, torch.float32)
+        self.student = torch_weights(start, kernels, settings.device)
+        exact = torch_weights(start, torch.float32, settings.device)
         self.trained = {
             name: Kept(exact[name], is_kernel=name.endswith("/kernel"))
             for name in sorted(exact, key=lambda name: not name.endswith("/kernel"))
@@ -180,11 +202,13 @@ class Run:
         for name in self.trained:
             self.student[name].requires_grad_()
         self.texts = {name: Texts(path) for name, path in settings.texts.items()}
-        self.mixture = Mixture(self.texts, settings.mix, settings.tokens, settings.seed)
+        self.mixture = Mixture(
+            self.texts, settings.mix, settings.tokens, settings.seed, settings.replaced
+        )
         self.inverse_variances = self._inverse_variances()
         self.done = 0
         if (self.out / STATE).exists():
-            state = torch.load(self.out / STATE, weights_only=False)
+            state = torch.load(self.out / STATE, settings.device, weights_only=False)
             self.done, self.trained = state["step"], state["trained"]
         self._write()
 
@@ -200,10 +224,10 @@ class Run:
             if goal and begin <= self.done <= end and (self.done - begin) % every == 0:
                 self.prune(goal, (self.done - begin) / (end - begin))
             self._write()
-            mean = loss if mean is None else 0.98 * mean + 0.02 * loss
+            mean = loss if mean is None else torch.lerp(mean, loss, 0.02)
             if self.done % 25 == 0:
                 seconds = round(time.time() - began)
-                self._log(step=self.done, loss=mean, sparsity=self.sparsity, seconds=seconds)
+                self._log(step=self.done, loss=float(mean), sparsity=self.sparsity, seconds=seconds)
             is_last = self.done == settings.steps
             if is_last or self.done % settings.checkpoint_every == 0:
                 self._checkpoint()
@@ -211,24 +235,26 @@ class Run:
                 self.save(self.out / f"step{self.done}.npz")
                 self._log(step=self.done, held_out=self.judge())
 
-    def step(self) -> float:
-        """Take one step; return its loss."""
+    def step(self) -> torch.Tensor:
+        """Take one step; return its loss. Nothing here waits for a GPU."""
         settings, number = self.settings, self.done
-        ids, types, mask = map(torch.from_numpy, self.mixture.batch(number))
+        ids, types, mask = self._tensors(self.mixture.batch(number))
         embedded = embed(self.teacher, ids, types, self.sizes)
         with torch.no_grad():
-            taught = hidden_states(self.teacher, embedded, mask, self.sizes)
-        found = hidden_states(self.student, embedded, mask, self.sizes)
-        loss, _ = channel_loss(found, taught, mask, self.inverse_variances, settings.first_token)
+            taught = hidden_states(self.teacher, embedded, mask, self.sizes, self.layer)
+        found = hidden_states(self.student, embedded, mask, self.sizes, self.layer)
+        loss = channel_loss(
+            found, taught, mask, self.inverse_variances, settings.first_token
+        ).mean()
         gradients = torch.autograd.grad(loss, [self.student[name] for name in self.trained])
         with torch.no_grad():
             own = [k.compact(g) for k, g in zip(self.trained.values(), gradients, strict=True)]
-            norm = float(torch.stack([g.square().sum() for g in own]).sum().sqrt())
-            scale = min(1.0, settings.clip_norm / max(norm, 1e-12))
+            norm = torch.stack([g.square().sum() for g in own]).sum().sqrt()
+            scale = (settings.clip_norm / norm.clamp_min(1e-12)).clamp_max(1.0)
             rate = self.rate(number)
             for kept, gradient in zip(self.trained.values(), own, strict=True):
                 kept.step(gradient * scale, rate, number)
-        return float(loss.detach())
+        return loss.detach()
 
     def rate(self, number: int) -> float:
         """Return the learning rate of a step: up in the warm-up, then linear to 0."""
@@ -240,7 +266,8 @@ class Run:
         """Prune each layer towards its final sparsity, cubic in the progress in [0, 1]."""
         for name, first in self.first_sparsities.items():
             last = goal[name.removesuffix("/kernel")]
-            self.trained[name].prune(first + (last - first) * (1 - (1 - progress) ** 3))
+            sparsity = first + (last - first) * (1 - (1 - progress) ** 3)
+            self.trained[name].prune(sparsity, self.settings.block)
 
     @property
     def sparsity(self) -> float:
@@ -256,14 +283,14 @@ class Run:
             if not len(members):
                 continue
             batch = texts.batch(members, length)
-            _, errors = channel_loss(
+            errors = channel_loss(
                 self._states(self.student, batch),
                 self._states(self.teacher, batch),
-                torch.from_numpy(batch[2]),
+                self._tensors(batch)[2],
                 self.inverse_variances,
                 self.settings.first_token,
             )
-            total += np.array(errors) * len(members)
+            total += errors.cpu().numpy() * len(members)
             count += len(members)
         return list(total / count)
 
@@ -273,10 +300,17 @@ class Run:
         write_arrays(path, {**self.base, **own})
 
     def _states(self, weights: Weights, batch: Batch) -> list[torch.Tensor]:
-        ids, types, mask = map(torch.from_numpy, batch)
+        ids, types, mask = self._tensors(batch)
         with torch.no_grad():
             embedded = embed(self.teacher, ids, types, self.sizes)
             return hidden_states(weights, embedded, mask, self.sizes)
+
+    def _tensors(self, batch: Batch) -> list[torch.Tensor]:
+        tensors = [torch.from_numpy(values) for values in batch]
+        if self.settings.device == "cpu":
+            return tensors
+        # From pinned memory, the one kind that a copy need not wait for.
+        return [t.pin_memory().to(self.settings.device, non_blocking=True) for t in tensors]
 
     def _inverse_variances(self) -> list[torch.Tensor]:
         """Return 1 over the variance of the teacher's channels, [H] of each layer."""
@@ -284,7 +318,7 @@ class Run:
         states: list[list[torch.Tensor]] = [[] for _ in range(self.sizes.num_layers)]
         for name in self.settings.calibration:
             batch = self.texts[name].draw(rng, 2 * self.settings.tokens)
-            is_token = torch.from_numpy(batch[2]).bool()
+            is_token = self._tensors(batch)[2].bool()
             for of_layer, state in zip(states, self._states(self.teacher, batch), strict=True):
                 of_layer.append(state[is_token])
         variances = [torch.cat(of_layer).var(0) for of_layer in states]

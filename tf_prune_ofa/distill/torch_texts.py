@@ -41,22 +41,25 @@ class Texts:
 
     def batch(self, indices: Sequence[int] | np.ndarray, length: int) -> Batch:
         """Return these texts, each filled up to `length`."""
-        ids = np.zeros((len(indices), length), np.int64)
-        types, mask = np.zeros_like(ids), np.zeros(ids.shape, np.float32)
-        for row, index in enumerate(indices):
-            size = self.lengths[index]
-            end = self._ends[index]
-            ids[row, :size] = self._ids[end - size : end]
-            types[row, self._second[index] : size] = 1
-            mask[row, :size] = 1
-        return ids, types, mask
+        indices = np.asarray(indices)
+        places, sizes = np.arange(length)[None], self.lengths[indices][:, None]
+        is_token = places < sizes
+        begins = self._ends[indices][:, None] - sizes
+        ids = np.where(is_token, self._ids[np.where(is_token, begins + places, 0)], 0)
+        types = is_token & (places >= self._second[indices][:, None])
+        return ids.astype(np.int64), types.astype(np.int64), is_token.astype(np.float32)
 
 
 class Mixture:
     """Batches by step: the same ones for a seed, whenever a run was killed and went on."""
 
     def __init__(
-        self, sources: Mapping[str, Texts], shares: Mapping[str, float], tokens: int, seed: int
+        self,
+        sources: Mapping[str, Texts],
+        shares: Mapping[str, float],
+        tokens: int,
+        seed: int,
+        replaced: float = 0.0,
     ) -> None:
         """Mix sources.
 
@@ -65,15 +68,33 @@ class Mixture:
             shares: of the batches, by the same names; they add up to 1.
             tokens: of a batch.
             seed: of all draws.
+            replaced: of a batch's tokens at most this share becomes other tokens of the batch; each
+                batch draws its own share from 0 up to it. A teacher says what any text means, so
+                texts that come again and again come as others.
         """
         self._sources, self._shares = sources, shares
-        self._tokens, self._seed = tokens, seed
+        self._tokens, self._seed, self._replaced = tokens, seed, replaced
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, all of one source."""
         rng = np.random.default_rng([self._seed, step])
         name = rng.choice(list(self._shares), p=list(self._shares.values()))
-        return self._sources[name].draw(rng, self._tokens)
+        ids, types, mask = self._sources[name].draw(rng, self._tokens)
+        if self._replaced:
+            ids = _with_others(ids, mask, rng.uniform(0, self._replaced), rng)
+        return ids, types, mask
+
+
+def _with_others(
+    ids: np.ndarray, mask: np.ndarray, share: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Return ids where a share of the tokens is drawn from all of the batch's; each first stays."""
+    is_token = mask > 0
+    is_token[:, 0] = False
+    chosen = is_token & (rng.random(ids.shape) < share)
+    ids = ids.copy()
+    ids[chosen] = rng.choice(ids[is_token], np.count_nonzero(chosen))
+    return ids
 
 
 def write_texts(path: str | Path, texts: Iterable[tuple[np.ndarray, int]]) -> None:
