@@ -272,6 +272,9 @@ class SparsitySettings:
         fisher: settings of the score "fisher_block".
         scope: "layer" ranks each layer's weights by themselves, "global" those of all layers of a
             rule together.
+        share_of: what sparsities are shares of: "all" weights, where zeros of `start` count as
+            pruned, or those that it has "kept": 0.8 behind heads and neurons prunes four fifths of
+            what they left.
         shape: of the ramp: "polynomial" of `power`, "linear", "cosine".
         plugins: modules, or paths of .py files, that register patterns, scores and shapes of your
             own.
@@ -286,6 +289,7 @@ class SparsitySettings:
     score: str = "magnitude"
     fisher: FisherSettings = field(default_factory=FisherSettings)
     scope: Literal["layer", "global"] = "layer"
+    share_of: Literal["all", "kept"] = "all"
     shape: str = "polynomial"
     plugins: tuple[str, ...] = ()
     initial: float = limited(0.0, SHARE)
@@ -416,6 +420,7 @@ class ReconstructSettings:
         scope: "layer" prunes each layer as its rule says; "global" all layers of a rule together,
             each as far as a ranking of all their weights by `score` says; `start` must be trained
             on the objective.
+        share_of: as `SparsitySettings.share_of`.
         score: of that ranking, as `SparsitySettings.score`; from gradients on the examples, without
             training.
         plugins: as `SparsitySettings.plugins`.
@@ -440,6 +445,7 @@ class ReconstructSettings:
     rules: dict[str, float | RuleSettings] = limited({"encoder_.*": 0.9}, SHARE)
     pattern: str = "unstructured"
     scope: Literal["layer", "global"] = "layer"
+    share_of: Literal["all", "kept"] = "all"
     score: str = "fisher_diagonal"
     plugins: tuple[str, ...] = ()
     rounds: int = limited(4, FEW)

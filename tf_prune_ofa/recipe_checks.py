@@ -102,7 +102,7 @@ def _check_variants(name: str, settings: ExportSettings) -> None:
 def _check_no_own_pattern(name: str, settings: ReconstructSettings) -> None:
     """Settings of a pattern would be ignored beside `pattern_of`."""
     defaults = ReconstructSettings()
-    for key in ("rules", "pattern", "scope", "plugins", "rounds", "power"):
+    for key in ("rules", "pattern", "scope", "share_of", "plugins", "rounds", "power"):
         if getattr(settings, key) != getattr(defaults, key):
             raise UserError(
                 f"{name}.{key} is for a pattern of {name}'s own, but {name}.pattern_of takes that "
@@ -124,7 +124,7 @@ def _check_goal(name: str, settings: ReconstructSettings) -> None:
         raise UserError(f"{name} has both speedup and latency_ms; leave one of them out")
     if settings.pattern_of:
         raise UserError(f"{name} has both {goal} and pattern_of; leave one of them out")
-    for key in ("rules", "pattern", "scope", "score", "plugins", "rounds", "power"):
+    for key in ("rules", "pattern", "scope", "share_of", "score", "plugins", "rounds", "power"):
         if getattr(settings, key) != getattr(defaults, key):
             raise UserError(
                 f"{name}.{key} is of no use beside {name}.{goal}, which finds out how many heads "

@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 
 from tf_prune_ofa.config import RuleSettings
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.pruning.rules import Rule, layer_rules, match_layers
+from tf_prune_ofa.pruning.rules import Rule, layer_rules, match_layers, rules_of_kept
 
 LAYERS = (
     "encoder_00/attention/query",
@@ -87,3 +88,16 @@ def test_a_rule_may_have_a_pattern_of_its_own():
         "encoder_01/ffn/output": Rule(".*_01/ffn/.*", 0.75, "4x1"),
         "pooler": Rule("pooler", 0.25, "4x1"),
     }
+
+
+@pytest.mark.parametrize(("scope", "query", "output"), [("layer", 0.9, 0.6), ("global", 0.7, 0.7)])
+def test_shares_of_what_is_kept(scope, query, output):
+    """Of 100 weights 25 and of 200 weights all are kept: 0.6 of those go."""
+    rules = layer_rules({"encoder_00/.*": 0.6, "pooler": 0.5}, LAYERS)
+    shapes = {"encoder_00/attention/query": (10, 10), "encoder_00/ffn/output": (20, 10)}
+    before = {"encoder_00/attention/query": np.arange(100).reshape(10, 10) < 25}
+    found = rules_of_kept(rules, {**shapes, "pooler": (4, 4)}, before, scope)
+    shares = {name: rule.sparsity for name, rule in found.items()}
+    assert shares == pytest.approx(
+        {"encoder_00/attention/query": query, "encoder_00/ffn/output": output, "pooler": 0.5}
+    )

@@ -62,6 +62,33 @@ def test_what_cannot_work_is_refused_before_training(inputs, tmp_path, sparsity,
     assert code == 1 and says in output, output
 
 
+@pytest.mark.parametrize("kind", ["prune", "reconstruct"])
+def test_shares_of_what_was_kept_behind_heads_and_neurons(inputs, tmp_path, kind):
+    rules = {
+        "encoder_.*/attention/.*": {"sparsity": 0.5, "pattern": "heads"},
+        "encoder_.*/ffn/.*": {"sparsity": 0.25, "pattern": "neurons"},
+    }
+    data = pruning(inputs, rules=rules)
+    first = data["stages"]["prune"]
+    behind = {"rules": {"encoder_.*": 0.5}, "share_of": "kept"}
+    if kind == "prune":
+        behind = {**first, "kind": kind, "sparsity": {**first["sparsity"], **behind}}
+    else:
+        behind |= {"kind": kind, "objective": "task", "examples": 16, "batch_size": 8}
+    data["stages"]["again"] = {**behind, "start": "prune"}
+    run_well(data, tmp_path / "run")
+    before, after = (
+        load_masks(stage_folder(tmp_path / "run", name) / "masks.npz")
+        for name in ("prune", "again")
+    )
+    weights = read_weights(stage_folder(tmp_path / "run", "again") / "model")
+    assert set(before) == set(after)
+    for name, mask in after.items():
+        assert not (mask & ~before[name]).any(), name
+        assert mask.mean() == pytest.approx(0.5 * before[name].mean(), abs=1 / mask.size)
+        assert np.all(weights[f"{name}/kernel"][~mask] == 0)
+
+
 def test_layers_that_were_pruned_before_keep_their_zeros(inputs, tmp_path):
     data = pruning(inputs, rules={"encoder_.*/attention/.*": 0.5})
     first = data["stages"]["prune"]

@@ -42,7 +42,7 @@ class Wanted:
 
     Attributes:
         pools: of layers that are pruned, by layer name; a step of their schedules is a round.
-        given: masks of layers whose pattern stays, by layer name.
+        given: by layer name, masks of layers whose pattern stays, or that pruning begins with.
         rounds: in which the sparsity is reached.
         damping: see `pruning.reconstruction.reconstruct`.
         levels: likewise.
@@ -56,7 +56,7 @@ class Wanted:
 
     def layers(self, prefix: str) -> list[str]:
         """Return the wanted layers whose names begin so."""
-        return [name for name in (*self.given, *self.pools) if name.startswith(prefix)]
+        return [name for name in {**self.given, **self.pools} if name.startswith(prefix)]
 
     def reconstructed(self, dense: keras.Model, name: str, moments: Moments) -> Reconstruction:
         """Return the new weights of one layer."""

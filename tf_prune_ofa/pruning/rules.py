@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from tf_prune_ofa.config import RuleSettings
 from tf_prune_ofa.errors import UserError
@@ -80,3 +82,33 @@ def layer_rules(
     if not pruned:
         raise UserError(f"the rules {dict(rules)} leave no layer to prune")
     return pruned
+
+
+def rules_of_kept(
+    rules: Mapping[str, Rule],
+    shapes: Mapping[str, tuple[int, ...]],
+    before: Mapping[str, np.ndarray],
+    scope: str,
+) -> dict[str, Rule]:
+    """Return the rules with shares of all weights, where they had shares of those that are kept.
+
+    Args:
+        rules: of each layer that is pruned.
+        shapes: of kernels by layer name.
+        before: masks of layers that are sparse already; others are whole.
+        scope: "layer" for a share of each layer, "global" for one of all layers of a rule.
+    """
+    weights: dict[str, int] = {}
+    kept: dict[str, int] = {}
+    for name, rule in rules.items():
+        group = rule.key if scope == "global" else name
+        size = int(np.prod(shapes[name]))
+        weights[group] = weights.get(group, 0) + size
+        own = int(np.count_nonzero(before[name])) if name in before else size
+        kept[group] = kept.get(group, 0) + own
+    found = {}
+    for name, rule in rules.items():
+        group = rule.key if scope == "global" else name
+        share = 1 - kept[group] / weights[group] * (1 - rule.sparsity)
+        found[name] = replace(rule, sparsity=share)
+    return found

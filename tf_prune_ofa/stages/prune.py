@@ -36,7 +36,7 @@ from tf_prune_ofa.pruning.lock import (
 )
 from tf_prune_ofa.pruning.plan import Pool, asked_sparsity, plan_pools
 from tf_prune_ofa.pruning.plugins import load_plugins
-from tf_prune_ofa.pruning.rules import layer_rules
+from tf_prune_ofa.pruning.rules import layer_rules, rules_of_kept
 from tf_prune_ofa.pruning.scores import Score, find_score
 from tf_prune_ofa.schedules import SparsitySchedule
 
@@ -50,11 +50,16 @@ def run(settings: PruneSettings, context: Context) -> dict[str, Any]:
     found = {n: kernel.numpy() for n, kernel in dense_kernels(job.load(settings.start)).items()}
     shapes = {name: kernel.shape for name, kernel in found.items()}
     rules = layer_rules(sparsity.rules, shapes, sparsity.pattern)
+    before = pattern_before(context, settings.start, found) if sparsity.share_of == "kept" else {}
+    if sparsity.share_of == "kept":
+        rules = rules_of_kept(rules, shapes, before, sparsity.scope)
     schedule = sparsity_schedule(sparsity, job, final=max(r.sparsity for r in rules.values()))
     heads = job.recipe_inputs.encoder.num_heads
     pools = plan_pools(rules, shapes, schedule, heads=heads, scope=sparsity.scope)
     student = job.load(settings.start, wrap=pruning_wrap(pools, score))
     kernels, masks = dense_kernels(student), wrapper_masks(student)
+    for name in masks.keys() & before.keys():
+        masks[name].assign(before[name])
     earlier = earlier_pattern(context, settings.start, found, rules)
     lock = PatternLock(kernels, {**earlier, **masks}, gradient_observer(student, score))
     distiller = job.distiller(student, lock)
@@ -93,12 +98,17 @@ def earlier_pattern(
         kernels: of `start`, by layer name.
         rules: layers that the stage prunes.
     """
-    path = context.masks_file(start)
-    before = load_masks(path) if path else pattern_in(kernels)
+    before = pattern_before(context, start, kernels)
     kept = {name: mask for name, mask in before.items() if name not in set(rules)}
     if kept:
         print(f"  zeros of {start} stay in: {', '.join(sorted(kept))}", flush=True)
     return kept
+
+
+def pattern_before(context: Context, start: str, kernels: Mapping[str, np.ndarray]) -> Masks:
+    """Return the masks of what `start` has pruned; its `kernels` are by layer name."""
+    path = context.masks_file(start)
+    return load_masks(path) if path else pattern_in(kernels)
 
 
 def sparsity_schedule(

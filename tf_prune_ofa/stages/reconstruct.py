@@ -32,11 +32,11 @@ from tf_prune_ofa.pruning.lock import Masks, assert_zeros, load_masks, pattern_i
 from tf_prune_ofa.pruning.plan import Pool, plan_pools
 from tf_prune_ofa.pruning.plugins import load_plugins
 from tf_prune_ofa.pruning.ranking import observed_scores, ranked_sparsities
-from tf_prune_ofa.pruning.rules import layer_rules, match_layers
+from tf_prune_ofa.pruning.rules import layer_rules, match_layers, rules_of_kept
 from tf_prune_ofa.pruning.scores import find_score
 from tf_prune_ofa.schedules import SparsitySchedule
 from tf_prune_ofa.stages.plan_units import levels_of, plan_units, train_settings, trained_job
-from tf_prune_ofa.stages.prune import earlier_pattern, sparsity_figures
+from tf_prune_ofa.stages.prune import earlier_pattern, pattern_before, sparsity_figures
 from tf_prune_ofa.tasks import reads_corpus
 
 # Words that are masked as for training would not be seen as they are later on.
@@ -76,8 +76,10 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
         whole = _all_weights(settings, context, dense)
         wanted = Wanted({}, whole, settings.rounds, settings.damping, levels_of(settings))
     else:
-        pools = _pools(settings, dense, job, checkpoint / paths.SPARSITIES)
-        wanted = Wanted(pools, {}, settings.rounds, settings.damping, levels_of(settings))
+        known = _kept_before(settings, context, dense)
+        pools = _pools(settings, dense, job, checkpoint / paths.SPARSITIES, known)
+        given = {name: known[name] for name in pools if name in known}
+        wanted = Wanted(pools, given, settings.rounds, settings.damping, levels_of(settings))
     found = reconstruct_layers(
         dense,
         sparse,
@@ -155,8 +157,16 @@ def _masks_of(settings: ReconstructSettings, context: Context) -> Masks:
     return masks
 
 
+def _kept_before(settings: ReconstructSettings, context: Context, model: keras.Model) -> Masks:
+    """Return the masks that sparsities are shares of: none where they are shares of all weights."""
+    if settings.share_of == "all":
+        return {}
+    kernels = {name: kernel.numpy() for name, kernel in bert.dense_kernels(model).items()}
+    return pattern_before(context, settings.start, kernels)
+
+
 def _pools(
-    settings: ReconstructSettings, model: keras.Model, job: _Job, ranked: Path
+    settings: ReconstructSettings, model: keras.Model, job: _Job, ranked: Path, before: Masks
 ) -> dict[str, Pool]:
     """Return what is pruned by layer name; a step of the schedules is a round.
 
@@ -169,6 +179,8 @@ def _pools(
     kernels = bert.dense_kernels(model)
     shapes = {name: tuple(kernel.shape) for name, kernel in kernels.items()}
     rules = layer_rules(settings.rules, shapes, settings.pattern)
+    if settings.share_of == "kept":
+        rules = rules_of_kept(rules, shapes, before, settings.scope)
     final = max(rule.sparsity for rule in rules.values())
     rounds = settings.rounds
     schedule = SparsitySchedule(final, 0, rounds, rounds, 1, power=settings.power)
