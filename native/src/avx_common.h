@@ -3,17 +3,13 @@
 #ifndef TF_PRUNE_OFA_AVX_COMMON_H_
 #define TF_PRUNE_OFA_AVX_COMMON_H_
 
-#include <immintrin.h>
-
+#include "avx_vectors.h"
 #include "kernel.h"
 
 namespace tf_prune_ofa {
 namespace {
 
 constexpr int kTokens = 32;
-
-inline __m256i Load(const void* from) { return _mm256_load_si256(static_cast<const __m256i*>(from)); }
-inline void Store(void* to, __m256i value) { _mm256_store_si256(static_cast<__m256i*>(to), value); }
 
 // ---- Quantizing
 
@@ -26,12 +22,6 @@ inline float Least(__m256 v) {
   __m128 x = _mm_min_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   x = _mm_min_ps(x, _mm_movehl_ps(x, x));
   return _mm_cvtss_f32(_mm_min_ss(x, _mm_movehdup_ps(x)));
-}
-
-inline float Largest(__m256 v) {
-  __m128 x = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  x = _mm_max_ps(x, _mm_movehl_ps(x, x));
-  return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
 }
 
 // 8 numbers of 32 bits, all within INT8, as 8 bytes.
@@ -72,16 +62,6 @@ RowQuantization Quantize(const float* values, int columns, int8_t* out) {
 }
 
 // ---- Packing
-
-// Transposes 4 x 4 elements of 32 bits in each half.
-inline void TransposeParts(__m256i v[4]) {
-  const __m256i a = _mm256_unpacklo_epi32(v[0], v[1]), b = _mm256_unpackhi_epi32(v[0], v[1]);
-  const __m256i c = _mm256_unpacklo_epi32(v[2], v[3]), d = _mm256_unpackhi_epi32(v[2], v[3]);
-  v[0] = _mm256_unpacklo_epi64(a, c);
-  v[1] = _mm256_unpackhi_epi64(a, c);
-  v[2] = _mm256_unpacklo_epi64(b, d);
-  v[3] = _mm256_unpackhi_epi64(b, d);
-}
 
 // Four vectors of bytes become vectors of fours of bytes.
 inline void Interleave(__m256i x0, __m256i x1, __m256i x2, __m256i x3, __m256i out[4]) {
@@ -163,12 +143,6 @@ struct Sums {
   }
 };
 
-inline int32_t Four(const int8_t* weights) {
-  int32_t four;
-  __builtin_memcpy(&four, weights, sizeof(four));
-  return four;
-}
-
 template <int kOffsets, void (*kAddEntry)(const uint8_t*, const uint16_t*, const int8_t*, Sums*)>
 void AccumulateRows(const AccumulateArgs& args) {
   for (int place = args.row_begin; place < args.row_end; ++place) {
@@ -192,13 +166,7 @@ void AccumulateRows(const AccumulateArgs& args) {
 // 8 rows x 8 tokens of sums; rows from `rows` on repeat the first.
 inline void LoadTransposed(const int32_t* sums, int rows, __m256i v[8]) {
   for (int i = 0; i < 8; ++i) v[i] = Load(sums + (i < rows ? i : 0) * kTokens);
-  TransposeParts(v);
-  TransposeParts(v + 4);
-  for (int b = 0; b < 4; ++b) {
-    const __m256i low = v[b], high = v[4 + b];
-    v[b] = _mm256_permute2x128_si256(low, high, 0x20);
-    v[4 + b] = _mm256_permute2x128_si256(low, high, 0x31);
-  }
+  Transpose(v);
 }
 
 // Tokens outside, rows inside: the rows of `out` lie far apart.

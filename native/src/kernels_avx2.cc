@@ -1,6 +1,7 @@
 // x86 with AVX2. Its product of unsigned by signed bytes (vpmaddubsw) saturates at 16 bits, which two
 // products can exceed, so activations are packed as int16 and multiplied with vpmaddwd: exact.
 #include "avx_common.h"
+#include "encoder_kernel.h"
 
 namespace tf_prune_ofa {
 namespace {
@@ -80,7 +81,8 @@ void Accumulate(const AccumulateArgs& args) {
 
 constexpr Kernels kKernels = {
     "avx2", kTokens, 2, 0, true, 384, IsSupported, Quantize, Pack, Accumulate,
-    FinishFloat<0>, FinishInt8,
+    FinishFloat<0>, FinishInt8, /*requantizes_rows=*/false, /*rounds_as_kleidiai=*/false,
+    /*narrow_tokens=*/0, &kAvx2EncoderKernels,
 };
 
 }  // namespace

@@ -1,5 +1,7 @@
 // x86 with AVX-VNNI: as AVX-512 VNNI, with half the width.
 #include "avx_common.h"
+#include "avxvnni.h"
+#include "encoder_kernel.h"
 
 namespace tf_prune_ofa {
 namespace {
@@ -7,11 +9,7 @@ namespace {
 constexpr int kOffset = 128;
 
 bool IsSupported() {
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return false;
-  // GCC 12 and Clang 14 have no name for it: leaf 7, subleaf 1, EAX bit 4.
-  uint32_t eax = 7, ebx, ecx = 1, edx;
-  __asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-  return (eax >> 4 & 1) != 0;
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasDots();
 }
 
 void Pack(Layout layout, const int8_t* values, ptrdiff_t stride, int live, int columns,
@@ -34,13 +32,13 @@ inline void AddColumns(const uint8_t* x, const uint16_t* offsets, const int8_t* 
   Interleave(Load(x + offsets[0]), Load(x + offsets[1]), Load(x + offsets[2]), Load(x + offsets[3]),
              v);
   const __m256i w = _mm256_set1_epi32(Four(weights));
-  for (int i = 0; i < 4; ++i) sums->v[i] = _mm256_dpbusd_avx_epi32(sums->v[i], v[i], w);
+  for (int i = 0; i < 4; ++i) sums->v[i] = AddDots(sums->v[i], v[i], w);
 }
 
 inline void AddGroup(const uint8_t* x, const uint16_t* offsets, const int8_t* weights, Sums* sums) {
   const __m256i w = _mm256_set1_epi32(Four(weights));
   for (int i = 0; i < 4; ++i) {
-    sums->v[i] = _mm256_dpbusd_avx_epi32(sums->v[i], Load(x + *offsets + 32 * i), w);
+    sums->v[i] = AddDots(sums->v[i], Load(x + *offsets + 32 * i), w);
   }
 }
 
@@ -54,7 +52,8 @@ void Accumulate(const AccumulateArgs& args) {
 
 constexpr Kernels kKernels = {
     "avxvnni", kTokens, 1, kOffset, true, 768, IsSupported, Quantize, Pack, Accumulate,
-    FinishFloat<kOffset>, FinishInt8,
+    FinishFloat<kOffset>, FinishInt8, /*requantizes_rows=*/false, /*rounds_as_kleidiai=*/false,
+    /*narrow_tokens=*/0, &kAvxVnniEncoderKernels,
 };
 
 }  // namespace
