@@ -402,8 +402,11 @@ class ReconstructSettings:
 
     Attributes:
         start: the dense model whose layers are to give the same outputs: a stage, or "model".
-        pattern_of: stage whose sparsity pattern is kept, with new values of its weights; "" for a
-            pattern of its own.
+        pattern_of: stage, or sparse encoder by its name, whose sparsity pattern is kept, with new
+            values of its weights; "" for a pattern of its own.
+        held_at: where `damping` holds the weights of that pattern: "start", at the dense model's,
+            or "pattern_of", at those that were trained sparse, moved by what training has changed
+            in `start`; then all else of the encoder layers, too, begins there.
         objective: whose text the examples are: "mlm" (the corpus) or "task".
         examples: how many.
         batch_size: examples that are computed at a time.
@@ -426,8 +429,8 @@ class ReconstructSettings:
         plugins: as `SparsitySettings.plugins`.
         rounds: in which the sparsity is reached; what a weight costs is computed anew in each.
         power: of the rounds' sparsities; 3 is cubic.
-        damping: how much weights are held at their dense values, as a share of the mean square of
-            a layer's inputs.
+        damping: how much weights are held at their values before, as a share of the mean square
+            of a layer's inputs.
         weights: "int4" rounds each layer to what dense_int4 can store, and lets the weights that
             are not yet rounded make up for it; with rules of 0 nothing is pruned, and zeros of
             `start` stay. Training behind it would move weights off the grid again.
@@ -436,6 +439,7 @@ class ReconstructSettings:
     kind: str = ""
     start: str = "model"
     pattern_of: str = ""
+    held_at: Literal["start", "pattern_of"] = "start"
     objective: Literal["mlm", "task"] = "task"
     examples: int = limited(1024, COUNT)
     batch_size: int = limited(32, BATCH)

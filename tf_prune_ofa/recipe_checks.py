@@ -77,6 +77,11 @@ def check_stage(name: str, settings: StageSettings) -> None:
         _check_no_own_pattern(name, settings)
     if isinstance(settings, ReconstructSettings):
         _check_goal(name, settings)
+        if settings.held_at == "pattern_of" and not settings.pattern_of:
+            raise UserError(
+                f"{name}.held_at is 'pattern_of', but {name}.pattern_of names nothing; name the "
+                "stage or the encoder that was trained sparse, or leave held_at out"
+            )
 
 
 def _check_variants(name: str, settings: ExportSettings) -> None:
@@ -142,7 +147,7 @@ def check_references(recipe: Recipe) -> None:
     for name, stage in recipe.stages.items():
         for key, other in references(stage).items():
             if other not in before and not (other == "model" and _may_be_model(key, recipe)):
-                if key == "start" and other in encoder_names():
+                if key in ("start", "pattern_of") and other in encoder_names():
                     continue
                 if key not in ("start", "pattern_of") and is_model_name(other):
                     continue

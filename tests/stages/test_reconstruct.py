@@ -105,6 +105,34 @@ def test_a_pattern_that_is_taken_over_is_the_same_with_other_weights(reconstruct
     assert results["transfer"]["figures"]["sparsity"] == pytest.approx(0.75)
 
 
+def test_weights_that_were_trained_sparse_are_where_it_begins(inputs, tmp_path):
+    """Held fast, they move by what training changed in the dense model, where a weight is kept."""
+    held = {"held_at": "pattern_of", "damping": 1000.0}
+    data = reconstruction(inputs, take_over=held)
+    del data["stages"]["alone"], data["stages"]["transfer"]
+    run_well(data, tmp_path / "run")
+    before = huggingface.read_weights(inputs / "encoder")
+    trained, taught, taken = (
+        weights_of(tmp_path / "run", name) for name in ("prune", "task_teacher", "take_over")
+    )
+    masks = masks_of(tmp_path / "run", "prune")
+    for name, value in taken.items():
+        layer, _, part = name.rpartition("/")
+        wanted = taught[name]
+        if name.startswith("encoder_"):
+            wanted = trained[name] + taught[name] - before[name]
+        if part == "kernel" and layer in masks:
+            wanted = wanted * masks[layer]
+        if not (part == "bias" and layer in masks):  # a bias is held nowhere
+            np.testing.assert_allclose(value, wanted, atol=2e-3, err_msg=name)
+    assert any(np.any(taught[name] != before[name]) for name in before if "kernel" in name)
+
+
+def test_held_at_a_pattern_that_is_not_named_is_refused(inputs):
+    with pytest.raises(UserError, match="alone.held_at is 'pattern_of', but alone.pattern_of"):
+        recipe_from_dict(reconstruction(inputs, alone={"held_at": "pattern_of"}), name="small")
+
+
 def test_all_but_the_pruned_layers_are_the_dense_model_s(reconstructed):
     folder, _ = reconstructed
     dense, sparse = weights_of(folder, "task_teacher"), weights_of(folder, "alone")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,20 @@ class TrainingJob:
     ) -> keras.Model:
         """Build the model of this objective; see `jobs.models.Models.load`."""
         return self._models.load(start, self.head, wrap=wrap, is_trained=is_trained)
+
+    def weights_of(self, name: str) -> Mapping[str, np.ndarray]:
+        """Return the weights of a stage or of an encoder by their stable names.
+
+        Raises:
+            UserError: they are the recipe's random ones.
+        """
+        found = self._models.weights_of(name)
+        if found is None:
+            raise UserError(
+                f"stage '{self.context.name}' needs the weights of the recipe's encoder, but "
+                "model.weights is 'random'"
+            )
+        return found[1]
 
     @cached_property
     def starts_with_head(self) -> bool:

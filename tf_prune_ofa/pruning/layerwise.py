@@ -10,7 +10,7 @@ Legend: B batch · S sequence · H hidden.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -46,6 +46,7 @@ class Wanted:
         rounds: in which the sparsity is reached.
         damping: see `pruning.reconstruction.reconstruct`.
         levels: likewise.
+        held_at: likewise, by layer name.
     """
 
     pools: Mapping[str, Pool]
@@ -53,6 +54,7 @@ class Wanted:
     rounds: int
     damping: float
     levels: int = 0
+    held_at: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def layers(self, prefix: str) -> list[str]:
         """Return the wanted layers whose names begin so."""
@@ -70,6 +72,7 @@ class Wanted:
             rounds=self.rounds,
             damping=self.damping,
             levels=self.levels,
+            held_at=self.held_at.get(name),
         )
 
     def joined(self, found: Mapping[str, Reconstruction]) -> dict[str, Reconstruction]:
@@ -162,7 +165,7 @@ def _write_checkpoint(path: Path, found: Mapping[str, Reconstruction]) -> None:
 
 
 def _read_checkpoint(path: Path, names: Sequence[str]) -> dict[str, Reconstruction]:
-    keys = [field.name for field in fields(Reconstruction)]
+    keys = [one.name for one in fields(Reconstruction)]
     arrays = read_arrays(path, [f"{name}/{key}" for name in names for key in keys])
     return {
         name: Reconstruction(

@@ -74,11 +74,12 @@ def reconstruct(
     rounds: int = 4,
     damping: float = 0.01,
     levels: int = 0,
+    held_at: np.ndarray | None = None,
 ) -> Reconstruction:
     """Return the layer with fewer weights, and with the best values of those that stay.
 
-    Minimizes |XW - ZV|² + d |W - V|² over the weights that stay; d keeps directions that no token
-    shows as they are, and is no part of the bias.
+    Minimizes |XW - ZV|² + d |W - V₀|² over the weights that stay; d keeps directions that no token
+    shows as they are in V₀, and is no part of the bias.
 
     Args:
         kernel: of the dense layer, [I, O].
@@ -91,9 +92,10 @@ def reconstruct(
         damping: d as a share of the mean of XᵀX's diagonal.
         levels: steps from 0 to the largest weight of an output, of which each weight is one
             (`rounding.round_weights`); 0 for weights that are not rounded.
+        held_at: V₀ [I, O]: values of a kernel that was trained sparse; the dense kernel if None.
     """
     dense = np.vstack([kernel, bias]).astype(np.float64)
-    gram, target = gram_and_target(kernel, bias, moments, damping)
+    gram, target = gram_and_target(kernel, bias, moments, damping, held_at)
     kept = np.ones(kernel.shape, bool) if mask is None else mask
     with one_thread():
         if choose is not None:
@@ -111,7 +113,11 @@ def reconstruct(
 
 
 def gram_and_target(
-    kernel: np.ndarray, bias: np.ndarray, moments: Moments, damping: float
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    moments: Moments,
+    damping: float,
+    held_at: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return G and T of the least-squares problem: its solution is G⁻¹T, [I + 1, O].
 
@@ -120,13 +126,16 @@ def gram_and_target(
         bias: of the dense layer, [O].
         moments: of the layer's inputs.
         damping: as of `reconstruct`.
+        held_at: likewise.
     """
     dense = np.vstack([kernel, bias]).astype(np.float64)
     inputs = len(kernel)
     mean = np.mean(np.diag(moments.sparse)[:inputs])
     # An input that is 0 for all tokens must not make the problem singular.
     ridge = np.append(np.full(inputs, max(damping * mean, 1e-12)), 0.0)
-    return moments.sparse + np.diag(ridge), moments.cross @ dense + ridge[:, None] * dense
+    # The bias is held nowhere: its place in the ridge is 0.
+    held = dense if held_at is None else np.vstack([held_at, bias]).astype(np.float64)
+    return moments.sparse + np.diag(ridge), moments.cross @ dense + ridge[:, None] * held
 
 
 def one_thread() -> contextlib.AbstractContextManager[object]:

@@ -70,8 +70,9 @@ def run(settings: ReconstructSettings, context: Context) -> dict[str, Any]:
     if settings.goal:
         wanted, more = plan_units(settings, context, dense, batches, checkpoint)
     elif settings.pattern_of:
-        masks = _masks_of(settings, context)
-        wanted = Wanted({}, masks, settings.rounds, settings.damping, levels_of(settings))
+        masks = _masks_of(settings, context, job)
+        held = _begin_at_pattern_of(settings, job, dense, sparse, masks)
+        wanted = Wanted({}, masks, settings.rounds, settings.damping, levels_of(settings), held)
     elif _is_only_rounded(settings):
         whole = _all_weights(settings, context, dense)
         wanted = Wanted({}, whole, settings.rounds, settings.damping, levels_of(settings))
@@ -143,18 +144,53 @@ def _all_weights(settings: ReconstructSettings, context: Context, model: keras.M
     }
 
 
-def _masks_of(settings: ReconstructSettings, context: Context) -> Masks:
-    path = context.masks_file(settings.pattern_of)
-    if path is None:
+def _masks_of(settings: ReconstructSettings, context: Context, job: _Job) -> Masks:
+    name = settings.pattern_of
+    path = context.masks_file(name)
+    if path is not None:
+        masks = dict(load_masks(path))
+    elif name not in context.results:
+        weights = job.weights_of(name)
+        end = "/kernel"
+        kernels = {key.removesuffix(end): v for key, v in weights.items() if key.endswith(end)}
+        masks = dict(pattern_in(kernels))
+    else:
+        masks = {}
+    if not masks:
         raise UserError(
-            f"{context.name}.pattern_of is '{settings.pattern_of}', which is not sparse and comes "
-            "from no stage that pruned"
+            f"{context.name}.pattern_of is '{name}', which is not sparse and comes from no stage "
+            "that pruned"
         )
-    masks = dict(load_masks(path))
     outside = [name for name in masks if not name.startswith("encoder_")]
     if outside:
         raise UserError(f"{context.name} computes layers of the encoder only, not {outside}")
     return masks
+
+
+def _begin_at_pattern_of(
+    settings: ReconstructSettings, job: _Job, dense: keras.Model, sparse: keras.Model, masks: Masks
+) -> dict[str, np.ndarray]:
+    """Let the sparse model begin at weights that were trained sparse; return kernels by layer name.
+
+    They are moved by what training has changed in `dense` since the recipe's encoder, where a
+    weight is kept (task arithmetic: Ilharco et al. 2023, arXiv 2212.04089).
+    """
+    if settings.held_at == "start":
+        return {}
+    trained = job.weights_of(settings.pattern_of)
+    before = job.weights_of("model")
+    held = {}
+    taught = bert.parameters(dense)
+    for name, variable in bert.parameters(sparse).items():
+        layer, _, part = name.rpartition("/")
+        if not name.startswith("encoder_"):
+            continue
+        moved = trained[name] + taught[name].numpy() - before[name]
+        if part == "kernel" and layer in masks:
+            moved = np.where(masks[layer], moved, 0.0).astype(np.float32)
+            held[layer] = moved
+        variable.assign(moved)
+    return held
 
 
 def _kept_before(settings: ReconstructSettings, context: Context, model: keras.Model) -> Masks:
