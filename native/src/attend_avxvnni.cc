@@ -32,7 +32,11 @@ struct ByteProducts {
                                      _mm256_extracti128_si256(words, 1)));
   }
 
-  static __m256i Add(__m256i sum, __m256i x, __m256i y) { return AddDots(sum, x, y); }
+  static __m256i Add(__m256i sum, __m256i x, __m256i y) {
+    sum = AddDots(sum, x, y);
+    __asm__("" : "+x"(sum));  // or GCC 12 copies each sum before and after
+    return sum;
+  }
 };
 
 }  // namespace

@@ -30,24 +30,41 @@ struct PowersOfTwo {
 };
 constexpr PowersOfTwo kPowers;
 
+// So many vectors go through exp together: cores that run in order wait for a result else.
+constexpr int kTogether = 4;
+
+inline float32x4_t Power(int32x4_t places) {
+  const uint64x2_t pairs = vreinterpretq_u64_s32(places);
+  float32x2_t halves[2];
+  const uint64_t pair[2] = {vgetq_lane_u64(pairs, 0), vgetq_lane_u64(pairs, 1)};
+  for (int i = 0; i < 2; ++i) {
+    halves[i] = vld1_dup_f32(kPowers.values + static_cast<uint32_t>(pair[i]));
+    halves[i] = vld1_lane_f32(kPowers.values + (pair[i] >> 32), halves[i], 1);
+  }
+  return vcombine_f32(halves[0], halves[1]);
+}
+
 // XNNPACK's exp of numbers up to 0: a power of 2 in steps of 1/64 by table, a parabola between them.
-inline float32x4_t Exp(float32x4_t x) {
+inline void Exp(float32x4_t x[kTogether]) {
   const float32x4_t bias = vdupq_n_f32(0x1.800000p17f);
-  float32x4_t n = vfmaq_n_f32(bias, x, 0x1.715476p+0f);
-  const int32x4_t bits = vreinterpretq_s32_f32(n);
-  const int32x4_t place = vandq_s32(bits, vdupq_n_s32(63));
-  const int32x4_t exponent = vshlq_n_s32(vbicq_s32(bits, vdupq_n_s32(63)), 17);
-  float32x4_t power = vdupq_n_f32(kPowers.values[vgetq_lane_s32(place, 0)]);
-  power = vld1q_lane_f32(kPowers.values + vgetq_lane_s32(place, 1), power, 1);
-  power = vld1q_lane_f32(kPowers.values + vgetq_lane_s32(place, 2), power, 2);
-  power = vld1q_lane_f32(kPowers.values + vgetq_lane_s32(place, 3), power, 3);
-  const float32x4_t s = vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(power), exponent));
-  n = vsubq_f32(n, bias);
-  const float32x4_t t = vfmaq_n_f32(x, n, -0x1.62E430p-1f);
-  const float32x4_t p = vfmaq_f32(t, t, vmulq_n_f32(t, 0x1.FFFF0Ap-2f));
-  const float32x4_t f = vfmaq_f32(s, s, p);
-  const uint32x4_t is_zero = vcltq_f32(x, vdupq_n_f32(-0x1.5D589Ep6f));
-  return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(f), is_zero));
+  float32x4_t n[kTogether], s[kTogether], t[kTogether];
+  int32x4_t bits[kTogether];
+  for (int i = 0; i < kTogether; ++i) n[i] = vfmaq_n_f32(bias, x[i], 0x1.715476p+0f);
+  for (int i = 0; i < kTogether; ++i) bits[i] = vreinterpretq_s32_f32(n[i]);
+  for (int i = 0; i < kTogether; ++i) s[i] = Power(vandq_s32(bits[i], vdupq_n_s32(63)));
+  for (int i = 0; i < kTogether; ++i) bits[i] = vshlq_n_s32(vbicq_s32(bits[i], vdupq_n_s32(63)), 17);
+  for (int i = 0; i < kTogether; ++i) {
+    s[i] = vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(s[i]), bits[i]));
+  }
+  for (int i = 0; i < kTogether; ++i) n[i] = vsubq_f32(n[i], bias);
+  for (int i = 0; i < kTogether; ++i) t[i] = vfmaq_n_f32(x[i], n[i], -0x1.62E430p-1f);
+  for (int i = 0; i < kTogether; ++i) n[i] = vmulq_n_f32(t[i], 0x1.FFFF0Ap-2f);
+  for (int i = 0; i < kTogether; ++i) n[i] = vfmaq_f32(t[i], t[i], n[i]);
+  for (int i = 0; i < kTogether; ++i) n[i] = vfmaq_f32(s[i], s[i], n[i]);
+  for (int i = 0; i < kTogether; ++i) {
+    const uint32x4_t is_zero = vcltq_f32(x[i], vdupq_n_f32(-0x1.5D589Ep6f));
+    x[i] = vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(n[i]), is_zero));
+  }
 }
 
 // What a row's exponentials are multiplied with to become quantized probabilities' floats: 1 / sum.
@@ -57,13 +74,17 @@ inline float Exponentiate(const AttendArgs& args, float largest, int padded, flo
   float32x4_t sums = vdupq_n_f32(0), rest = vdupq_n_f32(0);
   // Four sums as far as the file's rows have four numbers, the rest behind.
   const int whole = args.length / 4 * 4;
-  for (int k = 0; k < padded; k += 4) {
-    const float32x4_t f = Exp(vsubq_f32(vld1q_f32(scores + k), top));
-    vst1q_f32(scores + k, f);
-    if (k < whole) {
-      sums = vaddq_f32(sums, f);
-    } else if (k == whole) {
-      rest = f;
+  for (int k = 0; k < padded; k += 4 * kTogether) {
+    float32x4_t f[kTogether];
+    for (int i = 0; i < kTogether; ++i) f[i] = vsubq_f32(vld1q_f32(scores + k + 4 * i), top);
+    Exp(f);
+    for (int i = 0; i < kTogether; ++i) {
+      vst1q_f32(scores + k + 4 * i, f[i]);
+      if (k + 4 * i < whole) {
+        sums = vaddq_f32(sums, f[i]);
+      } else if (k + 4 * i == whole) {
+        rest = f[i];
+      }
     }
   }
   float sum = vaddvq_f32(sums);
