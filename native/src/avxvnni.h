@@ -1,7 +1,7 @@
-// The instruction that AVX-VNNI adds to AVX2.
+// Dot products of 256 bits: the instruction that AVX-VNNI adds to AVX2.
 //
-// A build with AVX-512's encoding of it (-mavx512vnni -mavx512vl instead of -mavxvnni) runs the same
-// kernels on processors that have no other; the tests make one.
+// Compiled with -mavx512vnni -mavx512vl in place of -mavxvnni it has AVX-512's encoding, which some
+// processors have alone. The tests build AVX-VNNI's kernels so where they could not run otherwise.
 #ifndef TF_PRUNE_OFA_AVXVNNI_H_
 #define TF_PRUNE_OFA_AVXVNNI_H_
 

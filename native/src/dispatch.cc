@@ -2,16 +2,32 @@
 #include <cstring>
 #include <utility>
 
+#include "encoder_kernel.h"
 #include "kernel.h"
 #include "processor.h"
 
 namespace tf_prune_ofa {
 
+namespace {
+
+#if defined(__x86_64__)
+const Kernels* Avx512KernelsForThisProcessor() {
+  static const Kernels kernels = [] {
+    Kernels found = *Avx512VnniKernels();
+    if (ThisProcessor().splits_wide_vectors) found.encoder = &kAvx512HalfEncoderKernels;
+    return found;
+  }();
+  return &kernels;
+}
+#endif
+
+}  // namespace
+
 const std::vector<const Kernels*>& AllKernels() {
   static const std::vector<const Kernels*> all = [] {
     std::vector<const Kernels*> found;
 #if defined(__x86_64__)
-    found = {Avx512VnniKernels(), Avx512VnniShiftKernels(), AvxVnniKernels(), Avx2Kernels()};
+    found = {Avx512KernelsForThisProcessor(), Avx512VnniShiftKernels(), AvxVnniKernels(), Avx2Kernels()};
     if (ThisProcessor().prefers_shifts) std::swap(found[0], found[1]);
 #elif defined(__aarch64__)
     found = {NeonI8mmKernels(), NeonDotKernels(), NeonKernels()};

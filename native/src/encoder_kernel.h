@@ -61,6 +61,7 @@ struct EncoderKernels {
 
 // Each in the library of its processor family alone.
 extern const EncoderKernels kAvx512EncoderKernels;
+extern const EncoderKernels kAvx512HalfEncoderKernels;
 extern const EncoderKernels kAvxVnniEncoderKernels;
 extern const EncoderKernels kAvx2EncoderKernels;
 extern const EncoderKernels kNeonEncoderKernels;

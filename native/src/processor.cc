@@ -65,6 +65,7 @@ Processor Find() {
     processor.family = "zen5";
   } else if (is_amd && family == 0x19 && __builtin_cpu_supports("avx512vnni")) {
     processor.family = "zen4";
+    processor.splits_wide_vectors = true;
   } else {
     processor.family = __builtin_cpu_supports("avx512vnni") ? "avx512" : "other";
   }

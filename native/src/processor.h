@@ -13,6 +13,8 @@ struct Processor {
   std::string family;
   // Intel's cores from Sapphire Rapids on: one unit shuffles, and others can move instead.
   bool prefers_shifts = false;
+  // Zen 4: instructions of 512 bits take two passes, so that they gain nothing over those of 256.
+  bool splits_wide_vectors = false;
   // AMX or SME: dense layers run several times faster there than dot products can.
   bool has_matrix_unit = false;
   // Of the first-level data cache; 32 KiB where the system does not tell.
