@@ -1,10 +1,64 @@
 """Random static INT8 encoders, operator by operator as the exporter writes them."""
 
+import os
+import subprocess
+
 import numpy as np
 import tflite_files
 
 schema = tflite_files.schema
 PADDING = -1e4
+
+
+RUN_THERE = """
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, load_delegate
+
+library, *seeds = sys.argv[1:]
+for seed in seeds:
+    values, outputs = np.load(f"{seed}.npz"), {}
+    for name, options in (("stock", None), ("delegate", {"force": "all", "live_tokens": "never"})):
+        delegates = [load_delegate(library, options)] if options else None
+        file = Interpreter(f"{seed}.tflite", experimental_delegates=delegates, num_threads=1)
+        file.allocate_tensors()
+        for detail in file.get_input_details():
+            file.set_tensor(detail["index"], values[detail["name"]])
+        file.invoke()
+        for detail in file.get_output_details():
+            outputs[f"{name}/{detail['name']}"] = file.get_tensor(detail["index"])
+    np.savez(f"{seed}.out.npz", **outputs)
+"""
+
+
+def run_there(python, library, folder, seeds, environment):
+    """Run encoders, every part shown, without and with the delegate on an emulated processor.
+
+    Args:
+        python: command of its Python, which finds LiteRT and numpy.
+        library: the delegate.
+        folder: to work in; the encoders stay there as SEED.tflite, their inputs as SEED.npz.
+        seeds: of the encoders.
+        environment: variables for it.
+
+    Yields:
+        Seed, outputs by name without the delegate, and with it.
+    """
+    for seed in seeds:
+        encoder = EncoderFile(seed, shows_all=True)
+        (folder / f"{seed}.tflite").write_bytes(encoder.content)
+        np.savez(folder / f"{seed}.npz", **encoder.values(is_padded_behind=seed % 3 != 0))
+    subprocess.run(
+        [*python, "-c", RUN_THERE, library, *map(str, seeds)],
+        cwd=folder, check=True, timeout=900, env=os.environ | environment,
+    )  # fmt: skip
+    for seed in seeds:
+        outputs = dict(np.load(folder / f"{seed}.out.npz"))
+        stock, delegate = (
+            {name.removeprefix(kind): v for name, v in outputs.items() if name.startswith(kind)}
+            for kind in ("stock/", "delegate/")
+        )
+        yield seed, stock, delegate
 
 
 class EncoderFile:

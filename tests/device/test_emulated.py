@@ -8,7 +8,7 @@ from pathlib import Path
 import emulation
 import numpy as np
 import pytest
-from encoder_files import EncoderFile
+from encoder_files import run_there
 
 from tf_prune_ofa.device import build, runtime_library
 from tf_prune_ofa.runtime import layer_chain
@@ -144,26 +144,6 @@ def test_only_float_operators_round_otherwise_there(
 # A folder with Debian's arm64 Python 3.11 (usr/bin/python3.11) and, in site/, LiteRT's and numpy's
 # wheels for aarch64; docs/experiments/delegate_arm.md says how to make one.
 ROOT = os.environ.get("TF_PRUNE_OFA_AARCH64_ROOT")
-RUN_THERE = """
-import sys
-import numpy as np
-from ai_edge_litert.interpreter import Interpreter, load_delegate
-
-library, *seeds = sys.argv[1:]
-for seed in seeds:
-    values = np.load(f"{seed}.npz")
-    outputs = {}
-    for name, options in (("stock", None), ("delegate", {"force": "all", "live_tokens": "never"})):
-        delegates = [load_delegate(library, options)] if options else None
-        file = Interpreter(f"{seed}.tflite", experimental_delegates=delegates, num_threads=1)
-        file.allocate_tensors()
-        for detail in file.get_input_details():
-            file.set_tensor(detail["index"], values[detail["name"]])
-        file.invoke()
-        for detail in file.get_output_details():
-            outputs[f"{name}/{detail['name']}"] = file.get_tensor(detail["index"])
-    np.savez(f"{seed}.out.npz", **outputs)
-"""
 
 
 @pytest.mark.slow
@@ -171,20 +151,10 @@ for seed in seeds:
 @pytest.mark.parametrize("processor", ["max,sme=off", "cortex-a76"])
 def test_whole_layers_are_equal_to_litert_there(programs_there, tmp_path, processor):
     """Not on an A53: see docs/experiments/delegate_arm.md on what XNNPACK computes without SDOT."""
-    seeds = [str(seed) for seed in range(20)]
-    for seed in seeds:
-        encoder = EncoderFile(int(seed), shows_all=True)
-        write(tmp_path / f"{seed}.tflite", encoder.content)
-        np.savez(tmp_path / f"{seed}.npz", **encoder.values(is_padded_behind=int(seed) % 3 != 0))
-    subprocess.run(
-        ["qemu-aarch64", "-cpu", processor, "-L", ROOT, f"{ROOT}/usr/bin/python3.11", "-c",
-         RUN_THERE, programs_there.delegate, *seeds],
-        cwd=tmp_path, check=True, timeout=900,
-        env=os.environ | {"PYTHONHOME": f"{ROOT}/usr", "PYTHONPATH": f"{ROOT}/site"},
-    )  # fmt: skip
-    for seed in seeds:
-        outputs = dict(np.load(tmp_path / f"{seed}.out.npz"))
-        names = [name.removeprefix("stock/") for name in outputs if name.startswith("stock/")]
-        assert len(names) > 10
-        for name in names:
-            np.testing.assert_array_equal(outputs[f"delegate/{name}"], outputs[f"stock/{name}"])
+    python = ["qemu-aarch64", "-cpu", processor, "-L", ROOT, f"{ROOT}/usr/bin/python3.11"]
+    variables = {"PYTHONHOME": f"{ROOT}/usr", "PYTHONPATH": f"{ROOT}/site"}
+    library = programs_there.delegate
+    for _, stock, found in run_there(python, library, tmp_path, range(20), variables):
+        assert len(stock) > 10
+        for name, value in stock.items():
+            np.testing.assert_array_equal(found[name], value)

@@ -9,14 +9,13 @@ tests/device/test_emulated.py.
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ai_edge_litert import interpreter as litert
-from encoder_files import EncoderFile
+from encoder_files import EncoderFile, run_there
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.runtime import delegate
@@ -170,50 +169,17 @@ def test_what_it_does_not_know_is_left(write, change):
     np.testing.assert_array_equal(found, expected)
 
 
-RUN_THERE = """
-import sys
-import numpy as np
-from ai_edge_litert.interpreter import Interpreter, load_delegate
-
-library, *seeds = sys.argv[1:]
-for seed in seeds:
-    values, outputs = np.load(f"{seed}.npz"), {}
-    for name, options in (("stock", None), ("delegate", {"force": "all", "live_tokens": "never"})):
-        delegates = [load_delegate(library, options)] if options else None
-        file = Interpreter(f"{seed}.tflite", experimental_delegates=delegates, num_threads=1)
-        file.allocate_tensors()
-        for detail in file.get_input_details():
-            file.set_tensor(detail["index"], values[detail["name"]])
-        file.invoke()
-        for detail in file.get_output_details():
-            outputs[f"{name}/{detail['name']}"] = file.get_tensor(detail["index"])
-    np.savez(f"{seed}.out.npz", **outputs)
-"""
-
-
 @pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="no qemu-x86_64 (Debian: qemu-user)")
 def test_a_processor_without_avx512_has_its_own_rounding(tmp_path):
     """There XNNPACK adds up exponentials, and begins reciprocal roots, in another way."""
-    seeds = [str(seed) for seed in range(8)]
-    for seed in seeds:
-        encoder = EncoderFile(int(seed), shows_all=True)
-        (tmp_path / f"{seed}.tflite").write_bytes(encoder.content)
-        np.savez(tmp_path / f"{seed}.npz", **encoder.values(is_padded_behind=int(seed) % 3 != 0))
-    paths = [str(Path(path).resolve()) for path in sys.path if path]
-    subprocess.run(
-        ["qemu-x86_64", "-cpu", "Haswell", sys.executable, "-c", RUN_THERE,
-         str(delegate.LIBRARY), *seeds],
-        cwd=tmp_path, check=True, timeout=300, env=os.environ | {"PYTHONPATH": ":".join(paths)},
-    )  # fmt: skip
+    python = ["qemu-x86_64", "-cpu", "Haswell", sys.executable]
+    variables = {"PYTHONPATH": os.pathsep.join(str(Path(p).resolve()) for p in sys.path if p)}
     is_other = False
-    for seed in seeds:
-        outputs = dict(np.load(tmp_path / f"{seed}.out.npz"))
-        values = dict(np.load(tmp_path / f"{seed}.npz"))
+    for seed, stock, found in run_there(python, delegate.LIBRARY, tmp_path, range(8), variables):
         here = Interpreter(tmp_path / f"{seed}.tflite", 1, "litert")
-        here.set_inputs(values)
+        here.set_inputs(dict(np.load(tmp_path / f"{seed}.npz")))
         here.invoke()
         for name, value in here.outputs().items():
-            expected = outputs[f"stock/{name}"]
-            np.testing.assert_array_equal(outputs[f"delegate/{name}"], expected)
-            is_other |= not np.array_equal(value, expected)
+            np.testing.assert_array_equal(found[name], stock[name])
+            is_other |= not np.array_equal(value, stock[name])
     assert is_other or "avx512" not in delegate.processor(delegate.LIBRARY)[1]
