@@ -11,6 +11,8 @@ from small_runs import write_inputs
 
 import tf_prune_ofa as ofa
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.models import presets, shipped
+from tf_prune_ofa.models.packed import pack, write_packed
 from tf_prune_ofa.pruning.lock import load_masks
 
 SMALL = {"batch_size": 8, "checkpoint_every": "50 steps"}
@@ -89,6 +91,31 @@ def test_the_pattern_is_kept_on_the_way(sparse, student):
         kernel = student.keras.get_layer(name).kernel.numpy()
         assert np.all(kernel[~mask] == 0)
         assert np.any(kernel[mask] != 0)
+
+
+def test_an_encoder_that_was_pruned_once_takes_over_a_task(
+    inputs, teacher, task, tmp_path, monkeypatch
+):
+    """By its name, though it is no stage; here one of the test's own stands for it."""
+    name = "minilm_l6_sparse_90"
+    base = presets.open_pretrained(inputs / "encoder").read_weights()
+    kernels = {
+        key: np.where(np.abs(value) > np.median(np.abs(value)), value, 0).astype(np.float32)
+        for key, value in base.items()
+        if key.startswith("encoder_") and key.endswith("/kernel")
+    }
+    path = tmp_path / "packed.npz"
+    write_packed(path, pack(kernels, base, {"name": name, "base": "minilm_l6", "version": "1"}))
+    monkeypatch.setattr(presets, "shipped_encoders", lambda: {name: path})
+    monkeypatch.setattr(presets, "_find_default", lambda: inputs / "encoder")
+    monkeypatch.setenv(shipped.CACHE, str(tmp_path / "cache"))
+    taken = ofa.reconstruct(
+        teacher, task, pattern_of=name, held_at="pattern_of", examples=32, batch_size=8
+    )
+    assert taken.sparsity == pytest.approx(0.5, abs=0.01)
+    for key, kernel in kernels.items():
+        found = taken.keras.get_layer(key.removesuffix("/kernel")).kernel.numpy()
+        assert np.all(found[kernel == 0] == 0) and np.any(found[kernel != 0] != 0), key
 
 
 def test_files_are_written_verified_and_timed(files):

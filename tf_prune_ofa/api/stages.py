@@ -57,13 +57,16 @@ def reconstruct(
         sparsity: share of zeros in the encoder's dense layers, in (0, 1).
         run_dir: see `finetune`; that of `start` if None.
         seed: see `finetune`.
-        **settings: of the stage, see `config.ReconstructSettings`; `rules` in place of `sparsity`.
+        **settings: of the stage, see `config.ReconstructSettings`; `rules` in place of `sparsity`,
+            or `pattern_of` a sparse encoder that takes over the model's task.
 
     Raises:
         UserError: a mistake in model, task or settings.
     """
     chain, name = begin(start, task, run_dir, seed)
     defaults = {"rules": {"encoder_.*": sparsity}, "scope": "global"}
+    if settings.get("pattern_of"):
+        defaults = {}
     return trained(chain, "reconstruct", name, {**defaults, **settings})
 
 
