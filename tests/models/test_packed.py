@@ -244,3 +244,13 @@ def test_the_tool_packs_and_unpacks_bit_for_bit(tmp_path, tiny_base):
     assert "is damaged" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert not (tmp_path / "none").exists()
+
+
+def test_zeros_of_the_encoder_of_blocks_are_whole_blocks():
+    found = read_packed(encoders.shipped_encoders()["minilm_l6_sparse_1x4_80"])
+    sizes = {"attention/output": (384, 384), "ffn/output": (1536, 384)}  # [in, out]
+    for tail, (inputs, outputs) in sizes.items():
+        bits = found.arrays[f"encoder_03/{tail}/kernel{packed.MASK}"]
+        mask = np.unpackbits(bits, count=inputs * outputs).reshape(inputs, outputs)
+        blocks = mask.T.reshape(outputs, inputs // 4, 4).sum(-1)
+        assert set(np.unique(blocks)) == {0, 4}
