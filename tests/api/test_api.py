@@ -118,6 +118,11 @@ def test_an_encoder_that_was_pruned_once_takes_over_a_task(
         assert np.all(found[kernel == 0] == 0) and np.any(found[kernel != 0] != 0), key
 
 
+def test_a_sparsity_beside_a_pattern_that_is_given_is_refused(teacher, task):
+    with pytest.raises(UserError, match="sparsity is 0.8, but the pattern is that of 'minilm_l6_s"):
+        ofa.reconstruct(teacher, task, sparsity=0.8, pattern_of="minilm_l6_sparse_90")
+
+
 def test_files_are_written_verified_and_timed(files):
     assert set(files.paths) == {"float32", "dynamic_int8", "dense_int8", "sparse_int8"}
     assert all(path.is_file() for path in files.paths.values())

@@ -216,6 +216,16 @@ def test_blocks_go_and_stay_whole():
     )
 
 
+def test_a_start_that_is_not_in_blocks_is_refused_before_training(settings):
+    with pytest.raises(ValueError, match="of the start is not in blocks of 4"):
+        torch_run.Run(dataclasses.replace(settings, block=4))
+    # As many weights as blocks would have, but not in them.
+    kept = torch_run.Kept(torch.tensor([[1.0, 0.0, 0.0, 2.0]]), is_kernel=True)
+    with pytest.raises(ValueError, match="some have 1 to 1 weights"):
+        kept.require_blocks(2, "kernel")
+    torch_run.Kept(torch.tensor([[0.0, 0.0, 3.0, 2.0]]), is_kernel=True).require_blocks(2, "kernel")
+
+
 def test_some_tokens_of_a_batch_become_others_of_it(settings):
     texts = {name: Texts(path) for name, path in settings.texts.items()}
     plain = Mixture(texts, settings.mix, 128, seed=5)

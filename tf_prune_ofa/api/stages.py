@@ -45,7 +45,7 @@ def finetune(
 
 
 def reconstruct(
-    start: Start, task: Task, *, sparsity: float = 0.9, run_dir: str | Path | None = None,
+    start: Start, task: Task, *, sparsity: float | None = None, run_dir: str | Path | None = None,
     seed: int = 0, **settings: Any,
 ) -> Model:  # fmt: skip
     """Prune a fine-tuned model without training, layer by layer by least squares, in minutes.
@@ -54,7 +54,7 @@ def reconstruct(
         start: the model, fine-tuned on the task.
         task: its texts are the examples; with labels the layers share the sparsity by what they
             matter to the loss.
-        sparsity: share of zeros in the encoder's dense layers, in (0, 1).
+        sparsity: share of zeros in the encoder's dense layers, in (0, 1); None is 0.9.
         run_dir: see `finetune`; that of `start` if None.
         seed: see `finetune`.
         **settings: of the stage, see `config.ReconstructSettings`; `rules` in place of `sparsity`,
@@ -63,10 +63,16 @@ def reconstruct(
     Raises:
         UserError: a mistake in model, task or settings.
     """
+    defaults: dict[str, Any] = {}
+    if not settings.get("pattern_of"):
+        share = 0.9 if sparsity is None else sparsity
+        defaults = {"rules": {"encoder_.*": share}, "scope": "global"}
+    elif sparsity is not None:
+        raise UserError(
+            f"sparsity is {sparsity}, but the pattern is that of {settings['pattern_of']!r}, "
+            "whatever its sparsity; leave one of sparsity and pattern_of out"
+        )
     chain, name = begin(start, task, run_dir, seed)
-    defaults = {"rules": {"encoder_.*": sparsity}, "scope": "global"}
-    if settings.get("pattern_of"):
-        defaults = {}
     return trained(chain, "reconstruct", name, {**defaults, **settings})
 
 

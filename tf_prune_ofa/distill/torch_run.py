@@ -112,7 +112,7 @@ class Kept:
     def prune(self, sparsity: float, block: int = 1) -> None:
         """Keep fewer weights, by the diagonal Fisher: w² times the mean squared gradient.
 
-        Blocks of adjacent inputs stay or go as one; what was kept before must be whole blocks.
+        Blocks of adjacent inputs stay or go as one; see `require_blocks`.
         """
         count = (self.size - round(sparsity * self.size)) // block
         if count * block >= len(self.values):
@@ -124,6 +124,20 @@ class Kept:
         top = (top[:, None] * block + torch.arange(block, device=top.device)).flatten()
         for name in ("places", "values", "first", "second"):
             setattr(self, name, getattr(self, name)[top].clone())
+
+    def require_blocks(self, block: int, name: str) -> None:
+        """Raise a ValueError unless the kept weights are whole blocks; all of a kernel are, too.
+
+        A single 0 in a dense kernel counts as pruned, and would shift every block behind it.
+        """
+        assert self.places is not None
+        kept = torch.bincount(self.places // block, minlength=-(-self.size // block))
+        if not bool(((kept == 0) | (kept == block)).all()):
+            raise ValueError(
+                f"{name} of the start is not in blocks of {block}: some have 1 to {block - 1} "
+                "weights that are not 0. Start from an encoder whose zeros are whole blocks; in a "
+                "dense one give its exact zeros a tiny value"
+            )
 
     def write(self, target: torch.Tensor) -> None:
         """Write the weights to a tensor of the model, in its type."""
@@ -194,6 +208,9 @@ class Run:
             for name in sorted(exact, key=lambda name: not name.endswith("/kernel"))
             if not name.startswith("embeddings/")
         }
+        for name, kept in self.trained.items():
+            if settings.block > 1 and kept.places is not None:
+                kept.require_blocks(settings.block, name)
         self.first_sparsities = {
             name: 1 - len(kept.values) / kept.size
             for name, kept in self.trained.items()

@@ -125,9 +125,8 @@ def _all_weights(settings: ReconstructSettings, context: Context, model: keras.M
     Raises:
         UserError: a layer outside the encoder.
     """
-    path = context.masks_file(settings.start)
     kernels = {name: kernel.numpy() for name, kernel in bert.dense_kernels(model).items()}
-    known = load_masks(path) if path else pattern_in(kernels)
+    known = pattern_before(context, settings.start, kernels)
     names = {
         name for found in match_layers(settings.rules, list(kernels)).values() for name in found
     }
@@ -172,13 +171,16 @@ def _begin_at_pattern_of(
 ) -> dict[str, np.ndarray]:
     """Let the sparse model begin at weights that were trained sparse; return kernels by layer name.
 
-    They are moved by what training has changed in `dense` since the recipe's encoder, where a
-    weight is kept (task arithmetic: Ilharco et al. 2023, arXiv 2212.04089).
+    They are moved by what training has changed in `dense` since the encoder that it began with,
+    where a weight is kept (task arithmetic: Ilharco et al. 2023, arXiv 2212.04089).
     """
     if settings.held_at == "start":
         return {}
     trained = job.weights_of(settings.pattern_of)
-    before = job.weights_of("model")
+    origin = settings.start
+    while origin in job.context.results:
+        origin = job.context.results[origin].start
+    before = job.weights_of(origin)
     held = {}
     taught = bert.parameters(dense)
     for name, variable in bert.parameters(sparse).items():
