@@ -11,6 +11,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from mca import options, simulated
+
 FOLDER = Path(__file__).parent
 FLAGS = {
     "aarch64": "-march=armv8.2-a+dotprod+i8mm -fno-schedule-insns",
@@ -29,10 +31,7 @@ def cycles(arguments: argparse.Namespace, machine: str, core: str) -> dict[str, 
     source = FOLDER / f"loops_{machine}.cc"
     compiler = [getattr(arguments, machine), "-O3", "-std=c++17", *FLAGS[machine].split()]
     code = subprocess.run([*compiler, "-S", source, "-o-"], capture_output=True, check=True).stdout
-    command = [arguments.mca, f"-mtriple={machine}", f"-mcpu={core}", f"-iterations={ITERATIONS}"]
-    if machine == "aarch64":
-        command.append("-mattr=+dotprod,+i8mm")
-    said = subprocess.run(command, input=code, capture_output=True, check=True).stdout.decode()
+    said = simulated(arguments, machine, core, code, ITERATIONS, "+dotprod,+i8mm")
     return {
         region.split(maxsplit=1)[0]: int(re.search(r"Total Cycles:\s+(\d+)", region)[1])
         / ITERATIONS
@@ -67,11 +66,7 @@ def show_x86_64(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mca", default="llvm-mca-19")
-    parser.add_argument("--aarch64", default="aarch64-linux-gnu-g++")
-    parser.add_argument("--x86_64", default="g++")
-    given = parser.parse_args()
+    given = options(__doc__)
     show_aarch64(given)
     print()
     show_x86_64(given)

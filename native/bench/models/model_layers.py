@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from mca import options, simulated
+
 NATIVE = Path(__file__).parents[2]
 ITERATIONS = 100
 TOKENS, HIDDEN, NEURONS, HEADS = 128, 768, 3072, 12
@@ -103,12 +105,8 @@ def compiled(compiler: str, source: str) -> list[Loop]:
 
 def cycles(arguments: argparse.Namespace, machine: str, core: str, loop: Loop) -> float:
     """Of one pass."""
-    command = [arguments.mca, f"-mtriple={machine}", f"-mcpu={core}", f"-iterations={ITERATIONS}"]
-    if machine == "aarch64":
-        command.append("-mattr=+dotprod")
-    said = subprocess.run(
-        command, input="\n".join(loop.lines).encode(), capture_output=True, check=True
-    ).stdout.decode()
+    code = "\n".join(loop.lines).encode()
+    said = simulated(arguments, machine, core, code, ITERATIONS, "+dotprod")
     total = re.search(r"Total Cycles:\s+(\d+)", said)
     assert total is not None, said
     return int(total[1]) / ITERATIONS
@@ -175,11 +173,7 @@ def model(arguments: argparse.Namespace, kind: InstructionSet, core: str) -> lis
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mca", default="llvm-mca-19")
-    parser.add_argument("--aarch64", default="aarch64-linux-gnu-g++")
-    parser.add_argument("--x86_64", default="g++")
-    given = parser.parse_args()
+    given = options(__doc__)
     print(
         "| kernels | core | products, 90 % | attention's | softmax | LayerNorm | GELU | between |"
     )
