@@ -33,11 +33,6 @@ from tf_prune_ofa.limits import (
 from tf_prune_ofa.schedules import Duration
 from tf_prune_ofa.variants import USUAL_VARIANTS
 
-# What an export writes where the recipe does not say; the last of all pays only for large blocks.
-
-
-# Settings
-
 
 @dataclass(frozen=True)
 class About:

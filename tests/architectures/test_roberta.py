@@ -11,10 +11,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from tf_prune_ofa.data.augment import Vocabulary
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs.task_models import task_model
 from tf_prune_ofa.models import bert, huggingface, presets
 from tf_prune_ofa.models.bert import Classification
 from tf_prune_ofa.runtime.text_classifier import TextClassifier
-from tf_prune_ofa.stages.export import export_folder, task_model
+from tf_prune_ofa.stages.export import export_folder
 from tf_prune_ofa.text.entities import encode_words
 from tf_prune_ofa.text.opening import tokenizer_of
 from tf_prune_ofa.text.questions import Question

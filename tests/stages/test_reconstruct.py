@@ -20,6 +20,7 @@ from small_runs import (
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.jobs.plan_units import train_settings
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.jobs.results import load_result
 from tf_prune_ofa.jobs.training import TrainingJob
@@ -31,7 +32,6 @@ from tf_prune_ofa.pruning.lock import load_masks
 from tf_prune_ofa.pruning.reconstruction import Moments
 from tf_prune_ofa.recipe import load_recipe, recipe_from_dict
 from tf_prune_ofa.stages import reconstruct
-from tf_prune_ofa.stages.plan_units import train_settings
 from tf_prune_ofa.tiny import shrink
 
 SETTINGS = {"kind": "reconstruct", "examples": 40, "batch_size": 8}

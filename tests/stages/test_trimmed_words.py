@@ -9,9 +9,9 @@ import small_runs
 from small_runs import TRAINING, only, stage_folder
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs import file_words
 from tf_prune_ofa.recipe import recipe_from_dict
 from tf_prune_ofa.runtime.text_classifier import TextClassifier
-from tf_prune_ofa.stages import file_words
 from tf_prune_ofa.stages.runner import open_run, run_recipe
 from tf_prune_ofa.verification import vocabulary
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.stages.verify import compare_to_dense, require_pass
+from tf_prune_ofa.jobs.file_outputs import compare_to_dense
+from tf_prune_ofa.stages.verify import require_pass
 
 LOGITS = np.float32([[0.25, -1.5], [2.0, 0.125]])
 

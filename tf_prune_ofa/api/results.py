@@ -127,7 +127,7 @@ class Model(Result):
     @cached_property
     def keras(self) -> keras.Model:
         """The model with its head, as a tf_keras model without dropout."""
-        from tf_prune_ofa.stages.export import task_model
+        from tf_prune_ofa.jobs.task_models import task_model
 
         return task_model(self.model_folder)
 

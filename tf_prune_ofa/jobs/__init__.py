@@ -1,1 +1,1 @@
-"""What stages are made of: what they get and leave, the inputs they share, models and training."""
+"""What stages are made of: what they get and leave, inputs, models, training, files compared."""

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from tf_prune_ofa.config import ExportSettings
 from tf_prune_ofa.conversion.convert import to_float32
 from tf_prune_ofa.conversion.variants import write_variants
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs import post_training
 from tf_prune_ofa.jobs.cards import refresh_cards
 from tf_prune_ofa.jobs.context import Context
-from tf_prune_ofa.keras_compat import keras
-from tf_prune_ofa.models import bert, huggingface
-from tf_prune_ofa.models.assign import assign_weights
+from tf_prune_ofa.jobs.task_models import kind_in_folder, pruned_masks, task_model
+from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.models.checkpoint import digest_of
-from tf_prune_ofa.models.heads import require_head
-from tf_prune_ofa.models.hf_config import head_of_class, read_problem_type
-from tf_prune_ofa.models.tensor_names import tensor_names
-from tf_prune_ofa.pruning.lock import Masks, assert_same_zeros, load_masks
+from tf_prune_ofa.pruning.lock import Masks, assert_same_zeros
 from tf_prune_ofa.quant.activations import Activations, of_folder
-from tf_prune_ofa.stages import post_training
-from tf_prune_ofa.tasks import kind_in
-from tf_prune_ofa.tasks.kind import Kind
 from tf_prune_ofa.tasks.spans import Spans
 from tf_prune_ofa.text.json_tokenizer import JsonTokenizer
 from tf_prune_ofa.text.mediapipe import other_tokens
@@ -111,7 +102,7 @@ def export_folder(
             f"calibration texts are for {', '.join(STATIC_VARIANTS)}, and the variants are "
             f"{', '.join(variants)}. Leave the texts out, or add a static variant."
         )
-    kind, _ = _kind_in(folder)
+    kind, _ = kind_in_folder(folder)
     text_settings = text_settings or kind.settings_in(**tokenizer_settings(folder))
     labels = huggingface.read_labels(folder)
     wordpiece = tokenizer_of(folder)
@@ -172,54 +163,6 @@ def _compare_with_mediapipe(
         )
     if found and say:
         print(f"  note: in MediaPipe, other tokens for {'; '.join(found)} (docs/tasks.md)")
-
-
-def task_model(
-    folder: Path, *, sequence_length: int | None = None, kept: np.ndarray | None = None
-) -> keras.Model:
-    """Return a task model without dropout from its Hugging Face folder.
-
-    Args:
-        folder: the model.
-        sequence_length: S of a model of fixed shapes [1, S], for conversion; None leaves them open.
-        kept: ids of the word pieces that the model has, in their new order; None for all.
-
-    Raises:
-        UserError: the folder has no task head, or does not fit its own description.
-    """
-    _, head = _kind_in(folder)
-    config = huggingface.read_config(folder).without_dropout()
-    weights = huggingface.read_weights(folder)
-    if kept is not None:
-        config = replace(config, vocab_size=len(kept))
-        weights[_WORDS] = weights[_WORDS][kept]
-    model = bert.build_model(
-        config,
-        head,
-        sequence_length=sequence_length,
-        batch_size=None if sequence_length is None else 1,
-    )
-    assign_weights(model, weights, folder, names=tensor_names(config))
-    return model
-
-
-def _kind_in(folder: Path) -> tuple[type[Kind], bert.Head]:
-    found = kind_in(huggingface.read_weights(folder), read_problem_type(folder))
-    if found is not None:
-        require_head(folder, found[1])
-        return found
-    # A class of another kind is named rather than missed.
-    head_of_class(folder)
-    raise UserError(
-        f"{folder} holds no head of a task that this package knows; export the model of a "
-        "transfer or quantize stage"
-    )
-
-
-def pruned_masks(context: Context, start: str) -> Masks:
-    """Return the masks of the weights of a stage; none if it was never pruned."""
-    path = context.masks_file(start)
-    return load_masks(path) if path else {}
 
 
 def _sizes(entry: dict[str, Any]) -> dict[str, Any]:

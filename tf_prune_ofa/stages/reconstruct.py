@@ -24,6 +24,7 @@ from tf_prune_ofa.config import ReconstructSettings, SparsitySettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import require_writable_dir
 from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.jobs.plan_units import levels_of, plan_units, train_settings, trained_job
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert
@@ -35,7 +36,6 @@ from tf_prune_ofa.pruning.ranking import observed_scores, ranked_sparsities
 from tf_prune_ofa.pruning.rules import layer_rules, match_layers, rules_of_kept
 from tf_prune_ofa.pruning.scores import find_score
 from tf_prune_ofa.schedules import SparsitySchedule
-from tf_prune_ofa.stages.plan_units import levels_of, plan_units, train_settings, trained_job
 from tf_prune_ofa.stages.prune import earlier_pattern, pattern_before, sparsity_figures
 from tf_prune_ofa.tasks import reads_corpus
 

@@ -8,36 +8,32 @@ model. A file that does not pass fails the stage, after verify.json has said why
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
-
-import numpy as np
 
 from tf_prune_ofa import paths
 from tf_prune_ofa.config import ExportSettings, VerifySettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.cards import refresh_cards
 from tf_prune_ofa.jobs.context import Context, StageResult
+from tf_prune_ofa.jobs.file_outputs import compare_to_dense, compare_to_keras, file_logits
+from tf_prune_ofa.jobs.file_words import FileWords, find_words
+from tf_prune_ofa.jobs.references import (
+    examples,
+    keras_logits,
+    reference_logits,
+    reference_models,
+)
+from tf_prune_ofa.jobs.task_models import pruned_masks, task_model
 from tf_prune_ofa.json_files import read_json_object, write_json
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.pruning.lock import assert_same_zeros
 from tf_prune_ofa.quant.activations import Activations, of_folder
-from tf_prune_ofa.stages.export import pruned_masks, task_model
-from tf_prune_ofa.stages.file_words import FileWords, find_words
-from tf_prune_ofa.stages.references import (
-    examples,
-    keras_logits,
-    reference_logits,
-    reference_models,
-)
-from tf_prune_ofa.tasks.kind import Examples, Kind
 from tf_prune_ofa.text.opening import tokenizer_of
 from tf_prune_ofa.text.vocabulary import find_vocab
-from tf_prune_ofa.train.evaluate import NOWHERE
-from tf_prune_ofa.verification import behaviour, files, layers, running
+from tf_prune_ofa.verification import files, layers, running
 from tf_prune_ofa.verification.expected import Expected, expect
 from tf_prune_ofa.verification.manifest import find_folder_problems, read_manifest
 from tf_prune_ofa.verification.tokenizer import pieces_of
@@ -213,86 +209,12 @@ def _run_files(
     for checked in sound:
         variant = checked["variant"]
         outputs[variant] = running.run_file(export.folder / checked["file"], probed, threads)
-        logits = _file_logits(kind, outputs[variant], inputs["input_mask"])
+        logits = file_logits(kind, outputs[variant], inputs["input_mask"])
         reference = wanted[files.FORMS[variant]]
-        _compare(kind, checked, logits, reference, split, expected)
+        compare_to_keras(kind, checked, logits, reference, split, expected)
     compare_to_dense(entries, outputs)
     dense = [checked for checked in sound if checked["variant"] == files.DENSE]
     if not dense:
         return []
     path = export.folder / dense[0]["file"]
     return layers.differences(path, references["static"], inputs, expected)
-
-
-def _compare(
-    kind: Kind,
-    checked: dict[str, Any],
-    logits: np.ndarray,
-    reference: np.ndarray,
-    split: Examples,
-    expected: Expected,
-) -> None:
-    """Add to a file's entry its scores, how far it is from the model, and what is too far."""
-    limits, is_real = behaviour.limits_of(checked["variant"]), reference > NOWHERE
-    checked |= {"examples": kind.count(split), "limits": asdict(limits)}
-    if not np.all(np.isfinite(logits[is_real])):
-        checked["problems"].append("its outputs are not all numbers (NaN or infinite)")
-        return
-    relative = behaviour.relative_difference(logits[is_real], reference[is_real])
-    agreement = kind.agreement(logits, reference, split)
-    blurred = kind.agreement(behaviour.blur(reference, is_real, limits), reference, split)
-    least = behaviour.least_agreement(limits, agreement, blurred)
-    if note := behaviour.describe_undecided(limits, least):
-        checked["note"] = note
-        print(f"  {checked['file']}: {note}", flush=True)
-    checked |= kind.score(logits, split)
-    checked |= {f"keras_{key}": v for key, v in kind.score(reference, split).items()}
-    checked |= kind.compare(logits, reference, split) | {
-        "relative_difference": relative,
-        "allowed_difference": behaviour.allowed_difference(reference[is_real], limits),
-        "agreement": agreement,
-        "least_agreement": least,
-    }
-    result = expected.dense[kind.layer].result if kind.layer else None
-    if files.FORMS[checked["variant"]] == "static" and result is not None:
-        step = float(result.scale)
-        checked["max_logit_difference_steps"] = checked["max_logit_difference"] / step
-    checked["problems"] += behaviour.find_problems(
-        relative, agreement, reference[is_real], limits, count=kind.count(split), least=least
-    )
-
-
-def _file_logits(kind: Kind, outputs: running.Outputs, mask: np.ndarray) -> np.ndarray:
-    """Return the logits of the examples [N, S] that `mask` is of; there may be more behind them."""
-    rows = (
-        {name: value[index : index + 1] for name, value in outputs.items()}
-        for index in range(len(mask))
-    )
-    return np.stack([kind.file_logits(row, one) for row, one in zip(rows, mask, strict=True)])
-
-
-def compare_to_dense(entries: list[dict[str, Any]], outputs: dict[str, running.Outputs]) -> None:
-    """Say of files that were made from dense_int8 whether they equal it, bit for bit.
-
-    Args:
-        entries: of the files, changed in place; one that differs gets a problem.
-        outputs: [N, ...] by name, by variant, of those files that were run.
-    """
-    dense = outputs.get(files.DENSE)
-    for entry in entries:
-        variant = entry["variant"]
-        if variant not in ("sparse_int8", files.BLOCKS) or variant not in outputs:
-            continue
-        if dense is not None:
-            largest = running.largest_difference(dense, outputs[variant])
-            entry["equals_dense_int8"] = largest == 0
-            if largest:
-                entry["problems"].append(
-                    f"it differs from the dense_int8 file by up to {largest:g} in an output, where "
-                    "every bit should be equal"
-                )
-        elif variant == files.BLOCKS:
-            entry["problems"].append(
-                "it can only be verified beside a sound dense_int8 file: add dense_int8 to the "
-                "variants of the export stage"
-            )

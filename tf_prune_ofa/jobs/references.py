@@ -9,11 +9,11 @@ import numpy as np
 
 from tf_prune_ofa.data.batches import model_inputs
 from tf_prune_ofa.jobs.context import Context, StageResult
+from tf_prune_ofa.jobs.task_models import task_model
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import bert
 from tf_prune_ofa.quant import ranges, scheme
 from tf_prune_ofa.quant.activations import of_folder
-from tf_prune_ofa.stages.export import task_model
 from tf_prune_ofa.tasks.kind import Examples, Kind
 from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.verification import arithmetic

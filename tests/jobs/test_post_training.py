@@ -6,11 +6,11 @@ from exported_models import make_examples, make_model
 from small_runs import TOKENIZER, VOCABULARY, WORDS
 
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.jobs import post_training
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import Classification, EncoderConfig, SpanQA
 from tf_prune_ofa.quant.activations import Activations
 from tf_prune_ofa.runtime.interpreter import Interpreter
-from tf_prune_ofa.stages import post_training
 from tf_prune_ofa.stages.export import export_folder
 from tf_prune_ofa.tasks import find_kind
 from tf_prune_ofa.text.opening import tokenizer_of

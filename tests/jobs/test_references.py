@@ -5,8 +5,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from tf_prune_ofa.stages import references
-from tf_prune_ofa.stages.references import Inputs, reference_logits, reference_models
+from tf_prune_ofa.jobs import references
+from tf_prune_ofa.jobs.references import Inputs, reference_logits, reference_models
 
 NOTHING = cast(Any, None)
 
