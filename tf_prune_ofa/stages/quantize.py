@@ -12,6 +12,7 @@ from typing import Any
 from tf_prune_ofa import paths
 from tf_prune_ofa.config import QuantizeSettings
 from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.jobs.patterns import sparsity_figures
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.models.bert import dense_kernels
@@ -19,7 +20,6 @@ from tf_prune_ofa.models.checkpoint import digest_of
 from tf_prune_ofa.pruning.lock import PatternLock, assert_same_zeros, assert_zeros, load_masks
 from tf_prune_ofa.quant import ranges, scheme
 from tf_prune_ofa.quant.activations import Activations
-from tf_prune_ofa.stages.prune import sparsity_figures
 from tf_prune_ofa.text_table import text_table
 from tf_prune_ofa.train.callbacks import AtStep
 

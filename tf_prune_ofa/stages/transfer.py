@@ -16,6 +16,7 @@ from tf_prune_ofa import paths
 from tf_prune_ofa.config import TransferSettings
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs.context import Context
+from tf_prune_ofa.jobs.patterns import sparsity_figures
 from tf_prune_ofa.jobs.training import TrainingJob
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.bert import dense_kernels
@@ -30,7 +31,6 @@ from tf_prune_ofa.pruning.lock import (
     save_masks,
 )
 from tf_prune_ofa.pruning.rules import match_layers
-from tf_prune_ofa.stages.prune import sparsity_figures
 
 
 def run(settings: TransferSettings, context: Context) -> dict[str, Any]:
