@@ -49,6 +49,11 @@ def test_nothing_is_tried_where_only_the_schedule_is_asked_for():
     assert "hours of training" not in text
 
 
+def test_a_share_of_what_was_kept_is_named():
+    text = as_text(dry_run(recipe("prune.sparsity.share_of=kept"), measure=False))
+    assert "90 % of what was kept before from step" in text
+
+
 def test_copies_of_an_augmentation_are_examples():
     """Without them an epoch would be too short."""
     settings = load_recipe("sparsebert_minilm", ["task=reviews"], tiny=True)

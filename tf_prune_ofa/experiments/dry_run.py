@@ -51,6 +51,7 @@ class Forecast:
         tokens: of a batch, padding included; mean of those that were tried.
         learning_rate: of each step.
         sparsity: that masks are asked for; None where nothing is pruned.
+        share_of: what it is a share of: "all" weights, or those that were "kept" before.
         step_seconds: of one step, measured; None if nothing was tried.
         memory: most bytes that the process held in the trial, TensorFlow's own included.
         disk: bytes of two checkpoints and the model.
@@ -64,6 +65,7 @@ class Forecast:
     tokens: float
     learning_rate: LearningRateSchedule
     sparsity: SparsitySchedule | None
+    share_of: str = "all"
     step_seconds: float | None = None
     memory: int | None = None
     disk: int | None = None
@@ -139,8 +141,10 @@ def _forecast(settings: TrainSettings, context: Context, *, measure: bool) -> Fo
     job = _Trial(settings, context)
     student = job.load("model")
     sparsity = rewound = None
+    share_of = "all"
     if isinstance(settings, PruneSettings):
         asked = settings.sparsity
+        share_of = asked.share_of
         load_plugins(asked.plugins)
         rules = layer_rules(asked.rules, dense_kernels(student), asked.pattern)
         final = max(rule.sparsity for rule in rules.values())
@@ -156,6 +160,7 @@ def _forecast(settings: TrainSettings, context: Context, *, measure: bool) -> Fo
         tokens=statistics.mean(batches),
         learning_rate=job.schedule(rewound),
         sparsity=sparsity,
+        share_of=share_of,
     )
     return replace(forecast, **_measured(job, student)) if measure else forecast
 
@@ -237,8 +242,10 @@ def _curves(one: Forecast) -> str:
         sparsity = one.sparsity
         asked = [sparsity.asked(step) if step >= sparsity.begin else 0.0 for step in steps]
         updates = (sparsity.last_update - sparsity.begin) // sparsity.frequency + 1
+        # What was kept is known when the stages before have run.
+        base = " of what was kept before" if one.share_of == "kept" else ""
         lines += [
-            f"  sparsity       |{_bars(asked, 1.0)}| {100 * sparsity.final:g} % from step "
+            f"  sparsity       |{_bars(asked, 1.0)}| {100 * sparsity.final:g} %{base} from step "
             f"{sparsity.ramp_end:,}",
             f"  {updates:,} mask updates, every {sparsity.frequency:,} steps from "
             f"{sparsity.begin:,} to {sparsity.last_update:,}; then the pattern is fixed",
