@@ -62,7 +62,7 @@ def encoder(tmp_path_factory):
 def place(encoder, tmp_path_factory):
     """A folder to work in; the encoders that come with the package are the tiny ones."""
     from tf_prune_ofa.api import chain, stages
-    from tf_prune_ofa.models import presets
+    from tf_prune_ofa.models import finding
 
     folder = tmp_path_factory.mktemp("snippets")
     dense, sparse = encoder
@@ -81,9 +81,9 @@ def place(encoder, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("TF_PRUNE_OFA_CACHE", str(folder / "cache"))
-        patch.setattr(presets, "_find_default", lambda: dense)
+        patch.setattr(finding, "_find_default", lambda: dense)
         names = ("minilm_l6_sparse_90", "minilm_l6_sparse_80")
-        patch.setattr(presets, "shipped_encoders", lambda: dict.fromkeys(names, sparse))
+        patch.setattr(finding, "shipped_encoders", lambda: dict.fromkeys(names, sparse))
         for function in (stages.transfer, stages.quantize):
             patch.setitem(function.__kwdefaults__, "steps", 4)
         patch.setitem(stages.benchmark.__kwdefaults__, "runs", 3)

@@ -25,8 +25,9 @@ from tf_prune_ofa.corpus.plan import FORMS, Plan, buckets_for
 from tf_prune_ofa.corpus.sources import find_units
 from tf_prune_ofa.data.wiki_text import write_corpus
 from tf_prune_ofa.errors import UserError
+from tf_prune_ofa.models.finding import find_encoder
+from tf_prune_ofa.text.tokenizer_files import tokenizer_settings
 from tf_prune_ofa.text.vocabulary import find_vocab
-from tf_prune_ofa.text.wordpiece import tokenizer_settings
 from tf_prune_ofa.tools._main import refuse_idle, run
 
 _OUTPUT = flags.DEFINE_string(
@@ -117,13 +118,8 @@ def _write_text(names: list[str], for_beam: list[str]) -> None:
 
 
 def _tokenizer() -> tuple[Path, dict[str, Any]]:
-    folder = Path(_ENCODER.value)
-    if folder.is_dir():
-        return find_vocab(folder), tokenizer_settings(folder)
-    from tf_prune_ofa.models import presets  # imports TensorFlow
-
-    source = presets.open_pretrained(_ENCODER.value)
-    return source.vocab_path, source.tokenizer
+    folder = find_encoder(_ENCODER.value)
+    return find_vocab(folder), tokenizer_settings(folder)
 
 
 def _processors() -> int:

@@ -11,7 +11,7 @@ from small_runs import write_inputs
 
 import tf_prune_ofa as ofa
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.models import presets, shipped
+from tf_prune_ofa.models import finding, presets, shipped
 from tf_prune_ofa.models.packed import pack, write_packed
 from tf_prune_ofa.pruning.lock import load_masks
 
@@ -106,8 +106,8 @@ def test_an_encoder_that_was_pruned_once_takes_over_a_task(
     }
     path = tmp_path / "packed.npz"
     write_packed(path, pack(kernels, base, {"name": name, "base": "minilm_l6", "version": "1"}))
-    monkeypatch.setattr(presets, "shipped_encoders", lambda: {name: path})
-    monkeypatch.setattr(presets, "_find_default", lambda: inputs / "encoder")
+    monkeypatch.setattr(finding, "shipped_encoders", lambda: {name: path})
+    monkeypatch.setattr(finding, "_find_default", lambda: inputs / "encoder")
     monkeypatch.setenv(shipped.CACHE, str(tmp_path / "cache"))
     taken = ofa.reconstruct(
         teacher, task, pattern_of=name, held_at="pattern_of", examples=32, batch_size=8

@@ -23,8 +23,7 @@ def test_beam_makes_the_same_records_and_goes_on(make_plan, text_file, tmp_path)
     asked = []
 
     def half(plan, units, workshop):
-        for number, unit in enumerate(units):
-            build.write_unit(number, unit, plan, workshop)
+        build.write_piece(0, units, plan, workshop)
         for bucket in range(4):
             build.write_part(bucket, plan, workshop)
         raise KeyboardInterrupt

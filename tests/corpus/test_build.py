@@ -7,6 +7,7 @@ from plain_reference import reference
 
 from tf_prune_ofa.corpus import build
 from tf_prune_ofa.corpus.reading import Records
+from tf_prune_ofa.corpus.sentences import SentenceTokenizer
 from tf_prune_ofa.corpus.sources import find_units
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import tf
@@ -88,7 +89,7 @@ def test_a_killed_run_goes_on_with_what_is_done(make_plan, text_file, tmp_path, 
     with pytest.raises(UserError, match="the beginning of another corpus"):
         made(make_plan(seed=9), [text_file], folder)
     again = []
-    monkeypatch.setattr(build, "write_unit", lambda *_: again.append("unit"))
+    monkeypatch.setattr(build, "write_piece", lambda *_: again.append("piece"))
     monkeypatch.setattr(
         build, "write_part", lambda b, *rest: (again.append(b), write_part(b, *rest))
     )
@@ -97,6 +98,37 @@ def test_a_killed_run_goes_on_with_what_is_done(make_plan, text_file, tmp_path, 
     assert sorted(p.name for p in folder.iterdir()) == sorted(
         p.name for p in (tmp_path / "whole").iterdir()
     )
+
+
+def test_what_was_begun_is_not_finished_with_text_cut_otherwise(
+    make_plan, text_file, tmp_path, monkeypatch
+):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(build, "write_part", stopped)
+        made(make_plan(), [text_file], tmp_path)
+    monkeypatch.setattr("tf_prune_ofa.corpus.sources.UNIT_BYTES", 1000)
+    with pytest.raises(UserError, match="the beginning of another corpus: pieces was 1"):
+        made(make_plan(), [text_file], tmp_path)
+
+
+def test_one_process_reads_all_units_with_one_tokenizer(
+    make_plan, text_file, tmp_path, monkeypatch
+):
+    """Else each unit's words are looked up anew, which is most of the work."""
+    monkeypatch.setattr("tf_prune_ofa.corpus.sources.UNIT_BYTES", 1000)
+    made_ones = []
+
+    class Counted(SentenceTokenizer):
+        def __init__(self, tokenizer):
+            made_ones.append(1)
+            super().__init__(tokenizer)
+
+    monkeypatch.setattr("tf_prune_ofa.corpus.bundles.SentenceTokenizer", Counted)
+    made(make_plan(seed=77), [text_file], tmp_path)
+    assert len(find_units([str(text_file)])) > 3 and made_ones == [1]
 
 
 def test_a_whole_corpus_is_left_as_it_is(make_plan, text_file, tmp_path):
@@ -121,7 +153,8 @@ def test_what_cannot_be_is_refused_before_work(make_plan, text_file, tmp_path):
             make_plan(**wrong)
 
 
-def test_processes_make_the_same(make_plan, text_file, tmp_path):
+def test_processes_make_the_same(make_plan, text_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("tf_prune_ofa.corpus.sources.UNIT_BYTES", 2000)
     units = find_units([str(text_file)])
     one = build.build(make_plan(), units, tmp_path / "1", shards=1, runner=build.local(1))
     two = build.build(make_plan(), units, tmp_path / "2", shards=1, runner=build.local(2))

@@ -29,4 +29,21 @@ def test_word_by_word_the_ids_are_the_same(vocab_path, texts):
 def test_words_that_no_longer_fit_are_looked_up_again(wordpiece, texts, monkeypatch):
     monkeypatch.setattr("tf_prune_ofa.corpus.sentences.MOST_WORDS", 5)
     monkeypatch.setattr("tf_prune_ofa.corpus.sentences._BATCH", 3)
+    monkeypatch.setattr("tf_prune_ofa.corpus.sentences._LINE", 2)
     check(wordpiece, texts)
+
+
+def test_words_are_looked_up_once_in_all_calls(wordpiece, monkeypatch):
+    looked_up = []
+    whole = wordpiece.tokenize_with_offsets
+
+    def spied(lines):
+        looked_up.extend(word for line in lines for word in line.split(" "))
+        return whole(lines)
+
+    monkeypatch.setattr(wordpiece, "tokenize_with_offsets", spied)
+    tokenizer = SentenceTokenizer(wordpiece)
+    first, second = "A good film. Is it bad?", "Is it a good film? No."
+    for text in (first, second):
+        list(tokenizer.documents([text]))
+    assert sorted(looked_up) == sorted({*first.split(), *second.split()})

@@ -7,7 +7,7 @@ import lzma
 import pytest
 
 from tf_prune_ofa.corpus import sources
-from tf_prune_ofa.corpus.sources import find_units, read_unit
+from tf_prune_ofa.corpus.sources import MOST_PIECES, Unit, find_units, pieces_of, read_unit
 from tf_prune_ofa.errors import UserError
 
 DOCUMENTS = ["Ants are insects. They live.", "Bees fly – far.", "Çà et là."]
@@ -85,3 +85,18 @@ def test_what_is_not_there_or_damaged_is_refused(tmp_path):
     latin.write_bytes(b"caf\xe9\n")
     with pytest.raises(UserError, match="cannot be read as text"):
         documents(latin)
+
+
+def test_pieces_are_few_and_have_every_unit_in_order():
+    units = [Unit("text", str(n), 0, 50_000 * (n % 7), 50_000 * (n % 7)) for n in range(20_000)]
+    pieces = pieces_of(units)
+    assert [unit for piece in pieces for unit in piece] == units
+    # Enough for many processes, and no more than a bucket can look into.
+    assert MOST_PIECES // 2 < len(pieces) <= MOST_PIECES
+    sizes = [sum(unit.size for unit in piece) for piece in pieces]
+    assert max(sizes) < 1.1 * sum(sizes) / len(sizes)
+
+
+def test_small_sources_are_not_cut_finer_than_they_have_text():
+    units = [Unit("text", str(n), 0, 1000, 1000) for n in range(5)]
+    assert pieces_of(units) == [units]

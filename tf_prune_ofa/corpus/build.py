@@ -19,7 +19,7 @@ from tf_prune_ofa.corpus.bundles import bundles_of
 from tf_prune_ofa.corpus.examples import INDEX, SPLITS, parts_of
 from tf_prune_ofa.corpus.folder import Workshop
 from tf_prune_ofa.corpus.plan import Plan
-from tf_prune_ofa.corpus.sources import Unit
+from tf_prune_ofa.corpus.sources import Unit, pieces_of
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.files import atomic_path, sha256_of
 from tf_prune_ofa.json_files import read_json_object
@@ -60,7 +60,8 @@ def build(
             )
         print(f"{folder} is whole already")
         return manifest
-    workshop = Workshop(folder, described)
+    # How text is cut changes no record, but what was begun can be finished only as it was cut.
+    workshop = Workshop(folder, {**described, "pieces": len(pieces_of(units))})
     runner(plan, units, workshop)
     counts, content = _write_shards(plan, workshop, shards)
     if not counts["train"].get("examples"):
@@ -81,17 +82,18 @@ def local(processes: int) -> Runner:
         missing = [b for b in range(plan.buckets) if not workshop.has_part(b)]
         if not missing:
             return
-        left = [n for n in range(len(units)) if not workshop.has_unit(n)]
+        pieces = pieces_of(units)
+        left = [n for n in range(len(pieces)) if not workshop.has_piece(n)]
         with _workers(processes) as do:
-            do("text", write_unit, [(n, units[n], plan, workshop) for n in left])
+            do("text", write_piece, [(n, pieces[n], plan, workshop) for n in left])
             do("records", write_part, [(bucket, plan, workshop) for bucket in missing])
 
     return run
 
 
-def write_unit(number: int, unit: Unit, plan: Plan, workshop: Workshop) -> None:
-    """Tokenize a unit."""
-    workshop.write_unit(number, bundles_of(unit, plan), plan.buckets)
+def write_piece(number: int, units: Sequence[Unit], plan: Plan, workshop: Workshop) -> None:
+    """Tokenize a piece of the text."""
+    workshop.write_piece(number, bundles_of(units, plan), plan.buckets)
 
 
 def write_part(bucket: int, plan: Plan, workshop: Workshop) -> None:

@@ -1,4 +1,4 @@
-"""Documents of a unit as ids, put together by bucket: what goes from one kind of work to the next.
+"""Documents of sources as ids, put together by bucket: what goes from one kind of work to another.
 
 A bundle, some documents of one bucket, is bytes:
 
@@ -8,9 +8,11 @@ A bundle, some documents of one bucket, is bytes:
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -60,24 +62,24 @@ class Documents:
 
 
 def bundles_of(
-    unit: Unit, plan: Plan, *, wanted: Callable[[int], bool] = lambda bucket: True
+    units: Iterable[Unit], plan: Plan, *, wanted: Callable[[int], bool] = lambda bucket: True
 ) -> Iterator[dict[int, bytes]]:
-    """Yield the documents of a unit as bundles by bucket, a few million tokens at a time.
+    """Yield the documents of some units as bundles by bucket, a few million tokens at a time.
 
     Args:
-        unit: to read.
+        units: to read.
         plan: of the corpus.
         wanted: says of a bucket whether its documents are still needed.
 
     Raises:
-        UserError: the unit cannot be read.
+        UserError: a unit cannot be read.
     """
-    tokenizer = SentenceTokenizer(tokenizer_for(plan))
+    tokenizer = _sentence_tokenizer_for(plan)
     buckets: dict[int, Documents] = defaultdict(Documents)
     hashes: list[int] = []  # of the documents on their way through the tokenizer
 
     def texts() -> Iterator[str]:
-        for text in read_unit(unit):
+        for text in chain.from_iterable(map(read_unit, units)):
             value = document_hash(text)
             bucket = plan.bucket_of(value)
             if not wanted(bucket):
@@ -103,6 +105,12 @@ def bundles_of(
             tokens = place = 0
     if buckets:
         yield _packed(buckets)
+
+
+@functools.lru_cache(maxsize=1)
+def _sentence_tokenizer_for(plan: Plan) -> SentenceTokenizer:
+    """Return the one of this process: it remembers the words of one call for the next."""
+    return SentenceTokenizer(tokenizer_for(plan))
 
 
 def _packed(buckets: dict[int, Documents]) -> dict[int, bytes]:

@@ -80,8 +80,7 @@ def parts_of(bundles: Iterable[bytes], plan: Plan) -> dict[str, Part]:
 def _part(documents: list[tuple[int, list[np.ndarray]]], plan: Plan) -> Part:
     alone = len(documents) if plan.form == "pairs" and len(documents) == 1 else 0
     made = [] if alone else list(_examples(documents, plan))
-    contents = [_content(one, plan) for one in made]
-    records = tfrecord.records(contents)
+    records = tfrecord.records(tfrecord.examples(_features(made, plan)))
     sizes = np.array([len(record) for record in records], np.int64)
     index = np.zeros(len(records), INDEX)
     index["offset"] = np.cumsum(sizes) - sizes
@@ -122,8 +121,10 @@ def _packed(
         yield Example(ids)
 
 
-def _content(one: Example, plan: Plan) -> bytes:
-    features = {IDS: one.ids.tolist()}
+def _features(made: list[Example], plan: Plan) -> dict[str, list[np.ndarray]]:
+    """Return the values of each feature, an array for each example."""
+    features = {IDS: [one.ids for one in made]}
     if plan.form == "pairs":
-        features |= {SECOND: [one.second], LABEL: [one.label]}
-    return tfrecord.example(features)
+        features[SECOND] = [np.array([one.second]) for one in made]
+        features[LABEL] = [np.array([one.label]) for one in made]
+    return features

@@ -6,7 +6,7 @@
     dev-..., dev.index.npy           the same of the held-out documents
     unfinished/                      of a run that has not ended
         plan.json                    what it makes
-        units/000007/000.bundles      documents as ids
+        pieces/000007/000.bundles     documents as ids
         parts/00012/                 the records of a bucket
 
 Every file and folder is written under another name and renamed when it is complete.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,14 @@ class Workshop:
 
         Args:
             folder: of the corpus.
-            plan: plain values of everything that decides the records.
+            plan: plain values of everything that decides the records, and what is in which piece.
 
         Raises:
             UserError: the folder has records, or the beginning of records, of another plan.
         """
         self.folder = folder
         self._inside = folder / _UNFINISHED
-        self._units, self._parts = self._inside / "units", self._inside / "parts"
+        self._pieces, self._parts = self._inside / "pieces", self._inside / "parts"
         require_writable_dir(folder)
         written = self._inside / "plan.json"
         begun = read_json_object(written, missing={})
@@ -62,25 +63,25 @@ class Workshop:
                     f"{folder} is not empty (it has {others[0]}); choose another --output"
                 )
             write_json(written, plan)
-        for place in (folder, self._inside, self._units, self._parts):
+        for place in (folder, self._inside, self._pieces, self._parts):
             place.mkdir(exist_ok=True)
             remove_leftovers(place)
 
-    # Units
+    # Pieces
 
-    def has_unit(self, number: int) -> bool:
-        """Return whether the documents of a unit are here."""
-        return self._unit(number).is_dir()
+    def has_piece(self, number: int) -> bool:
+        """Return whether the documents of a piece are here."""
+        return self._piece(number).is_dir()
 
-    def write_unit(self, number: int, groups: Any, buckets: int) -> None:
-        """Write the bundles of a unit.
+    def write_piece(self, number: int, groups: Iterable[dict[int, bytes]], buckets: int) -> None:
+        """Write the bundles of a piece.
 
         Args:
-            number: of the unit.
+            number: of the piece.
             groups: of bundles by bucket, as `bundles.bundles_of` yields them.
             buckets: how many there are.
         """
-        with atomic_folder(self._unit(number)) as folder:
+        with atomic_folder(self._piece(number)) as folder:
             for count, bundles in enumerate(groups):
                 sizes = [len(bundles.get(bucket, b"")) for bucket in range(buckets)]
                 with open(folder / f"{count:03d}.bundles", "wb") as file:
@@ -91,7 +92,7 @@ class Workshop:
     def bundles(self, bucket: int, buckets: int) -> list[bytes]:
         """Return all bundles of a bucket."""
         found = []
-        for path in sorted(self._units.glob("*/*.bundles")):
+        for path in sorted(self._pieces.glob("*/*.bundles")):
             with open(path, "rb") as file:
                 file.seek(8 * bucket)
                 start, end = struct.unpack("<qq", file.read(16))
@@ -100,8 +101,8 @@ class Workshop:
                     found.append(file.read(end - start))
         return found
 
-    def _unit(self, number: int) -> Path:
-        return self._units / f"{number:06d}"
+    def _piece(self, number: int) -> Path:
+        return self._pieces / f"{number:06d}"
 
     # Parts
 

@@ -19,8 +19,9 @@ from tf_prune_ofa.corpus import datasets
 from tf_prune_ofa.data.wiki_text import documents_in
 from tf_prune_ofa.errors import UserError
 
-UNIT_BYTES = 4_000_000  # of a unit, or more where there would be over `MOST_UNITS`
-MOST_UNITS = 1000
+UNIT_BYTES = 1_000_000  # of a unit, or more where there would be over `MOST_UNITS`
+MOST_UNITS = 1000  # and one for each file, where there are more of these
+MOST_PIECES = 256
 _OPENERS: dict[str, Any] = {".xz": lzma.open, ".bz2": bz2.open, ".gz": gzip.open}
 # How much text a byte of a file stands for, for the number of buckets.
 _UNPACKED = {".xz": 4.0, ".bz2": 4.0, ".gz": 3.0, ".parquet": 2.5}
@@ -90,6 +91,23 @@ def read_unit(unit: Unit) -> Iterator[str]:
         line = " ".join(text.split())
         if line:
             yield line
+
+
+def pieces_of(units: Sequence[Unit]) -> list[list[Unit]]:
+    """Return the units in pieces of about one size: at most `MOST_PIECES`, whatever the files.
+
+    What is read from a piece is kept in files of its own, and every bucket looks into all of them.
+    """
+    least = max(UNIT_BYTES, sum(unit.size for unit in units) / MOST_PIECES)
+    pieces: list[list[Unit]] = []
+    room = 0.0
+    for unit in units:
+        if room <= 0:
+            pieces.append([])
+            room = least
+        pieces[-1].append(unit)
+        room -= unit.size
+    return pieces
 
 
 def _units_of(path: Path, field: str, unit_bytes: int) -> list[Unit]:

@@ -73,39 +73,58 @@ def checksum_of(record: bytes) -> int:
     return struct.unpack("<I", record[-4:])[0] if len(record) >= _FRAME else -1
 
 
-def example(features: Mapping[str, Sequence[int]]) -> bytes:
-    """Return a `tf.train.Example` of lists of integers from 0 on, features in order of names."""
-    return _field(1, b"".join(_feature(name, features[name]) for name in sorted(features)))
+def examples(features: Mapping[str, Sequence[np.ndarray]]) -> list[bytes]:
+    """Return `tf.train.Example`s of lists of integers from 0 on, features in order of names.
+
+    Args:
+        features: for each name the values of all examples, an array for each.
+    """
+    packed = {name: varints(features[name]) for name in sorted(features)}
+    columns = [[_head(name, len(one)) + one for one in rows] for name, rows in packed.items()]
+    contents = map(b"".join, zip(*columns, strict=True))
+    return [_field_head(1, len(content)) + content for content in contents]
 
 
-def _feature(name: str, values: Sequence[int]) -> bytes:
-    try:
-        packed = b"".join(map(_small_varints().__getitem__, values))
-    except IndexError:
-        packed = b"".join(map(_varint, values))
-    int64_list = _field(3, _field(1, packed))
-    return _field(1, _field(1, name.encode()) + _field(2, int64_list))
+@functools.lru_cache(maxsize=1 << 16)
+def _head(name: str, size: int) -> bytes:
+    """Return what stands in front of a feature's values, which are `size` bytes."""
+    key = _field_head(1, len(name.encode())) + name.encode()
+    inner = _field_head(1, size)  # of Int64List
+    middle = _field_head(3, len(inner) + size) + inner  # of Feature
+    outer = _field_head(2, len(middle) + size) + middle
+    return _field_head(1, len(key) + len(outer) + size) + key + outer
 
 
-def _field(number: int, content: bytes) -> bytes:
-    """Return a protobuf field whose value is bytes."""
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
+def varints(rows: Sequence[np.ndarray]) -> list[bytes]:
+    r"""Return the values of each row as protobuf's varints, low seven bits first.
+
+    >>> varints([np.array([1, 300]), np.array([], int)])
+    [b'\x01\xac\x02', b'']
+    """
+    values = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+    width = max(1, -(-int(values.max(initial=0)).bit_length() // 7))
+    places = np.empty((len(values), width), np.uint8)
+    is_there = np.ones(places.shape, bool)
+    sizes = np.ones(len(values), np.int64)
+    left = values
+    for place in range(width):
+        places[:, place] = left & 0x7F
+        left = left >> 7
+        if place + 1 < width:
+            goes_on = left > 0
+            places[:, place] += goes_on * np.uint8(0x80)
+            is_there[:, place + 1] = goes_on
+            sizes += goes_on
+    data = places[is_there].tobytes()
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    ends = before[np.cumsum([len(row) for row in rows], dtype=np.int64)].tolist()
+    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-@functools.cache
-def _small_varints() -> list[bytes]:
-    """Return those of the ids of most vocabularies."""
-    return [_varint(value) for value in range(1 << 16)]
-
-
-@functools.lru_cache(maxsize=1 << 12)
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+@functools.lru_cache(maxsize=1 << 16)
+def _field_head(number: int, size: int) -> bytes:
+    """Return what stands in front of a protobuf field of `size` bytes."""
+    return b"".join(varints([np.array([number << 3 | 2, size])]))
 
 
 @functools.cache

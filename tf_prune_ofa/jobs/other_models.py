@@ -26,7 +26,7 @@ def load_other_model(
     """Return a model without dropout from a folder or handle.
 
     Args:
-        name: see `models.presets.resolve`.
+        name: see `models.finding.resolve`.
         head: that it must have, trained.
         recipe_inputs: of the recipe; its vocabulary and labels must be the model's.
         loss: what is compared with the student; decides the model's outputs and allowed sizes.

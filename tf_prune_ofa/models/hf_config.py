@@ -11,9 +11,10 @@ from tf_prune_ofa.architectures import FAMILIES, find_family
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.json_files import read_json_object
 from tf_prune_ofa.models.bert import EncoderConfig, Head
+from tf_prune_ofa.models.finding import CONFIG
 from tf_prune_ofa.models.head_kinds import BASE_CLASS
 
-CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 
 _ACTIVATIONS: dict[str, Literal["gelu_erf", "gelu_tanh"]] = {
     "gelu": "gelu_erf",

@@ -17,9 +17,9 @@ from tf_prune_ofa.models import bert
 from tf_prune_ofa.models.assign import LoadReport, assign_weights
 from tf_prune_ofa.models.bert import EncoderConfig, Head
 from tf_prune_ofa.models.checkpoint import WEIGHTS, read_tensors, require_finite
+from tf_prune_ofa.models.finding import CONFIG
 from tf_prune_ofa.models.head_kinds import BASE_CLASS
 from tf_prune_ofa.models.hf_config import (
-    CONFIG,
     TOKENIZER_CONFIG,
     describe,
     describe_tokenizer,

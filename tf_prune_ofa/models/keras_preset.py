@@ -14,9 +14,9 @@ import numpy as np
 from tf_prune_ofa.architectures import families
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.json_files import read_json_object
-from tf_prune_ofa.models import hf_config
 from tf_prune_ofa.models.bert import EncoderConfig
 from tf_prune_ofa.models.checkpoint import require_finite
+from tf_prune_ofa.models.finding import CONFIG
 
 # EncoderConfig's field -> the class's argument.
 _KERAS_SIZES = {
@@ -50,7 +50,7 @@ _KERAS_LAYERS = {
 
 def is_keras_preset(folder: Path) -> bool:
     """Return whether a model's folder is keras-nlp's form, not Hugging Face's."""
-    settings = read_json_object(folder / hf_config.CONFIG)
+    settings = read_json_object(folder / CONFIG)
     return "class_name" in settings and "model_type" not in settings
 
 
@@ -66,7 +66,7 @@ def read_keras_config(folder: Path) -> EncoderConfig:
     Raises:
         UserError: the file is missing or broken, or describes another kind of model.
     """
-    path = folder / hf_config.CONFIG
+    path = folder / CONFIG
     settings = read_json_object(path)
     name, sizes = settings.get("class_name"), settings.get("config", {})
     if not isinstance(sizes, dict):
