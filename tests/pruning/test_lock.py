@@ -235,6 +235,15 @@ def test_a_lock_follows_mask_variables():
     assert kernel.numpy().tolist() == [[1, 0]]
 
 
+def test_a_constant_mask_takes_a_byte_a_weight():
+    kernel = tf.Variable([[-1.0, 2.0]])
+    captured = tf.function(PatternLock({"a": kernel}, {"a": np.array([[False, True]])}).apply)
+    held = [t for t in captured.get_concrete_function().captured_inputs if t.dtype != tf.resource]
+    assert sum(t.dtype.size * int(tf.size(t)) for t in held) == 2
+    captured()
+    assert kernel.numpy().tolist() == [[0, 2]]
+
+
 def test_zeros_that_masks_leave_out_are_named():
     sparse = np.zeros((10, 20))
     sparse[:, :5] = 1

@@ -214,7 +214,7 @@ class PatternLock:
                 )
             kernel = kernels[name]
             if not isinstance(mask, tf.Variable):
-                mask = tf.constant(mask, kernel.dtype)
+                mask = tf.constant(np.asarray(mask, bool))  # a quarter of what floats take
             self._pairs[kernel.ref()] = mask
         self._observe = observe
 
@@ -226,7 +226,7 @@ class PatternLock:
             if self._observe and gradient is not None and variable.ref() in self._pairs:
                 self._observe(variable, gradient)
         return [
-            gradient * self._pairs[variable.ref()]
+            _kept(gradient, self._pairs[variable.ref()])
             if gradient is not None and variable.ref() in self._pairs
             else gradient
             for gradient, variable in zip(gradients, variables, strict=True)
@@ -236,4 +236,11 @@ class PatternLock:
         """Set pruned weights to zero; call it after the optimizer's step."""
         for reference, mask in self._pairs.items():
             kernel = reference.deref()
-            kernel.assign(kernel * mask)
+            kernel.assign(_kept(kernel, mask))
+
+
+def _kept(values: tf.Tensor | tf.Variable, mask: tf.Tensor | tf.Variable) -> tf.Tensor:
+    values = tf.convert_to_tensor(values)
+    # Not before there are values: else all masks are there as floats while activations are held.
+    with tf.control_dependencies([values]):
+        return values * tf.cast(mask, values.dtype)
