@@ -214,9 +214,10 @@ def bias_scale(content):
 
 def word_rows(content):
     """two word rows exchanged"""
+    _, entry = Editor(content).named("embeddings/word/embeddings")
 
     def change(values):
-        rows = values.reshape(-1, values.size // 40).copy()
+        rows = values.reshape(entry.shape).copy()
         rows[[7, 8]] = rows[[8, 7]]
         return rows.ravel()
 
@@ -259,6 +260,30 @@ def word_scale(content):
         return values
 
     return _numbers(content, "embeddings/word/embeddings/scales", change)
+
+
+def shared_row(content):
+    """a word given another one's row"""
+
+    def change(values):
+        values = values.copy()
+        values[20] = values[20] + 1 if values[20] < values.max() else 0
+        return values
+
+    return _numbers(content, "embeddings/word/embeddings/rows", change)
+
+
+def shared_scales(content):
+    """scales of words looked up by ids, their numbers by rows"""
+    editor = Editor(content)
+    scales, _ = editor.named("embeddings/word/embeddings/scales")
+    ids, _ = editor.named("input_word_ids")
+    if scales is None or editor.named("embeddings/word/embeddings/rows")[0] is None:
+        return None
+    for operator in editor.operators:
+        if editor.op_name(operator) == "GATHER" and operator.inputs[0] == scales:
+            operator.inputs = np.array([scales, ids], np.int32)
+    return editor.written()
 
 
 def position(content):

@@ -7,13 +7,20 @@ import numpy as np
 from exported_models import make_examples, make_model
 
 from tf_prune_ofa.blocks.cost import CostTable
-from tf_prune_ofa.conversion import calibrate, convert
+from tf_prune_ofa.conversion import calibrate, convert, shared_rows
 from tf_prune_ofa.conversion.variants import write_variants
-from tf_prune_ofa.models.bert import Classification, EncoderConfig, SpanQA, dense_kernels
+from tf_prune_ofa.models.bert import (
+    Classification,
+    EncoderConfig,
+    SpanQA,
+    dense_kernels,
+    parameters,
+)
 from tf_prune_ofa.quant.activations import Activations
 from tf_prune_ofa.quant.ranges import outlier_scales
 from tf_prune_ofa.tflite.text_settings import TextSettings
 from tf_prune_ofa.verification.expected import Expected, expect
+from tf_prune_ofa.verification.shared_rows import SharedRows
 
 LENGTH, VOCABULARY_SIZE = 16, 40
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -30,6 +37,7 @@ SETTINGS = TextSettings(question_length=6, stride=4)
 # Of a machine where only products cost anything: on a real one blocks pay in larger models only.
 PRODUCTS = CostTable(operator_us=1e-6, copy_ns=1e-6, transpose_ns=1e-6)
 INT4_WORDS = ("regression",)  # kinds whose files have them
+SHARED_ROWS = ("span",)  # kinds whose files have every other word on the row of another
 OUTLYING = "encoder_00/ffn/output"
 # Heads of 12 numbers: the factor of queries is no power of two.
 KINDS = {
@@ -74,6 +82,9 @@ def export(kind, folder):
     divisors = np.where(np.arange(hidden) == 3, 4, 1).astype(np.float32)
     scales = outlier_scales(measured.largest()) | {OUTLYING: divisors}
     activations = Activations(measured.ranges(scales), scales)
+    own = np.arange(0, VOCABULARY_SIZE, 2)
+    table = parameters(model)["embeddings/word/embeddings"].numpy()
+    rows = shared_rows.nearest(table, own) if kind in SHARED_ROWS else None
     manifest = write_variants(
         model,
         activations.ranges,
@@ -85,6 +96,7 @@ def export(kind, folder):
         costs=PRODUCTS,
         text_settings=SETTINGS,
         words="int4" if kind in INT4_WORDS else "int8",
+        shared=rows,
         pruned_layers=[name for name in dense_kernels(model) if name.startswith("encoder")],
     )
     expected = expect(
@@ -96,6 +108,7 @@ def export(kind, folder):
         labels=labels,
         settings=asdict(SETTINGS.for_length(LENGTH)),
         int4_words=kind in INT4_WORDS,
+        shared=None if rows is None else SharedRows(rows.own, rows.row_of),
     )
     return Exported(folder, manifest, expected)
 

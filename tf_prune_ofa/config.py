@@ -492,11 +492,15 @@ class QuantizeSettings(TrainSettings):
 
 @dataclass(frozen=True)
 class VocabularySettings:
-    """Which word pieces stay in a file; the others' words fall into shorter pieces.
+    """Which word pieces have rows of their own in a file's table of words.
 
     Attributes:
         keep: "all", or those that the "task" uses: the texts of its train split and `texts`.
-            Special tokens and pieces of one character stay in any case.
+            Special tokens stay in any case.
+        others: what becomes of the rest. "split": they leave the vocabulary, and their words fall
+            into shorter pieces; those of one character stay for that. "nearest": they stay, each
+            with the row of the piece that stays and has the nearest one, in all variants but
+            float32; no text has other tokens.
         texts: with "task", files of further text, a text on each line; or "reviews", what is
             installed with the quickstart.
         at_least: times that a piece must be used to stay.
@@ -504,6 +508,7 @@ class VocabularySettings:
     """
 
     keep: Literal["all", "task"] = "all"
+    others: Literal["split", "nearest"] = "split"
     texts: tuple[str, ...] = ()
     at_least: int = limited(1, COUNT)
     size: int = limited(0, COUNT_OR_ALL)
@@ -516,7 +521,7 @@ class ExportSettings:
     Attributes:
         variants: which files.
         sequence_length: of every file, in tokens.
-        vocabulary: which word pieces stay.
+        vocabulary: which word pieces have rows of their own.
         words: bits of the table of words in all variants but float32.
         mediapipe: "warn" says where MediaPipe's text classifier makes other tokens of a text than
             the model's own tokenizer; "same" refuses to export a model where it does.

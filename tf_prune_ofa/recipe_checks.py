@@ -96,12 +96,17 @@ def _check_variants(name: str, settings: ExportSettings) -> None:
             "among them; add dense_int8"
         )
     words = settings.vocabulary
-    for key in ("texts", "at_least", "size"):
+    for key in ("others", "texts", "at_least", "size"):
         if words.keep == "all" and getattr(words, key) != getattr(VocabularySettings(), key):
             raise UserError(
                 f"{name}.vocabulary.{key} is for a vocabulary of what texts use, but "
                 f"{name}.vocabulary.keep is 'all'; set it to 'task', or leave {key} out"
             )
+    if words.others == "nearest" and set(settings.variants) == {"float32"}:
+        raise UserError(
+            f"{name}.vocabulary.others is 'nearest', but {name}.variants has float32 alone, where "
+            "each word keeps its row; add another variant, or leave others out"
+        )
 
 
 def _check_no_own_pattern(name: str, settings: ReconstructSettings) -> None:

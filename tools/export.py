@@ -57,8 +57,14 @@ _VARIANTS = flags.DEFINE_list(
 )
 _WORDS = flags.DEFINE_enum("words", "int8", ["int8", "int4"], "bits of the table of words")
 _VOCABULARY = flags.DEFINE_list(
-    "vocabulary_texts", None, "keep only the word pieces that these files use, a text a line"
+    "vocabulary_texts",
+    None,
+    "only the word pieces that these files use have rows, a text a line",
 )
+_OTHERS = flags.DEFINE_enum(
+    "other_pieces", "split", ["split", "nearest"],
+    "other word pieces: split into shorter ones, or on the row of the nearest that stays"
+)  # fmt: skip
 _AT_LEAST = flags.DEFINE_integer("at_least", 1, "times that a piece must be used to stay", 1)
 _SIZE = flags.DEFINE_integer("vocabulary_size", 0, "pieces in all, the most used; 0: no limit", 0)
 _MEDIAPIPE = flags.DEFINE_enum(
@@ -84,12 +90,15 @@ def main(argv: list[str]) -> None:
         raise UserError("--calibration_pairs says how --calibration_texts=FILE is read; name it")
     if _RANGES.value and _TEXTS.value:
         raise UserError("give --ranges or --calibration_texts, not both")
-    if not _VOCABULARY.value and (_AT_LEAST.value != 1 or _SIZE.value):
-        raise UserError("--at_least and --vocabulary_size are for --vocabulary_texts; add them")
+    is_choice = _AT_LEAST.value != 1 or _SIZE.value or _OTHERS.value != "split"
+    if not _VOCABULARY.value and is_choice:
+        raise UserError(
+            "--at_least, --vocabulary_size and --other_pieces are for --vocabulary_texts; add them"
+        )
     if not _TEXTS.value:
         refuse_idle("ranges that --calibration_texts=FILE measures", "attention")
     if not set(_VARIANTS.value) - {"float32"}:
-        refuse_idle("INT8 files, and --variants names none", "words")
+        refuse_idle("INT8 files, and --variants names none", "words", "other_pieces")
     require_own_card(Path(_OUT.value))
     used = [line for path in _VOCABULARY.value or () for line in read_lines(path)]
     activations = load_activations(_RANGES.value, _OUTLIER_SCALES.value) if _RANGES.value else None
@@ -104,6 +113,7 @@ def main(argv: list[str]) -> None:
         masks=load_masks(_MASKS.value) if _MASKS.value else None,
         mediapipe=_MEDIAPIPE.value,
         vocabulary_texts=used if _VOCABULARY.value else None,
+        others=_OTHERS.value,
         at_least=_AT_LEAST.value,
         size=_SIZE.value,
         words=_WORDS.value,

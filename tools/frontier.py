@@ -1,12 +1,14 @@
 """Score against latency and file size of several runs of one task: a table, JSON and two plots.
 
-    frontier.py --dense=RUN_DIR [--delegate] [--threads=N] [--device=JSON] [--out=DIR] RUN_DIR...
+    frontier.py --dense=RUN_DIR [--delegate] [--threads=N] [--device=JSON] [--earlier=JSON]
+        [--name=NAME] [--out=DIR] RUN_DIR...
 
 Each RUN_DIR is a recipe's run with its export and verify stages done; the run named by --dense is
 one without pruning, whose dense INT8 file is the reference. Other runs without pruning, of fewer
 layers, say, are rivals by their folders' names. A file that another one dominates, as good and
-faster, or better and as fast, is marked. All files are measured in turns, here
-or by benchmark_device.py: --device names the JSON that it wrote.
+faster, or better and as fast, is hollow and its table names the other. All files are measured in
+turns, here or by benchmark_device.py: --device names the JSON that it wrote. --earlier adds points
+of runs that are gone, as they were measured then.
 """
 
 from collections.abc import Mapping
@@ -31,6 +33,8 @@ _VARIANTS = flags.DEFINE_list(
 )
 _DELEGATE = flags.DEFINE_boolean("delegate", False, "also run sparse files with our delegate")
 _DEVICE = flags.DEFINE_string("device", None, "take times from this result of a device")
+_EARLIER = flags.DEFINE_string("earlier", None, "a result of this tool, of runs that are gone")
+_NAME = flags.DEFINE_string("name", None, "of the JSON and the plots; by default the task's")
 _THREADS = flags.DEFINE_integer("threads", 1, "threads of the runtime")
 _RUNS = flags.DEFINE_integer("runs", 200, "counted runs of each file")
 _SECONDS = flags.DEFINE_float("seconds", 120.0, "stop taking turns after so long")
@@ -44,11 +48,13 @@ def main(argv: list[str]) -> None:
     folders = [Path(_DENSE.value), *map(Path, argv[1:])]
     settings = BenchSettings(threads=_THREADS.value, runs=_RUNS.value, seconds=_SECONDS.value)
     device = Path(_DEVICE.value) if _DEVICE.value else None
-    result = measure(folders, _VARIANTS.value, settings, delegate=_DELEGATE.value, device=device)
-    print(table(result))
-    from tf_prune_ofa.report.frontier import best_within, file_stem
+    from tf_prune_ofa.report.frontier import best_within, earlier_points, file_stem
     from tf_prune_ofa.report.frontier_plot import plots
 
+    result = measure(folders, _VARIANTS.value, settings, delegate=_DELEGATE.value, device=device)
+    if _EARLIER.value:
+        result["points"] += earlier_points(Path(_EARLIER.value), result)
+    print(table(result))
     best = best_within(result["points"], result["teacher_score"], _MARGIN.value)
     if best is None:
         print(f"\nNo file scores within {_MARGIN.value} of the teacher.")
@@ -59,9 +65,10 @@ def main(argv: list[str]) -> None:
             f"{1 / best['ratio']:.2f} times as fast as the dense INT8 file."
         )
     out = Path(_OUT.value)
-    target = out / f"frontier_{file_stem(result['task'])}.json"
+    name = _NAME.value or file_stem(result["task"])
+    target = out / f"frontier_{name}.json"
     write_json(target, result)
-    for plot in plots(result):
+    for plot in plots(result, name):
         write_bytes(out / f"{plot.key}.png", plot.png)
     print(f"\nWritten to {target}, plots beside it.")
 
@@ -82,12 +89,13 @@ def measure(
     from tf_prune_ofa.report.device_times import read_times
     from tf_prune_ofa.report.rows import score_name
 
-    runs = [collect_run(folder) for folder in folders]
+    runs = [collect_run(folder, name=folder.resolve().name) for folder in folders]
     options = {"delegate": "auto"} if delegate else None
     [reference] = frontier.candidates(runs[0], folders[0], variants=["dense_int8"])
     chosen = [reference]
     for one, folder in zip(runs[1:], folders[1:], strict=True):
-        own = variants if one.of_kind("prune", "reconstruct") else ["dense_int8", *variants]
+        is_dense = frontier.pattern_of(one) == frontier.DENSE
+        own = ["dense_int8", *variants] if is_dense else variants
         chosen += frontier.candidates(one, folder, variants=own, delegate=options)
     rows = [
         Row(one.path, options=one.options, label=f"{place} {one.series} {one.variant}")
@@ -101,7 +109,7 @@ def measure(
     return {
         "task": task.get("source", "task"),
         "score_name": score_name(runs[0]),
-        "teacher_score": frontier.teacher_score(runs[0]),
+        "teacher_score": frontier.teacher_score(runs),
         "runtime": measured["runtime"],
         "machine": measured["machine"],
         "warnings": measured["warnings"],
@@ -123,7 +131,7 @@ def table(result: dict[str, Any]) -> str:
             f"{point['ratio']:.2f}",
             f"{point['latency_ms']:.2f}",
             megabytes(point["size_bytes"]),
-            megabytes(point["gzip_bytes"]),
+            "" if point["gzip_bytes"] is None else megabytes(point["gzip_bytes"]),
             _name(dominator(point, result["points"])),
         ]
         for point in sorted(result["points"], key=lambda point: point["ratio"])

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import synthetic
 
@@ -54,6 +56,56 @@ def test_models_without_zeros_go_by_their_runs_and_rounding_is_no_pruning():
     rounded = {"rules": {}, "pattern": "unstructured", "weights": "int4"}
     stage = Stage("round", "reconstruct", {"config": {"stage": rounded}})
     assert frontier.series_of(Run("int4", {}, (stage,))) == "dense, int4"
+    # Of a model that came with zeros, they are not its own.
+    result = {"config": {"stage": rounded}, "figures": {"sparsity": 0.5}}
+    stage = Stage("round", "reconstruct", result)
+    assert frontier.series_of(Run("heads in 4 bits", {}, (stage,))) == "heads in 4 bits"
+
+
+def test_a_goal_of_speed_prunes_heads_and_neurons():
+    settings = {"rules": {"encoder_.*": 0.9}, "pattern": "unstructured", "speedup": 2.0}
+    stage = Stage("prune", "reconstruct", {"config": {"stage": settings}})
+    assert frontier.series_of(Run("r", {}, (stage,))) == "heads + neurons, reconstructed"
+
+
+def test_zeros_of_a_sparse_encoder_go_by_its_name():
+    result = {"config": {"stage": {"start": "minilm_l6_sparse_90"}}, "figures": {"sparsity": 0.9}}
+    run = Run("r", {}, (Stage("transfer", "transfer", result),))
+    assert frontier.series_of(run) == "minilm_l6_sparse_90"
+
+
+def fine_tuned(teacher, score):
+    result = {"config": {"stage": {"teacher": teacher}}, "figures": {"accuracy": score}}
+    return Stage("tuned", "finetune", result)
+
+
+def test_the_teacher_is_the_first_that_learned_from_none():
+    fewer_layers = Run("three", {}, (fine_tuned("models/teacher", 0.83),))
+    whole = Run("whole", {}, (fine_tuned("", 0.85), fine_tuned("tuned", 0.84)))
+    assert frontier.teacher_score([fewer_layers, whole]) == 0.85
+    with pytest.raises(UserError, match="none of the runs three has"):
+        frontier.teacher_score([fewer_layers])
+
+
+def test_points_of_runs_that_are_gone(tmp_path):
+    point = {"series": "dense, three", "variant": "dense_int8", "sparsity": 0.0, "score": 0.83}
+    point |= {"ratio": 0.47, "latency_ms": 2.2, "size_bytes": 17_800_000, "gzip_bytes": None}
+    before = {"task": "reviews", "score_name": "accuracy", "points": [point]}
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps(before), encoding="utf-8")
+    now = {**before, "teacher_score": 0.85, "points": []}
+    [found] = frontier.earlier_points(path, now)
+    assert found == {**point, "series": "dense, three, earlier"}
+    assert "dense, three, earlier" in tool.table({**now, "points": [found]})
+    assert [plot.key for plot in plots({**now, "points": [found]}, "mine")] == [
+        "frontier_mine_latency",
+        "frontier_mine_size",
+    ]
+    with pytest.raises(UserError, match="is about reviews, and these runs about sst2"):
+        frontier.earlier_points(path, {**now, "task": "sst2"})
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match="is no result of this tool"):
+        frontier.earlier_points(path, now)
 
 
 def test_candidates_of_a_run_with_and_without_the_delegate(tmp_path):
@@ -73,8 +125,8 @@ def test_a_run_without_the_files_is_refused(tmp_path):
     run = collect_run(folder)
     with pytest.raises(UserError, match="no verified file of block_sparse_int8"):
         frontier.candidates(run, folder, variants=["block_sparse_int8"])
-    with pytest.raises(UserError, match="has no dense teacher with a score"):
-        frontier.teacher_score(run_with({"encoder_.*": 0.5}))
+    with pytest.raises(UserError, match="none of the runs r has fine-tuned a dense teacher"):
+        frontier.teacher_score([run_with({"encoder_.*": 0.5})])
 
 
 def test_the_fastest_good_enough_point():

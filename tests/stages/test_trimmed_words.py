@@ -1,7 +1,8 @@
-"""An export with a part of the vocabulary, its words in INT4, as a recipe asks for it."""
+"""Exports with a part of the vocabulary, or of its rows, in INT4, as a recipe asks for them."""
 
 import json
 import string
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,14 +11,16 @@ from small_runs import TRAINING, only, stage_folder
 
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs import file_words
+from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.recipe import recipe_from_dict
 from tf_prune_ofa.runtime.text_classifier import TextClassifier
 from tf_prune_ofa.stages.runner import open_run, run_recipe
-from tf_prune_ofa.verification import vocabulary
+from tf_prune_ofa.verification import shared_rows, vocabulary
 
 SHORT = {**TRAINING, "length": "4 steps"}
 SINGLE = [*string.ascii_lowercase, *(f"##{one}" for one in string.ascii_lowercase), ".", ","]
 UNUSED = ["unseen", "##ness", "[unused3]"]
+NEAREST = {"others": "nearest", "size": 20}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,8 @@ def run(tmp_path_factory):
         quantize=quantize,
         export=export,
         verify={"start": "export", "threads": 1},
+        rows={**export, "kind": "export", "vocabulary": {**export["vocabulary"], **NEAREST}},
+        verify_rows={"kind": "verify", "start": "rows", "threads": 1},
     )
     recipe = recipe_from_dict(data, name="trimmed")
     run_recipe(recipe, folder / "run")
@@ -71,6 +76,40 @@ def test_verify_compares_numbers_and_says_what_the_words_cost(run):
     assert {entry["variant"] for entry in said["files"]} >= {"float32", "dense_int8"}
 
 
+def test_files_have_rows_for_the_words_of_the_task(run):
+    _, folder, pieces = run
+    for path in sorted(stage_folder(folder, "rows").glob("*.tflite")):
+        content = path.read_bytes()
+        assert vocabulary.read_vocabulary(content) == pieces  # no text has other tokens
+        assert (shared_rows.ROWS.encode() in content) == (path.name != "float32_s12.tflite")
+    said = json.loads((stage_folder(folder, "verify_rows") / "verify.json").read_text())
+    assert said["verdict"] == "pass"
+    assert said["words"]["own_rows"] == 20 and said["words"]["of"] == len(pieces)
+    assert 0 < said["words"]["texts_with_shared_rows"] <= said["words"]["texts"]
+    assert 0 <= said["words"]["keras_accuracy_with_all_words"] <= 1
+    exact = next(entry for entry in said["files"] if entry["variant"] == "float32")
+    assert exact["max_logit_difference"] < 1e-4
+
+
+def test_a_choice_of_rows_that_is_not_asked_for_is_refused(run):
+    recipe, folder, _ = run
+    context = open_run(recipe, folder, last="rows")
+    model = context.results["quantize"].model_folder
+    settings = recipe.stages["rows"]
+    table = huggingface.read_weights(model)["embeddings/word/embeddings"]
+    path = stage_folder(folder, "rows") / "dense_int8_s12.tflite"
+
+    def problems(path, **changes):
+        asked = replace(settings, vocabulary=replace(settings.vocabulary, **changes))
+        return file_words.find_words(context, asked, model, table, [path]).problems
+
+    assert problems(path) == []
+    assert any("20 rows of words instead of 19" in text for text in problems(path, size=19))
+    assert any("are used up to" in text for text in problems(path, size=0))
+    whole = stage_folder(folder, "rows") / "float32_s12.tflite"
+    assert problems(whole) == ["no file says which words share rows"]
+
+
 def test_words_of_other_texts_fall_into_pieces(run):
     folder = stage_folder(run[1], "export")
     with TextClassifier(folder / "dense_int8_s12.tflite", delegate=None) as classify:
@@ -82,12 +121,13 @@ def test_a_choice_of_words_that_leaves_texts_without_theirs_is_refused(run, monk
     context = open_run(recipe, folder, last="export")
     model = context.results["quantize"].model_folder
     settings = recipe.stages["export"]
+    table = huggingface.read_weights(model)["embeddings/word/embeddings"]
     path = stage_folder(folder, "export") / "dense_int8_s12.tflite"
     right = vocabulary.read_vocabulary(path.read_bytes())
 
     def problems(words):
         monkeypatch.setattr(vocabulary, "read_vocabulary", lambda content: words)
-        return file_words.find_words(context, settings, model, [path]).problems
+        return file_words.find_words(context, settings, model, table, [path]).problems
 
     assert problems(right) == []
     assert problems([word for word in right if word != "##q"]) == [
@@ -99,7 +139,16 @@ def test_a_choice_of_words_that_leaves_texts_without_theirs_is_refused(run, monk
     assert problems(None) != []
 
 
-def test_settings_that_would_be_passed_over_are_refused():
-    export = {"start": "quantize", "vocabulary": {"size": 100}}
-    with pytest.raises(UserError, match="export.vocabulary.size is for a vocabulary of what texts"):
+@pytest.mark.parametrize(
+    ("vocabulary", "variants", "said"),
+    [
+        ({"size": 100}, [], "export.vocabulary.size is for a vocabulary of what texts"),
+        ({"others": "nearest"}, [], "export.vocabulary.others is for a vocabulary of what texts"),
+        ({"keep": "task", "others": "nearest"}, ["float32"], "export.variants has float32 alone"),
+    ],
+)
+def test_settings_that_would_be_passed_over_are_refused(vocabulary, variants, said):
+    export = {"start": "quantize", "vocabulary": vocabulary}
+    export |= {"variants": variants} if variants else {}
+    with pytest.raises(UserError, match=said):
         recipe_from_dict({"stages": {"quantize": {}, "export": export}}, name="bad")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.text.trimming import kept_pieces
+from tf_prune_ofa.text.trimming import kept_pieces, pieces_with_rows
 from tf_prune_ofa.text.wordpiece import WordPiece
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -81,3 +81,25 @@ def test_all_pieces_of_a_real_vocabulary_fall_into_characters(minilm_folder):
     whole = WordPiece.from_folder(minilm_folder)
     kept = kept_pieces(whole, [])
     assert len(kept) == len(SPECIAL) + 1994  # and nothing of 994 [unused] and 27,529 longer ones
+
+
+def rows_for(**options):
+    own = pieces_with_rows(WHOLE, ["the film.", "the good filming", "The the"], **options)
+    assert np.all(np.diff(own) > 0)
+    return {WHOLE.pieces[index] for index in own}.difference(SPECIAL)
+
+
+def test_only_used_pieces_have_rows_where_others_share_them():
+    # Single characters are no more than any other piece: nothing falls into them.
+    assert rows_for() == {"the", "film", ".", "good", "filmi", "##n", "##g"}
+    assert rows_for(at_least=2) == {"the"}
+    assert rows_for(size=len(SPECIAL) + 2) == {"the", "film"}
+    with pytest.raises(UserError, match="has no room for the 5 special and added tokens"):
+        rows_for(size=4)
+
+
+def test_added_tokens_have_rows():
+    flags = dict.fromkeys(("lstrip", "rstrip", "single_word", "normalized"), False)
+    token = {"content": "[DRUG]", "special": True, "is_piece": False, **flags}
+    whole = WordPiece([*SPECIAL, *SINGLE, "film"], added_tokens=[token])
+    assert whole.pieces[pieces_with_rows(whole, ["film"])[-1]] == "[DRUG]"

@@ -10,7 +10,15 @@ from dataclasses import replace
 
 import pytest
 import verified_models
-from tampering import CHANGES, word_halves, word_parting, word_rows, word_scale
+from tampering import (
+    CHANGES,
+    shared_row,
+    shared_scales,
+    word_halves,
+    word_parting,
+    word_rows,
+    word_scale,
+)
 from verified_models import VARIANTS
 
 from tf_prune_ofa.verification import files
@@ -49,6 +57,25 @@ def test_a_change_of_int4_words_is_refused(exported, change):
         changed = change(model.read(variant))
         assert changed is not None
         assert files.find_problems(changed, variant, model.expected), variant
+
+
+@pytest.mark.parametrize("change", [shared_row, shared_scales, word_rows, word_scale])
+def test_a_change_of_shared_rows_is_refused(exported, change):
+    model = exported["span"]
+    for variant in VARIANTS[1:]:
+        changed = change(model.read(variant))
+        assert changed is not None
+        assert files.find_problems(changed, variant, model.expected), variant
+
+
+def test_rows_that_are_shared_unlike_the_model_are_refused(exported):
+    shared = exported["span"].expected.shared
+    for kind, other in (("span", None), ("classifier", shared)):
+        model = exported[kind]
+        expected = replace(model.expected, shared=other)
+        for variant in VARIANTS[1:]:
+            assert files.find_problems(model.read(variant), variant, expected)
+        assert not files.find_problems(model.read("float32"), "float32", expected)
 
 
 @pytest.mark.parametrize("kind", ["regression", "classifier"])

@@ -18,8 +18,9 @@ from tf_prune_ofa.blocks import rewrite
 from tf_prune_ofa.blocks.cost import DEFAULT_TABLE, CostTable
 from tf_prune_ofa.blocks.dead_units import drop_dead_units
 from tf_prune_ofa.blocks.rewrite import LayerChoice
-from tf_prune_ofa.conversion import convert, int8
+from tf_prune_ofa.conversion import convert, int8, shared_rows
 from tf_prune_ofa.conversion.int8 import Ranges
+from tf_prune_ofa.conversion.shared_rows import SharedRows
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.paths import MANIFEST
@@ -48,6 +49,7 @@ def write_variants(
     costs: CostTable = DEFAULT_TABLE,
     text_settings: TextSettings | None = None,
     words: str = "int8",
+    shared: SharedRows | None = None,
     on_file: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
     """Write `<variant>_s<S>.tflite` for each variant, and manifest.json.
@@ -68,6 +70,7 @@ def write_variants(
         costs: of the machine that block_sparse_int8 is for.
         text_settings: case, accents and windows, for the classes that take raw text.
         words: "int8" or "int4", of the table of words in all variants but float32.
+        shared: rows of that table which words share, in the same variants; None: each has its own.
         on_file: called with the name of each file before it is made, for progress.
 
     Returns:
@@ -92,15 +95,17 @@ def write_variants(
     graph = Graph(float32)
     inputs, outputs = graph.signature()
     sequence_length = graph.shape(inputs["input_word_ids"])[-1]
+    short = shared_rows.share(float32, shared) if shared else float32
     dense_int8 = b""
     if ranges is not None and set(STATIC_VARIANTS) & set(variants):
-        dense_int8 = int8.dense_int8(float32, ranges, outlier_scales, words=words)
+        dense_int8 = int8.dense_int8(short, ranges, outlier_scales, words=words)
     weights = sum(layers[name].kernel.size for name in pruned)
     entries, contents = [], {}
     for variant in variants:
         name = f"{variant}_s{sequence_length}.tflite"
         on_file(name)
-        content, said = _make(variant, float32, dense_int8, costs, words)
+        source = float32 if variant == "float32" else short
+        content, said = _make(variant, source, dense_int8, costs, words)
         contents[name] = content = metadata.attach(content, vocab, labels, text_settings)
         entries.append(
             {"variant": variant, "file": name} | _measure(content, pruned, weights) | said
@@ -142,15 +147,23 @@ def _files_of(manifest: Path) -> set[str]:
 
 
 def _make(
-    variant: str, float32: bytes, dense_int8: bytes, costs: CostTable, words: str
+    variant: str, source: bytes, dense_int8: bytes, costs: CostTable, words: str
 ) -> tuple[bytes, dict[str, Any]]:
-    """Return a variant's file, and what there is to say of it in the manifest."""
+    """Return a variant's file, and what there is to say of it in the manifest.
+
+    Args:
+        variant: which.
+        source: the float file that it is made from.
+        dense_int8: that variant, for those that are made from it.
+        costs: as of `write_variants`; so are `words`.
+        words: bits of the table.
+    """
     if variant == "float32":
-        return float32, {}
+        return source, {}
     if variant == "dynamic_int8":
-        return int8.dynamic_int8(float32, words=words), {}
+        return int8.dynamic_int8(source, words=words), {}
     if variant == "dense_int4":
-        return int8.dynamic_int8(drop_dead_units(float32), words=words, int4=True), {}
+        return int8.dynamic_int8(drop_dead_units(source), words=words, int4=True), {}
     if variant == "dense_int8":
         return dense_int8, {}
     if variant == "sparse_int8":

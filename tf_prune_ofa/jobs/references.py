@@ -18,6 +18,7 @@ from tf_prune_ofa.tasks.kind import Examples, Kind
 from tf_prune_ofa.text.tokenizer import TextTokenizer
 from tf_prune_ofa.verification import arithmetic
 from tf_prune_ofa.verification.expected import WORDS
+from tf_prune_ofa.verification.shared_rows import SharedRows
 
 _KERAS_BATCH = 32
 _WORD_TABLE = f"{WORDS}/embeddings"
@@ -50,6 +51,7 @@ def reference_models(
     forms: set[str],
     *,
     int4_words: bool,
+    shared: SharedRows | None = None,
 ) -> dict[str, keras.Model]:
     """Return what each form of a file is compared with: the float model, or one with its rounding.
 
@@ -59,15 +61,20 @@ def reference_models(
         model: the float model, with the words that the files have.
         forms: which are needed.
         int4_words: whether the words are INT4 in all but the float file.
+        shared: which words share rows in the same files; None for none.
     """
     references = {"float": model} if "float" in forms else {}
     rounded = model
-    if int4_words:
+    if int4_words or shared is not None:
         folder = made_from.model_folder
         table = bert.parameters(model)[_WORD_TABLE].numpy()
         rounded = task_model(folder, kept=np.arange(len(table)))
         bert.copy_parameters(model, rounded)
-        bert.parameters(rounded)[_WORD_TABLE].assign(arithmetic.words_from(table))
+        rows = table if shared is None else table[shared.own]
+        rows = arithmetic.words_from(rows) if int4_words else rows
+        bert.parameters(rounded)[_WORD_TABLE].assign(
+            rows if shared is None else rows[shared.row_of]
+        )
     if "dynamic" in forms:
         references["dynamic"] = rounded
     if "dynamic_int4" in forms:

@@ -73,3 +73,8 @@ def pruned_masks(context: Context, start: str) -> Masks:
     """Return the masks of the weights of a stage; none if it was never pruned."""
     path = context.masks_file(start)
     return load_masks(path) if path else {}
+
+
+def word_table(model: keras.Model) -> np.ndarray:
+    """Return a model's table of words, float [V, H]."""
+    return np.asarray(bert.parameters(model)[_WORDS].numpy())

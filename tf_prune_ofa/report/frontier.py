@@ -1,12 +1,13 @@
 """Frontier: score against measured latency and file size, over several runs of one task.
 
-Each run gives its static INT8 files. All of them are measured in turns in one go, with the dense
+Each run gives its files. All of them are measured in turns in one go, with the dense
 INT8 file of one run as the reference; scores are those that the runs' verify stages measured on
 the files.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,6 +21,11 @@ from tf_prune_ofa.report.rows import by_file, model_sparsity, score_name
 DENSE = "dense"
 # Patterns whose block_sparse_int8 file does on the stock runtime what the delegate would do.
 _LARGE_UNITS = re.compile(r"dense|heads|neurons|\d{2,}x\d{2,}")
+# What the table and the plots say of a point; nothing is known of the other times of earlier ones.
+_POINT_KEYS = (
+    *("series", "variant", "sparsity", "score", "ratio"),
+    *("latency_ms", "size_bytes", "gzip_bytes"),
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,11 @@ class Candidate:
 
 
 def pattern_of(run: Run) -> str:
-    """Return the pattern of a run's zeros as the stage that pruned was told; `DENSE` without."""
+    """Return the pattern of a run's zeros as the stage that pruned was told; `DENSE` without zeros.
+
+    Where another run pruned, it is the sparse encoder that a transfer stage began at, or else the
+    name of this run.
+    """
     told = [stage.config["stage"] for stage in run.of_kind("prune", "reconstruct")]
     # Others keep a pattern: with new values of its weights, or with fewer bits of them.
     told = [
@@ -56,11 +66,17 @@ def pattern_of(run: Run) -> str:
         for settings in told
         if not settings.get("pattern_of") and settings.get("weights") != "int4"
     ]
-    if not told:
+    if told:
+        sparsity = told[-1]
+        if sparsity.get("speedup") or sparsity.get("latency_ms"):
+            return "heads + neurons"
+        rules = sparsity["rules"].values()
+        own = [rule.get("pattern", "") for rule in rules if isinstance(rule, dict)]
+        return " + ".join(dict.fromkeys(own)) or sparsity["pattern"]
+    if not model_sparsity(run):
         return DENSE
-    sparsity = told[-1]
-    own = [rule.get("pattern", "") for rule in sparsity["rules"].values() if isinstance(rule, dict)]
-    return " + ".join(dict.fromkeys(own)) or sparsity["pattern"]
+    starts = [stage.config["stage"].get("start", "") for stage in run.of_kind("transfer")]
+    return next(iter(starts), run.name)
 
 
 def series_of(run: Run) -> str:
@@ -71,24 +87,29 @@ def series_of(run: Run) -> str:
     pattern = pattern_of(run)
     if pattern == DENSE:
         return f"{DENSE}, {run.name}"
-    how = ", reconstructed" if run.of_kind("reconstruct") else ""
-    return pattern + how
+    has_values = run.of_kind("reconstruct") and pattern != run.name
+    return f"{pattern}, reconstructed" if has_values else pattern
 
 
-def teacher_score(run: Run) -> float:
-    """Return the score of the last dense float model of a run.
+def teacher_score(runs: Sequence[Run]) -> float:
+    """Return the score of the dense float model: the first that was fine-tuned without a teacher.
+
+    Args:
+        runs: the dense one first; where it began at a trained model, another run may have trained
+            that.
 
     Raises:
-        UserError: it has none.
+        UserError: there is none.
     """
-    name = score_name(run)
-    found = [s.figures[name] for s in run.of_kind("finetune") if name in s.figures]
-    if not found:
-        raise UserError(
-            f"run '{run.name}' has no dense teacher with a score; its stages are "
-            f"{', '.join(stage.name for stage in run.stages)}"
-        )
-    return found[-1]
+    name = score_name(runs[0])
+    for run in runs:
+        for stage in run.of_kind("finetune"):
+            if name in stage.figures and not stage.config["stage"].get("teacher"):
+                return float(stage.figures[name])
+    raise UserError(
+        f"none of the runs {', '.join(run.name for run in runs)} has fine-tuned a dense teacher, "
+        f"so there is no {name} to compare with; name a run that has, too"
+    )
 
 
 def candidates(
@@ -150,6 +171,30 @@ def points(chosen: Sequence[Candidate], measured: Mapping[str, Any]) -> list[dic
         }
         for one, timing in zip(chosen, measured["files"], strict=True)
     ]
+
+
+def earlier_points(path: Path, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return points that were measured before, of runs that are gone; their series say so.
+
+    Args:
+        path: what `tools/frontier.py` wrote then.
+        result: its new result; of the same task and score.
+
+    Raises:
+        UserError: no such result, or one of another task or score.
+    """
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        found = [{key: point[key] for key in _POINT_KEYS} for point in before["points"]]
+        same = [(before[key], result[key]) for key in ("task", "score_name")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is no result of this tool ({error}). Give a JSON that tools/frontier.py wrote."
+        ) from None
+    for old, new in same:
+        if old != new:
+            raise UserError(f"{path} is about {old}, and these runs about {new}; leave it out")
+    return [{**point, "series": f"{point['series']}, earlier"} for point in found]
 
 
 def dominator(

@@ -16,17 +16,20 @@ _AXES = (
 )
 
 
-def plots(result: Mapping[str, Any]) -> list[drawing.Plot]:
+def plots(result: Mapping[str, Any], name: str = "") -> list[drawing.Plot]:
     """Return the plots of a frontier, as `tools/frontier.py` writes it.
 
     Args:
         result: `task`, `score_name`, `teacher_score` and `points`: label, series, score, ratio,
             size_bytes, sparsity.
+        name: in the plots' keys; by default the task's.
     """
-    return [_plot(result, *axis) for axis in _AXES]
+    return [_plot(result, name or result["task"], *axis) for axis in _AXES]
 
 
-def _plot(result: Mapping[str, Any], key: str, x_label: str, ending: str) -> drawing.Plot:
+def _plot(
+    result: Mapping[str, Any], name: str, key: str, x_label: str, ending: str
+) -> drawing.Plot:
     points = [{**p, "size_mb": p["size_bytes"] / 1e6} for p in _fastest(result["points"])]
     worse = [(p[key], p["score"]) for p in points if dominator(p, points, key)]
     series = list(dict.fromkeys(point["series"] for point in points))
@@ -35,15 +38,15 @@ def _plot(result: Mapping[str, Any], key: str, x_label: str, ending: str) -> dra
         figure, axes = drawing.new_figure(4.6)
         axes.axhline(teacher, color=drawing.GREY, linestyle=":", linewidth=1.2)
         axes.axhspan(teacher - 0.01, teacher, color=drawing.WASH, zorder=0)
-        for place, name in enumerate(series):
-            own = sorted((p[key], p["score"], p["sparsity"]) for p in points if p["series"] == name)
+        for place, one in enumerate(series):
+            own = sorted((p[key], p["score"], p["sparsity"]) for p in points if p["series"] == one)
             axes.plot(
                 [x for x, _, _ in own],
                 [y for _, y, _ in own],
                 color=drawing.LINE_COLOURS[place % len(drawing.LINE_COLOURS)],
                 linestyle=drawing.LINE_STYLES[place % len(drawing.LINE_STYLES)],
                 marker=_MARKERS[place % len(_MARKERS)],
-                label=name,
+                label=one,
             )
             for x, y, sparsity in own:
                 if sparsity:
@@ -64,7 +67,7 @@ def _plot(result: Mapping[str, Any], key: str, x_label: str, ending: str) -> dra
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=10)
         return drawing.finish(
             figure,
-            f"frontier_{result['task']}_{ending}",
+            f"frontier_{name}_{ending}",
             f"{result['task']}: {result['score_name']} against {x_label.split(',')[0]}",
             "Numbers beside the points: zeros in the encoder's kernels, %. Dotted: the dense float "
             "teacher; grey: up to one point below it. Hollow: dominated by another file, which is "

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tf_prune_ofa.config import ExportSettings
+from tf_prune_ofa.conversion import shared_rows
 from tf_prune_ofa.conversion.convert import to_float32
 from tf_prune_ofa.conversion.variants import write_variants
 from tf_prune_ofa.errors import UserError
 from tf_prune_ofa.jobs import post_training
 from tf_prune_ofa.jobs.cards import refresh_cards
 from tf_prune_ofa.jobs.context import Context
-from tf_prune_ofa.jobs.task_models import kind_in_folder, pruned_masks, task_model
+from tf_prune_ofa.jobs.task_models import kind_in_folder, pruned_masks, task_model, word_table
 from tf_prune_ofa.models import huggingface
 from tf_prune_ofa.models.bert import dense_kernels
 from tf_prune_ofa.models.checkpoint import digest_of
@@ -23,12 +24,10 @@ from tf_prune_ofa.tasks.spans import Spans
 from tf_prune_ofa.text.json_tokenizer import JsonTokenizer
 from tf_prune_ofa.text.mediapipe import other_tokens
 from tf_prune_ofa.text.opening import tokenizer_of
-from tf_prune_ofa.text.trimming import kept_pieces
+from tf_prune_ofa.text.trimming import kept_pieces, pieces_with_rows
 from tf_prune_ofa.text.wordpiece import WordPiece, tokenizer_settings
 from tf_prune_ofa.tflite.text_settings import TextSettings
 from tf_prune_ofa.variants import STATIC_VARIANTS, USUAL_VARIANTS
-
-_WORDS = "embeddings/word/embeddings"
 
 
 def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
@@ -46,6 +45,7 @@ def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
         text_settings=recipe_inputs.kind.text_settings(**recipe_inputs.tokenizer_settings),
         mediapipe=settings.mediapipe,
         vocabulary_texts=texts,
+        others=words.others,
         at_least=words.at_least,
         size=words.size,
         words=settings.words,
@@ -67,6 +67,7 @@ def export_folder(
     text_settings: TextSettings | None = None,
     mediapipe: Literal["warn", "same"] = "warn",
     vocabulary_texts: Sequence[str] | None = None,
+    others: Literal["split", "nearest"] = "split",
     at_least: int = 1,
     size: int = 0,
     words: Literal["int8", "int4"] = "int8",
@@ -87,8 +88,10 @@ def export_folder(
             the folder says of its tokenizer, and the usual windows.
         mediapipe: what to do where MediaPipe makes other tokens of a text: "warn", or refuse all
             but the "same".
-        vocabulary_texts: only the word pieces that these use stay; see `text.trimming`. None keeps
-            all of them.
+        vocabulary_texts: only the word pieces that these use have rows of their own; see
+            `text.trimming`. None: all of them.
+        others: what becomes of the rest: "split" into shorter pieces, or on the "nearest" row; see
+            `config.VocabularySettings`.
         at_least: times that a piece must be used to stay.
         size: of the vocabulary that is left; 0 for no limit.
         words: of the table of words in all variants but float32.
@@ -111,8 +114,11 @@ def export_folder(
     if activations is not None and activations.weights:
         digest = digest_of(huggingface.read_weights(folder))
         activations.require_same_weights(digest, f"the model in {folder}")
-    kept = None
-    if vocabulary_texts is not None:
+    kept = own = None
+    if vocabulary_texts is not None and others == "nearest":
+        own = pieces_with_rows(wordpiece, vocabulary_texts, at_least=at_least, size=size)
+        print(f"  {len(own):,} of {len(wordpiece.pieces):,} word pieces have rows", flush=True)
+    elif vocabulary_texts is not None:
         kept = kept_pieces(wordpiece, vocabulary_texts, at_least=at_least, size=size)
         print(f"  {len(kept):,} of {len(wordpiece.pieces):,} word pieces stay", flush=True)
         pieces = [wordpiece.pieces[index] for index in kept]
@@ -147,6 +153,7 @@ def export_folder(
         outlier_scales=activations.outlier_scales if activations else None,
         text_settings=text_settings,
         words=words,
+        shared=None if own is None else shared_rows.nearest(word_table(model), own),
         on_file=lambda name: print(f"  writing {name}", flush=True),
     )
 

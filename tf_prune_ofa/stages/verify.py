@@ -24,7 +24,7 @@ from tf_prune_ofa.jobs.references import (
     reference_logits,
     reference_models,
 )
-from tf_prune_ofa.jobs.task_models import pruned_masks, task_model
+from tf_prune_ofa.jobs.task_models import pruned_masks, task_model, word_table
 from tf_prune_ofa.json_files import read_json_object, write_json
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models import huggingface
@@ -104,7 +104,11 @@ def verify(context: Context, start: str, *, examples_limit: int, threads: int) -
         assert_same_zeros(dense_kernels(model), masks, where=where)
     paths_there = [export.folder / entry["file"] for entry in manifest["files"]]
     words = find_words(
-        context, settings, made_from.model_folder, [path for path in paths_there if path.is_file()]
+        context,
+        settings,
+        made_from.model_folder,
+        word_table(model),
+        [path for path in paths_there if path.is_file()],
     )
     expected = _expected(context, made_from, model, settings, words)
     problems = words.problems + find_folder_problems(
@@ -172,6 +176,7 @@ def _expected(
         settings=json.loads(said.for_length(settings.sequence_length).to_json()),
         kept=words.kept,
         int4_words=settings.words == "int4",
+        shared=words.shared,
     )
 
 
@@ -196,13 +201,21 @@ def _run_files(
         return []
     kind = context.recipe_inputs.kind
     inputs, split = examples(context, words.tokenizer, expected.sequence_length, examples_limit)
-    if words.kept is not None:
+    if words.kept is not None or words.shared is not None:
         all_words, same = examples(context, words.whole, expected.sequence_length, examples_limit)
         score = kind.score(keras_logits(kind, model, all_words), same)
         words.figures.update({f"keras_{key}_with_all_words": value for key, value in score.items()})
+    if words.kept is not None:
         model = task_model(made_from.model_folder, kept=words.kept)
     forms = {files.FORMS[checked["variant"]] for checked in sound}
-    references = reference_models(context, made_from, model, forms, int4_words=expected.int4_words)
+    references = reference_models(
+        context,
+        made_from,
+        model,
+        forms,
+        int4_words=expected.int4_words,
+        shared=words.shared,
+    )
     wanted = reference_logits(kind, references, inputs)
     probed = running.with_probes(inputs, len(expected.vocabulary))
     outputs = {}

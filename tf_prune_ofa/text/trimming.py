@@ -1,8 +1,8 @@
 """Which word pieces of a vocabulary some texts need: the others' rows can leave a file.
 
-A word whose piece is gone falls into shorter pieces. Those of one character, "a" and "##a", always
-stay, and so no text loses a word: WordPiece gives up ([UNK]) only at a character that it has no
-piece for, and every character of a known word has one.
+Where the pieces go with them, a word whose piece is gone falls into shorter pieces. Those of one
+character, "a" and "##a", always stay, and so no text loses a word: WordPiece gives up ([UNK]) only
+at a character that it has no piece for, and every character of a known word has one.
 """
 
 from __future__ import annotations
@@ -35,15 +35,59 @@ def kept_pieces(
             of its own, or a size that even the single characters do not fit into.
     """
     tokenizer.require_word_pieces("a vocabulary of the pieces that texts use")
-    is_basic = _basic_pieces(tokenizer)
+    return _most_used(
+        _basic_pieces(tokenizer),
+        _use(tokenizer, texts),
+        at_least,
+        size,
+        needed="that any text may need, those of one character among them",
+    )
+
+
+def pieces_with_rows(
+    tokenizer: TextTokenizer, texts: Sequence[str], *, at_least: int = 1, size: int = 0
+) -> np.ndarray:
+    """Return the ids that have rows of their own where others share them, ascending.
+
+    Args:
+        tokenizer: of the whole vocabulary, which stays.
+        texts: what the model is for.
+        at_least: times that a piece must be used.
+        size: at most so many, the most used; 0 for no limit.
+
+    Raises:
+        UserError: a size that even special and added tokens do not fit into.
+    """
+    is_basic = np.zeros(tokenizer.vocab_size, bool)
+    is_basic[tokenizer.special_ids] = True
+    added = set(tokenizer.added)
+    is_basic[[index for index, piece in enumerate(tokenizer.pieces) if piece in added]] = True
     counts = _use(tokenizer, texts)
+    return _most_used(is_basic, counts, at_least, size, needed="special and added tokens")
+
+
+def _most_used(
+    is_basic: np.ndarray, counts: np.ndarray, at_least: int, size: int, *, needed: str
+) -> np.ndarray:
+    """Return the ids of basic pieces and of those that are used, ascending.
+
+    Args:
+        is_basic: which stay in any case.
+        counts: how often each is used.
+        at_least: times that others must be used.
+        size: of all that are left, if there are more: the least used go; 0 for no limit.
+        needed: what the basic ones are, for the message.
+
+    Raises:
+        UserError: the basic ones are more.
+    """
     is_used = ~is_basic & (counts >= at_least)
     if size:
         room = size - int(is_basic.sum())
         if room < 0:
             raise UserError(
-                f"a vocabulary of {size} pieces has no room for the {is_basic.sum()} that any text "
-                "may need, those of one character among them; ask for more"
+                f"a vocabulary of {size} pieces has no room for the {is_basic.sum()} {needed}; ask "
+                "for more"
             )
         # Of equal counts the earlier piece stays: BERT's vocabularies begin with frequent words.
         ranked = np.argsort(-np.where(is_used, counts, 0), kind="stable")

@@ -17,6 +17,7 @@ import numpy as np
 from tf_prune_ofa.keras_compat import keras
 from tf_prune_ofa.models.layers import PADDING_SCORE, AttentionScores, Gelu, PositionEmbedding
 from tf_prune_ofa.verification.arithmetic import Grid
+from tf_prune_ofa.verification.shared_rows import SharedRows
 
 WORDS = "embeddings/word"
 Ranges = Mapping[str, tuple[float, float]]
@@ -71,6 +72,7 @@ class Expected:
         settings: how texts become ids and logits answers; None if the files do not say.
         sequence_length: S.
         int4_words: whether the table of words is INT4 in all files but the float one.
+        shared: which words share rows of that table in the same files; None: each has its own.
     """
 
     dense: dict[str, Dense]
@@ -87,6 +89,7 @@ class Expected:
     settings: Mapping[str, Any] | None
     tokenizer: Mapping[str, Any] | None = None
     int4_words: bool = False
+    shared: SharedRows | None = None
 
 
 def expect(
@@ -101,6 +104,7 @@ def expect(
     tokenizer: Mapping[str, Any] | None = None,
     kept: np.ndarray | None = None,
     int4_words: bool = False,
+    shared: SharedRows | None = None,
 ) -> Expected:
     """Return what the files of a float model must hold.
 
@@ -115,6 +119,7 @@ def expect(
         tokenizer: the content of a tokenizer.json of another kind than WordPiece.
         kept: ids of the words that the files have, in order; None for all.
         int4_words: whether the words are to be INT4 in quantized files.
+        shared: which words are to share rows in quantized files; None for none.
     """
     ranges = ranges or {}
     upstream = _Upstream(model)
@@ -160,6 +165,7 @@ def expect(
         settings=settings,
         tokenizer=tokenizer,
         int4_words=int4_words,
+        shared=shared,
     )
 
 

@@ -7,8 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.verification import constants, container, dense, graph
+from tf_prune_ofa.verification import constants, container, dense, graph, shared_rows
 from tf_prune_ofa.verification.expected import Expected
 from tf_prune_ofa.verification.reading import TfliteFile
 
@@ -66,6 +68,16 @@ def find_problems(content: bytes, variant: str, expected: Expected) -> list[str]
         return [str(error)]
     except _FOREIGN as error:
         return [f"it is no file of this export ({type(error).__name__}: {error})"]
+
+
+def read_shared_rows(
+    content: bytes, words: np.ndarray, used: np.ndarray
+) -> shared_rows.SharedRows | None:
+    """Return `shared_rows.read` of a file; None, too, of one that is damaged."""
+    try:
+        return shared_rows.read(TfliteFile(content), words, used)
+    except _FOREIGN:
+        return None
 
 
 def find_entry_problems(content: bytes, entry: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tf_prune_ofa.verification import shared_rows
 from tf_prune_ofa.verification.arithmetic import Grid
 from tf_prune_ofa.verification.dense import grid_of, layer_of
 from tf_prune_ofa.verification.expected import WORDS, Expected
@@ -48,6 +49,7 @@ def find_problems(file: TfliteFile, form: str, expected: Expected) -> list[str]:
     problems += _order_problems(file)
     if expected.int4_words and form != "float":
         problems += _parting_problems(file)
+    problems += shared_rows.file_problems(file, None if form == "float" else expected.shared)
     if not problems:
         problems += _feed_problems(file, expected)
     return problems + list(_signature_problems(file, expected))
