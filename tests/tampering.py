@@ -276,13 +276,12 @@ def shared_row(content):
 def shared_scales(content):
     """scales of words looked up by ids, their numbers by rows"""
     editor = Editor(content)
-    scales, _ = editor.named("embeddings/word/embeddings/scales")
-    ids, _ = editor.named("input_word_ids")
-    if scales is None or editor.named("embeddings/word/embeddings/rows")[0] is None:
+    table = "embeddings/word/embeddings"
+    rows, scales = (editor.named(f"{table}/{name}")[0] for name in ("rows", "scales"))
+    if rows is None:
         return None
-    for operator in editor.operators:
-        if editor.op_name(operator) == "GATHER" and operator.inputs[0] == scales:
-            operator.inputs = np.array([scales, ids], np.int32)
+    lookups = {int(op.inputs[0]): op for op in editor.operators if editor.op_name(op) == "GATHER"}
+    lookups[scales].inputs = np.array([scales, lookups[rows].inputs[1]], np.int32)
     return editor.written()
 
 

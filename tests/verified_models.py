@@ -84,7 +84,7 @@ def export(kind, folder):
     activations = Activations(measured.ranges(scales), scales)
     own = np.arange(0, VOCABULARY_SIZE, 2)
     table = parameters(model)["embeddings/word/embeddings"].numpy()
-    rows = shared_rows.nearest(table, own) if kind in SHARED_ROWS else None
+    rows = shared_rows.nearest(table, own, own[:2]) if kind in SHARED_ROWS else None
     manifest = write_variants(
         model,
         activations.ranges,

@@ -129,7 +129,7 @@ def table(result: dict[str, Any]) -> str:
             f"{point['score']:.4f}",
             f"{100 * (point['score'] - result['teacher_score']):+.1f}",
             f"{point['ratio']:.2f}",
-            f"{point['latency_ms']:.2f}",
+            "" if point["latency_ms"] is None else f"{point['latency_ms']:.2f}",
             megabytes(point["size_bytes"]),
             "" if point["gzip_bytes"] is None else megabytes(point["gzip_bytes"]),
             _name(dominator(point, result["points"])),

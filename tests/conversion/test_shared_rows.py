@@ -9,6 +9,7 @@ from tf_prune_ofa.tflite.graph import Graph, schema
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(60, 8)).astype(np.float32)
+NOTHING = np.zeros(0, np.int64)
 OWN = np.sort(RNG.choice(60, 20, replace=False))
 
 
@@ -22,7 +23,7 @@ def lookup_file(table=TABLE):
 
 
 def test_each_other_word_has_the_nearest_row():
-    shared = shared_rows.nearest(TABLE, OWN)
+    shared = shared_rows.nearest(TABLE, OWN, NOTHING)
     assert shared.own.tolist() == OWN.tolist()
     for word, row in enumerate(shared.row_of):
         distances = np.linalg.norm(TABLE[OWN] - TABLE[word], axis=1)
@@ -32,12 +33,22 @@ def test_each_other_word_has_the_nearest_row():
 
 def test_words_of_equal_rows_keep_their_own():
     table = np.zeros((5, 2), np.float32)
-    assert shared_rows.nearest(table, np.array([1, 3])).row_of.tolist() == [0, 0, 0, 1, 0]
+    shared = shared_rows.nearest(table, np.array([1, 3]), NOTHING)
+    assert shared.row_of.tolist() == [0, 0, 0, 1, 0]
+
+
+def test_no_word_has_the_row_of_a_special_token():
+    table = TABLE.copy()
+    table[OWN[0]] = 0  # nearer to most than any word
+    near = shared_rows.nearest(table, OWN, NOTHING)
+    assert np.count_nonzero(near.row_of == 0) > 10
+    apart = shared_rows.nearest(table, OWN, OWN[:1])
+    assert np.flatnonzero(apart.row_of == 0).tolist() == [OWN[0]]
 
 
 @pytest.mark.parametrize("words", ["int8", "int4"])
 def test_a_file_computes_with_the_shared_rows(run_bytes, words):
-    shared = shared_rows.nearest(TABLE, OWN)
+    shared = shared_rows.nearest(TABLE, OWN, NOTHING)
     graph = Graph(shared_rows.share(lookup_file(), shared))
     embeddings.to_int8(graph, words)
     content = graph.to_bytes()

@@ -96,6 +96,22 @@ def test_only_used_pieces_have_rows_where_others_share_them():
     assert rows_for(size=len(SPECIAL) + 2) == {"the", "film"}
     with pytest.raises(UserError, match="has no room for the 5 special and added tokens"):
         rows_for(size=4)
+    for nothing in ({"size": 5}, {"at_least": 100}):
+        with pytest.raises(UserError, match="only the 5 special and added tokens would have rows"):
+            rows_for(**nothing)
+
+
+def test_further_texts_weigh_a_tenth_of_the_others():
+    texts, more = [*["the film."] * 20, "good"], ["go", "go"]
+    size = len(SPECIAL) + 4
+    # 61 pieces are used, so "go" counts as 6.1, and "good" as 1.
+    for further, left in (((), "good"), (more, "go")):
+        own = pieces_with_rows(WHOLE, texts, further, size=size)
+        assert {WHOLE.pieces[index] for index in own}.difference(SPECIAL) == {
+            *("the", "film", ".", left)
+        }
+    own = pieces_with_rows(WHOLE, texts, more, at_least=3)
+    assert {WHOLE.pieces[index] for index in own}.difference(SPECIAL) == {"the", "film", "."}
 
 
 def test_added_tokens_have_rows():

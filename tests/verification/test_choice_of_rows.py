@@ -12,24 +12,26 @@ from tf_prune_ofa.verification.shared_rows import SharedRows
 RNG = np.random.default_rng(1)
 WORDS = RNG.normal(size=(12, 6)).astype(np.float32)
 USED = np.array([0, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0])
+BESIDES = np.zeros_like(USED)
 OWN = np.array([0, 1, 2, 3, 4])  # the first is a special token
 
 
 def nearest(own: np.ndarray) -> SharedRows:
     distances = np.linalg.norm(WORDS[:, np.newaxis] - WORDS[own], axis=2)
+    distances[1:, own == 0] = np.inf  # the special token's row is its own alone
     return SharedRows(own, np.argmin(distances, axis=1))
 
 
 def problems(shared: SharedRows, **changes: Any) -> list[str]:
     settings: dict[str, Any] = {"needed": np.array([0]), "at_least": 1, "size": 5, **changes}
-    return shared_rows.choice_problems(shared, WORDS, USED, **settings)
+    besides = settings.pop("besides", BESIDES)
+    return shared_rows.choice_problems(shared, WORDS, USED, besides, **settings)
 
 
 def test_the_most_used_words_with_the_nearest_rows_pass() -> None:
     assert problems(nearest(OWN)) == []
     assert problems(nearest(np.arange(10)), size=0) == []
     assert problems(nearest(np.arange(6)), size=0, at_least=5) == []
-    assert problems(nearest(np.array([0])), size=1) == []
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,15 @@ def test_the_most_used_words_with_the_nearest_rows_pass() -> None:
 )
 def test_another_choice_is_refused(own: list[int], changes: dict[str, Any], said: str) -> None:
     assert any(said in text for text in problems(nearest(np.array(own)), **changes))
+
+
+def test_further_texts_count_a_tenth() -> None:
+    besides = np.zeros_like(USED)
+    besides[11] = 1000  # a tenth of 45 uses: 4.5, between the fourth word's 5 and the next one's 4
+    assert problems(nearest(np.arange(6)), size=6, besides=besides) == []
+    assert problems(nearest(np.append(np.arange(6), 11)), size=7, besides=besides) == []
+    found = problems(nearest(np.arange(7)), size=7, besides=besides)
+    assert found == ["words without rows of their own are used up to 4.5 times, with 7 rows"]
 
 
 def test_a_row_that_is_not_the_nearest_is_refused() -> None:

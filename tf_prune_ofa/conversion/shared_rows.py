@@ -35,16 +35,21 @@ class SharedRows:
     row_of: np.ndarray
 
 
-def nearest(table: np.ndarray, own: np.ndarray) -> SharedRows:
+def nearest(table: np.ndarray, own: np.ndarray, special: np.ndarray) -> SharedRows:
     """Return for each word its own row, or the one that its own is nearest to.
+
+    Rows of special tokens are nobody else's: [PAD]'s is small, and so nearer to most rare words
+    than that of any word is.
 
     Args:
         table: float [V, H].
         own: ids of the words that keep their rows, ascending.
+        special: ids of those that no other word may share.
     """
     row_of = np.zeros(len(table), np.int64)
     rows = table[own]
     sizes = np.square(rows).sum(axis=1)
+    sizes[np.isin(own, special)] = np.inf
     others = np.setdiff1d(np.arange(len(table)), own)
     for start in range(0, len(others), _WORDS_AT_A_TIME):
         some = others[start : start + _WORDS_AT_A_TIME]

@@ -77,7 +77,8 @@ def find_words(
         return FileWords(whole, whole, None, missing or ["its words are no part of the model's"])
     said = context.recipe_inputs.tokenizer_settings
     trimmed = WordPiece(pieces, **said)
-    texts = context.recipe_inputs.texts_to_learn(settings.vocabulary.texts)
+    own, more = context.recipe_inputs.texts_to_learn(settings.vocabulary.texts)
+    texts = own + more
     changed, unknown = _changes(whole, trimmed, kept, texts)
     problems = []
     if unknown:
@@ -101,10 +102,15 @@ def _find_rows(
     files: list[Path],
 ) -> FileWords:
     """Return which words share rows, as the first file says in which they do."""
-    texts = context.recipe_inputs.texts_to_learn(settings.vocabulary.texts)
+    texts, more = context.recipe_inputs.texts_to_learn(settings.vocabulary.texts)
     tokens = whole.tokenize(texts)
-    used = np.bincount(np.concatenate([np.zeros(0, np.int32), *tokens]), minlength=len(table))
-    found = (verified.read_shared_rows(path.read_bytes(), table, used) for path in files)
+    used = [
+        np.bincount(np.concatenate([np.zeros(0, np.int32), *ids]), minlength=len(table))
+        for ids in (tokens, whole.tokenize(more))
+    ]
+    found = (
+        verified.read_shared_rows(path.read_bytes(), table, used[0] + used[1]) for path in files
+    )
     shared = next((one for one in found if one is not None), None)
     if shared is None:
         return FileWords(whole, whole, problems=[_NO_ROWS])
@@ -113,7 +119,7 @@ def _find_rows(
     problems = shared_rows.choice_problems(
         shared,
         table,
-        used,
+        *used,
         needed=np.union1d(whole.special_ids, np.array(ids, np.int64)),
         at_least=settings.vocabulary.at_least,
         size=settings.vocabulary.size,

@@ -198,15 +198,15 @@ class RecipeInputs:
         dev = load_unlabelled_text(settings, side="dev")
         return _limited(train, settings.train_limit), _limited(dev, settings.dev_limit)
 
-    def texts_to_learn(self, files: tuple[str, ...] = ()) -> list[str]:
-        """Return the texts of the task's train split, and those of further files."""
+    def texts_to_learn(self, files: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
+        """Return the texts of the task's train split, and what further files have besides."""
         settings = self.recipe.task
         documents = load_unlabelled_text(settings, side="train")
         documents = [*_limited(documents, settings.train_limit), *self.task.train.documents()]
-        if files:
-            for part in corpus_documents(CorpusSettings(files)):
-                documents += part
-        return list(dict.fromkeys(text for document in documents for text in document))
+        texts = dict.fromkeys(text for document in documents for text in document)
+        parts = corpus_documents(CorpusSettings(files)) if files else []
+        more = dict.fromkeys(text for part in parts for document in part for text in document)
+        return list(texts), [text for text in more if text not in texts]
 
     def encode(self, split: Any, length: int = 0) -> Examples:
         """Return a split as ids, in sequences of at most `length`; 0 means the recipe's."""

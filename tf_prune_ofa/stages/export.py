@@ -24,7 +24,7 @@ from tf_prune_ofa.tasks.spans import Spans
 from tf_prune_ofa.text.json_tokenizer import JsonTokenizer
 from tf_prune_ofa.text.mediapipe import other_tokens
 from tf_prune_ofa.text.opening import tokenizer_of
-from tf_prune_ofa.text.trimming import kept_pieces, pieces_with_rows
+from tf_prune_ofa.text.trimming import kept_pieces, pieces_with_rows, special_pieces
 from tf_prune_ofa.text.wordpiece import WordPiece, tokenizer_settings
 from tf_prune_ofa.tflite.text_settings import TextSettings
 from tf_prune_ofa.variants import STATIC_VARIANTS, USUAL_VARIANTS
@@ -34,7 +34,7 @@ def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
     """Write the files; return the manifest's figures."""
     start, recipe_inputs = context.results[settings.start], context.recipe_inputs
     words = settings.vocabulary
-    texts = None if words.keep == "all" else recipe_inputs.texts_to_learn(words.texts)
+    texts, more = (None, []) if words.keep == "all" else recipe_inputs.texts_to_learn(words.texts)
     manifest = export_folder(
         start.model_folder,
         context.folder,
@@ -45,6 +45,7 @@ def run(settings: ExportSettings, context: Context) -> dict[str, Any]:
         text_settings=recipe_inputs.kind.text_settings(**recipe_inputs.tokenizer_settings),
         mediapipe=settings.mediapipe,
         vocabulary_texts=texts,
+        more_texts=more,
         others=words.others,
         at_least=words.at_least,
         size=words.size,
@@ -67,6 +68,7 @@ def export_folder(
     text_settings: TextSettings | None = None,
     mediapipe: Literal["warn", "same"] = "warn",
     vocabulary_texts: Sequence[str] | None = None,
+    more_texts: Sequence[str] = (),
     others: Literal["split", "nearest"] = "split",
     at_least: int = 1,
     size: int = 0,
@@ -90,6 +92,7 @@ def export_folder(
             but the "same".
         vocabulary_texts: only the word pieces that these use have rows of their own; see
             `text.trimming`. None: all of them.
+        more_texts: further ones, as `text.trimming.pieces_with_rows` takes them.
         others: what becomes of the rest: "split" into shorter pieces, or on the "nearest" row; see
             `config.VocabularySettings`.
         at_least: times that a piece must be used to stay.
@@ -116,10 +119,13 @@ def export_folder(
         activations.require_same_weights(digest, f"the model in {folder}")
     kept = own = None
     if vocabulary_texts is not None and others == "nearest":
-        own = pieces_with_rows(wordpiece, vocabulary_texts, at_least=at_least, size=size)
+        own = pieces_with_rows(
+            wordpiece, vocabulary_texts, more_texts, at_least=at_least, size=size
+        )
         print(f"  {len(own):,} of {len(wordpiece.pieces):,} word pieces have rows", flush=True)
     elif vocabulary_texts is not None:
-        kept = kept_pieces(wordpiece, vocabulary_texts, at_least=at_least, size=size)
+        used = [*vocabulary_texts, *more_texts]
+        kept = kept_pieces(wordpiece, used, at_least=at_least, size=size)
         print(f"  {len(kept):,} of {len(wordpiece.pieces):,} word pieces stay", flush=True)
         pieces = [wordpiece.pieces[index] for index in kept]
         wordpiece = WordPiece(pieces, **tokenizer_settings(folder))
@@ -153,7 +159,9 @@ def export_folder(
         outlier_scales=activations.outlier_scales if activations else None,
         text_settings=text_settings,
         words=words,
-        shared=None if own is None else shared_rows.nearest(word_table(model), own),
+        shared=None
+        if own is None
+        else shared_rows.nearest(word_table(model), own, special_pieces(wordpiece)),
         on_file=lambda name: print(f"  writing {name}", flush=True),
     )
 

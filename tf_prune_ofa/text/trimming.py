@@ -17,6 +17,7 @@ from tf_prune_ofa.text.tokenizer import TextTokenizer
 
 _CONTINUED = "##"
 _TEXTS_AT_A_TIME = 20_000
+_SHARE_OF_MORE = 0.1
 
 
 def kept_pieces(
@@ -35,53 +36,70 @@ def kept_pieces(
             of its own, or a size that even the single characters do not fit into.
     """
     tokenizer.require_word_pieces("a vocabulary of the pieces that texts use")
-    return _most_used(
-        _basic_pieces(tokenizer),
-        _use(tokenizer, texts),
-        at_least,
-        size,
-        needed="that any text may need, those of one character among them",
-    )
+    is_basic, counts = _basic_pieces(tokenizer), _use(tokenizer, texts)
+    needed = "that any text may need, those of one character among them"
+    return _first(is_basic, counts >= at_least, counts, size, needed=needed)
 
 
 def pieces_with_rows(
-    tokenizer: TextTokenizer, texts: Sequence[str], *, at_least: int = 1, size: int = 0
+    tokenizer: TextTokenizer,
+    texts: Sequence[str],
+    more: Sequence[str] = (),
+    *,
+    at_least: int = 1,
+    size: int = 0,
 ) -> np.ndarray:
     """Return the ids that have rows of their own where others share them, ascending.
 
     Args:
         tokenizer: of the whole vocabulary, which stays.
         texts: what the model is for.
-        at_least: times that a piece must be used.
+        more: further texts, which say what of the rest is likely at all; together they weigh a
+            tenth of `texts`.
+        at_least: times that a piece must be used, in any of them.
         size: at most so many, the most used; 0 for no limit.
 
     Raises:
-        UserError: a size that even special and added tokens do not fit into.
+        UserError: a size that leaves no row to share beside special and added tokens, or texts
+            that use nothing so often.
     """
     is_basic = np.zeros(tokenizer.vocab_size, bool)
-    is_basic[tokenizer.special_ids] = True
+    is_basic[special_pieces(tokenizer)] = True
+    own, further = _use(tokenizer, texts), _use(tokenizer, more)
+    rank = own + further * (_SHARE_OF_MORE * own.sum() / max(int(further.sum()), 1))
+    needed = "special and added tokens"
+    found = _first(is_basic, own + further >= at_least, rank, size, needed=needed)
+    if is_basic[found].all():
+        raise UserError(
+            f"only the {len(found)} {needed} would have rows, and the other pieces none to share; "
+            "ask for more rows, give more texts, or lower at_least"
+        )
+    return found
+
+
+def special_pieces(tokenizer: TextTokenizer) -> np.ndarray:
+    """Return the ids of special and added tokens."""
     added = set(tokenizer.added)
-    is_basic[[index for index, piece in enumerate(tokenizer.pieces) if piece in added]] = True
-    counts = _use(tokenizer, texts)
-    return _most_used(is_basic, counts, at_least, size, needed="special and added tokens")
+    ids = [index for index, piece in enumerate(tokenizer.pieces) if piece in added]
+    return np.union1d(tokenizer.special_ids, np.array(ids, np.int64))
 
 
-def _most_used(
-    is_basic: np.ndarray, counts: np.ndarray, at_least: int, size: int, *, needed: str
+def _first(
+    is_basic: np.ndarray, is_used: np.ndarray, rank: np.ndarray, size: int, *, needed: str
 ) -> np.ndarray:
     """Return the ids of basic pieces and of those that are used, ascending.
 
     Args:
         is_basic: which stay in any case.
-        counts: how often each is used.
-        at_least: times that others must be used.
-        size: of all that are left, if there are more: the least used go; 0 for no limit.
+        is_used: which others may.
+        rank: the larger, the sooner does one stay.
+        size: of all that are left, if there are more; 0 for no limit.
         needed: what the basic ones are, for the message.
 
     Raises:
         UserError: the basic ones are more.
     """
-    is_used = ~is_basic & (counts >= at_least)
+    is_used = is_used & ~is_basic
     if size:
         room = size - int(is_basic.sum())
         if room < 0:
@@ -89,9 +107,9 @@ def _most_used(
                 f"a vocabulary of {size} pieces has no room for the {is_basic.sum()} {needed}; ask "
                 "for more"
             )
-        # Of equal counts the earlier piece stays: BERT's vocabularies begin with frequent words.
-        ranked = np.argsort(-np.where(is_used, counts, 0), kind="stable")
-        is_first = np.zeros(len(counts), bool)
+        # Of equals the earlier piece stays: BERT's vocabularies begin with frequent words.
+        ranked = np.argsort(-np.where(is_used, rank, 0), kind="stable")
+        is_first = np.zeros(len(rank), bool)
         is_first[ranked[:room]] = True
         is_used &= is_first
     return np.flatnonzero(is_basic | is_used)

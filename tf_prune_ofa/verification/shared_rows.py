@@ -19,7 +19,7 @@ from tf_prune_ofa.verification.reading import Operator, TfliteFile
 TABLE = "embeddings/word/embeddings"
 ROWS = f"{TABLE}/rows"
 _IDS = "input_word_ids"
-_TOLERANCE = 1e-4  # of squared distances, as a share: two ways to compute them in float32
+_TOLERANCE = 1e-4  # as a share: distances and weights may be computed in two ways
 _WORDS_AT_A_TIME = 500
 
 
@@ -71,6 +71,7 @@ def choice_problems(
     shared: SharedRows,
     words: np.ndarray,
     used: np.ndarray,
+    besides: np.ndarray,
     *,
     needed: np.ndarray,
     at_least: int,
@@ -81,8 +82,9 @@ def choice_problems(
     Args:
         shared: as a file has it.
         words: the model's table, float [V, H].
-        used: times that texts use each word, int [V].
-        needed: ids of those that have rows in any case.
+        used: times that the task's texts use each word, int [V].
+        besides: times that further texts do, which together count a tenth of those.
+        needed: ids of those that have rows in any case, which no other word shares.
         at_least: times that others must be used.
         size: of the table, at most; 0 for no limit.
     """
@@ -95,39 +97,39 @@ def choice_problems(
         problems.append("its rows of words are not in the order of the vocabulary")
     if missing := np.count_nonzero(is_needed & ~has_row):
         problems.append(f"{missing} special tokens have no rows of their own")
-    chosen = used[has_row & ~is_needed]
-    if np.any(chosen < at_least):
-        problems.append(
-            f"{np.count_nonzero(chosen < at_least)} words have rows that texts use less than "
-            f"{at_least} times"
-        )
-    left = used[~has_row & ~is_needed]
-    left = left[left >= at_least]
+    is_chosen, is_rare = has_row & ~is_needed, used + besides < at_least
+    if too_rare := np.count_nonzero(is_chosen & is_rare):
+        problems.append(f"{too_rare} words have rows that texts use less than {at_least} times")
+    tenth = used.sum() / max(float(besides.sum()), 1.0) / 10
+    weight = used + tenth * besides
+    left = weight[~has_row & ~is_needed & ~is_rare]
     is_full = bool(size) and len(shared.own) == size
-    if len(left) and (not is_full or left.max() > chosen.min(initial=left.max())):
+    least = weight[is_chosen].min(initial=np.inf) * (1 + _TOLERANCE)
+    if len(left) and (not is_full or left.max() > least):
         problems.append(
-            f"words without rows of their own are used up to {left.max()} times, with "
+            f"words without rows of their own are used up to {left.max():g} times, with "
             f"{len(shared.own)} rows"
         )
     if size and len(shared.own) > max(size, len(needed)):
         problems.append(f"it has {len(shared.own)} rows of words instead of {size}")
-    farther = _count_farther(shared, words)
+    farther = _count_farther(shared, words, is_needed)
     if farther:
         problems.append(f"{farther} words share a row though another one is nearer")
     return problems
 
 
-def _count_farther(shared: SharedRows, words: np.ndarray) -> int:
-    """Return how many words have a row that is not the nearest."""
+def _count_farther(shared: SharedRows, words: np.ndarray, is_needed: np.ndarray) -> int:
+    """Return how many words share a row that is not the nearest, or a special token's."""
     rows, count = words[shared.own], 0
-    for start in range(0, len(words), _WORDS_AT_A_TIME):
-        some = words[start : start + _WORDS_AT_A_TIME]
-        sizes = np.square(some).sum(axis=1, keepdims=True) + np.square(rows).sum(axis=1)
-        distances = sizes - 2 * (some @ rows.T)
-        own = shared.row_of[start : start + _WORDS_AT_A_TIME]
-        found = np.take_along_axis(distances, own[:, np.newaxis], axis=1)[:, 0]
-        limit = _TOLERANCE * np.square(some).sum(axis=1)
-        count += int(np.count_nonzero(found > distances.min(axis=1) + limit))
+    sizes = np.where(is_needed[shared.own], np.inf, np.square(rows).sum(axis=1))
+    others = np.setdiff1d(np.arange(len(words)), shared.own)
+    for start in range(0, len(others), _WORDS_AT_A_TIME):
+        ids = others[start : start + _WORDS_AT_A_TIME]
+        own_size = np.square(words[ids]).sum(axis=1)
+        distances = own_size[:, np.newaxis] + sizes - 2 * (words[ids] @ rows.T)
+        found = distances[np.arange(len(ids)), shared.row_of[ids]]
+        is_near = found <= distances.min(axis=1) + _TOLERANCE * own_size
+        count += int(np.count_nonzero(~(is_near & np.isfinite(found))))
     return count
 
 
