@@ -91,13 +91,18 @@ def test_files_have_rows_for_the_words_of_the_task(run):
     assert exact["max_logit_difference"] < 1e-4
 
 
-def test_a_choice_of_rows_that_is_not_asked_for_is_refused(run):
+def opened(run, stage):
+    """Context, settings, model folder, table of words and static file of an export stage."""
     recipe, folder, _ = run
-    context = open_run(recipe, folder, last="rows")
+    context = open_run(recipe, folder, last=stage)
     model = context.results["quantize"].model_folder
-    settings = recipe.stages["rows"]
     table = huggingface.read_weights(model)["embeddings/word/embeddings"]
-    path = stage_folder(folder, "rows") / "dense_int8_s12.tflite"
+    path = stage_folder(folder, stage) / "dense_int8_s12.tflite"
+    return context, recipe.stages[stage], model, table, path
+
+
+def test_a_choice_of_rows_that_is_not_asked_for_is_refused(run):
+    context, settings, model, table, path = opened(run, "rows")
 
     def problems(path, **changes):
         asked = replace(settings, vocabulary=replace(settings.vocabulary, **changes))
@@ -106,7 +111,7 @@ def test_a_choice_of_rows_that_is_not_asked_for_is_refused(run):
     assert problems(path) == []
     assert any("20 rows of words instead of 19" in text for text in problems(path, size=19))
     assert any("are used up to" in text for text in problems(path, size=0))
-    whole = stage_folder(folder, "rows") / "float32_s12.tflite"
+    whole = path.with_name("float32_s12.tflite")
     assert problems(whole) == ["no file says which words share rows"]
 
 
@@ -117,12 +122,7 @@ def test_words_of_other_texts_fall_into_pieces(run):
 
 
 def test_a_choice_of_words_that_leaves_texts_without_theirs_is_refused(run, monkeypatch):
-    recipe, folder, pieces = run
-    context = open_run(recipe, folder, last="export")
-    model = context.results["quantize"].model_folder
-    settings = recipe.stages["export"]
-    table = huggingface.read_weights(model)["embeddings/word/embeddings"]
-    path = stage_folder(folder, "export") / "dense_int8_s12.tflite"
+    context, settings, model, table, path = opened(run, "export")
     right = vocabulary.read_vocabulary(path.read_bytes())
 
     def problems(words):
