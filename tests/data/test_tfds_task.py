@@ -160,6 +160,19 @@ def test_bad_requests(data_dir):
         read(data_dir, "glue/cola", download=False)
 
 
+@pytest.mark.parametrize("name", ["glue/cola", "imdb_reviews", "squad/v1.1"])
+def test_a_dataset_to_be_prepared_gets_as_far_as_its_download(tmp_path, monkeypatch, name):
+    """All that TFDS itself imports on the way is installed; only the network is not there."""
+
+    def no_network(manager, urls):
+        raise ConnectionError("no route to host")
+
+    for method in ("download", "download_and_extract"):
+        monkeypatch.setattr(tfds.download.DownloadManager, method, no_network)
+    with pytest.raises(UserError, match="ConnectionError: no route to host"):
+        read(tmp_path, name)
+
+
 def test_broken_file(tmp_path, write_dataset):
     examples = [{"sentence": "x" * 99, "label": 0}]
     features = {"sentence": tfds.features.Text(), "label": np.int64}
