@@ -16,8 +16,8 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def python(code, *options, path=(), **environment):
-    keep = ("TF_USE_LEGACY_KERAS", "TF_CPP_MIN_LOG_LEVEL")
-    inherited = {name: value for name, value in os.environ.items() if name not in keep}
+    own = ("TF_USE_LEGACY_KERAS", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")
+    inherited = {name: value for name, value in os.environ.items() if name not in own}
     return subprocess.run(
         [sys.executable, *options, "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -47,6 +47,22 @@ def test_keras_3_in_use_is_one_message():
     assert f"Keras {installed} is already active as tf.keras" in message
     assert "TF_USE_LEGACY_KERAS=1" in message
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("machine", "chosen"), [("x86_64", "1"), ("aarch64", None)])
+@pytest.mark.parametrize("own", [None, "0"])
+def test_onednn_is_used_on_x86_unless_the_user_says_otherwise(machine, chosen, own):
+    done = python(
+        f"""
+        import os, platform
+        platform.machine = lambda: {machine!r}
+        import tf_prune_ofa.keras_compat
+        print(os.environ.get("TF_ENABLE_ONEDNN_OPTS"))
+        """,
+        **({} if own is None else {"TF_ENABLE_ONEDNN_OPTS": own}),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(own or chosen)
 
 
 def test_tensorflow_imported_first_but_its_keras_not_used():

@@ -14,6 +14,7 @@ import contextlib
 import fnmatch
 import importlib.metadata
 import os
+import platform
 import re
 import sys
 import tempfile
@@ -114,6 +115,11 @@ def _startup_chatter_dropped() -> Iterator[None]:
 # An explicit 0 is overruled: there is no way to run TFMOT on Keras 3.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 _check_environment()
+
+# TensorFlow uses oneDNN by itself only on x86 that has dot products (AVX512-VNNI, AVX-VNNI) or AMX.
+# With AVX2 alone a training step takes 0.6 of Eigen's time too (docs/howto/scale.md).
+if platform.machine().lower() in ("x86_64", "amd64"):
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # The order matters: TensorFlow must load after the switch, tf_keras and TFMOT after TensorFlow.
 # ruff: noqa: E402
