@@ -535,7 +535,7 @@ def test_a_teacher_may_come_from_a_folder_or_a_hub(tmp_path, monkeypatch):
     build(stage(teacher=tmp_path.name, loss={"soft": 1.0}))
 
 
-@pytest.mark.parametrize("term", ["soft", "hidden", "attention", "layerwise"])
+@pytest.mark.parametrize("term", ["soft", "hidden", "attention", "layerwise", "channels"])
 def test_distillation_needs_a_teacher(term):
     with pytest.raises(UserError, match="prune.loss has .* but prune.teacher names no stage"):
         build(stage(loss={term: 0.5}))
@@ -584,6 +584,15 @@ def test_every_setting_changes_the_digest(kind):
         value = other_value(getattr(settings, field.name), hints[field.name])
         digests.add(digest(dataclasses.replace(settings, **{field.name: value})))
     assert len(digests) == 1 + len(dataclasses.fields(settings))
+
+
+def test_runs_of_before_a_setting_came_are_found_again():
+    """The digest of a stage's settings when there was no loss by channel."""
+    settings = config.FinetuneSettings()
+    assert digest(settings)[:16] == "0feb7e6dabdac055"
+    changed = dataclasses.replace(settings.loss, channels=0.5)
+    assert digest(dataclasses.replace(settings, loss=changed)) != digest(settings)
+    assert to_dict(settings)["loss"]["channels"] == 0.0  # what a result says is whole
 
 
 def test_the_order_of_rules_changes_the_digest():

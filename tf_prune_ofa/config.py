@@ -197,6 +197,8 @@ class LossSettings:
         squarehead: weight of the error in hidden states as a share of the teacher's mean square, of
             each layer by itself, summed over layers: channels and layers with large values do not
             rule it as they rule "hidden".
+        channels: weight of the error in hidden states as a share of the variance of each channel,
+            mean over channels, summed over layers.
         regression: what the soft loss of a regression task compares with: the "teacher" (its
             output is a logit without softmax), or the "labels", as SparseBERT does.
     """
@@ -208,6 +210,7 @@ class LossSettings:
     attention: float = limited(0.0, WEIGHT)
     layerwise: float = limited(0.0, WEIGHT)
     squarehead: float = limited(0.0, WEIGHT)
+    channels: float = limited(0.0, WEIGHT, is_newer=True)
     teacher_layers: tuple[int, ...] = limited((), FEW)
     regression: Literal["teacher", "labels"] = "teacher"
 
@@ -224,7 +227,7 @@ class LossSettings:
     @property
     def needs_hidden_states(self) -> bool:
         """Whether the outputs of every layer are compared."""
-        return self.hidden > 0 or self.layerwise > 0 or self.squarehead > 0
+        return max(self.hidden, self.layerwise, self.squarehead, self.channels) > 0
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 _KEY = "limit"
+NEWER = "newer"
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,19 @@ RATE = between(0, 1_000_000)
 POSITIVE = above_0(1_000_000)
 
 
-def limited(default: Any, limit: Limit) -> Any:
-    """A field of a dataclass of settings whose numbers, in a list or mapping too, are limited."""
+def limited(default: Any, limit: Limit, *, is_newer: bool = False) -> Any:
+    """A field of a dataclass of settings whose numbers, in a list or mapping too, are limited.
+
+    Args:
+        default: of the field.
+        limit: of its numbers.
+        is_newer: the setting came with a later version: where it is at its default, runs of before
+            are found again (`plain_values.digest`).
+    """
+    metadata = {_KEY: limit, NEWER: is_newer}
     if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata={_KEY: limit})
-    return field(default=default, metadata={_KEY: limit})
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def required(limit: Limit) -> Any:

@@ -7,11 +7,12 @@ import hashlib
 import json
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, Literal
 
 from tf_prune_ofa.config import RuleSettings
 from tf_prune_ofa.errors import UserError, did_you_mean
-from tf_prune_ofa.limits import Limit, check, limits_of
+from tf_prune_ofa.limits import NEWER, Limit, check, limits_of
 from tf_prune_ofa.schedules import Duration, parse_duration
 
 
@@ -42,23 +43,37 @@ def settings_of(cls: type, data: Any, where: str) -> Any:
     return cls(**values)
 
 
-def to_dict(settings: Any) -> Any:
-    """Return settings as plain JSON values."""
+def to_dict(
+    settings: Any, *, is_told: Callable[[dataclasses.Field[Any], Any], bool] = lambda *_: True
+) -> Any:
+    """Return settings as plain JSON values.
+
+    Args:
+        settings: dataclasses, mappings, sequences and plain values in any nesting.
+        is_told: says of a dataclass's field and its value whether it is in.
+    """
     if dataclasses.is_dataclass(settings):
-        return {f.name: to_dict(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+        values = [(f, getattr(settings, f.name)) for f in dataclasses.fields(settings)]
+        return {f.name: to_dict(v, is_told=is_told) for f, v in values if is_told(f, v)}
     if isinstance(settings, dict):
-        return {key: to_dict(value) for key, value in settings.items()}
+        return {key: to_dict(value, is_told=is_told) for key, value in settings.items()}
     if isinstance(settings, tuple | list):
-        return [to_dict(value) for value in settings]
+        return [to_dict(value, is_told=is_told) for value in settings]
     return settings
+
+
+def _counts(field: dataclasses.Field[Any], value: Any) -> bool:
+    return not (field.metadata.get(NEWER) and value == field.default)
 
 
 def digest(value: Any) -> str:
     """Return a hash of settings or plain values; equal settings have equal digests.
 
-    The order of mappings counts: of the rules of a pruning stage, the last match wins.
+    The order of mappings counts: of the rules of a pruning stage, the last match wins. A setting
+    that came with a later version counts only where it is not at its default, so that what was
+    done before is found again.
     """
-    text = json.dumps(to_dict(value), ensure_ascii=False)
+    text = json.dumps(to_dict(value, is_told=_counts), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -39,7 +39,7 @@ def step(parts, batch, targets, loss, head=None, task=TASK):
 def assert_equal_steps(*arguments, parts=2, **options):
     wanted, logged = step(1, *arguments, **options)
     found, said = step(parts, *arguments, **options)
-    assert said == pytest.approx(logged, rel=2e-6)
+    assert said == pytest.approx(logged, rel=1e-5)
     for name, value in wanted.items():
         np.testing.assert_allclose(found[name], value, rtol=0, atol=2e-6, err_msg=name)
 
@@ -49,6 +49,8 @@ def assert_equal_steps(*arguments, parts=2, **options):
     [
         LossSettings(hard=0.3, soft=0.7, temperature=2.0, hidden=1.0, attention=0.5),
         LossSettings(hard=0, soft=0, squarehead=1.0, layerwise=1.0, teacher_layers=(1,)),
+        # Divided by variances of random weights, which are small: 558 without the weight.
+        LossSettings(hard=0, soft=0, channels=1e-3),
     ],
 )
 def test_examples(loss):

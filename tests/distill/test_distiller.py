@@ -48,6 +48,7 @@ def test_loss_is_the_weighted_sum_of_its_terms(teacher):
         (LossSettings(hard=0, soft=0, hidden=1.0), {"loss_hidden"}),
         (LossSettings(hard=0, soft=1, attention=1.0), {"loss_soft", "loss_attention"}),
         (LossSettings(hard=0, squarehead=1.0), {"loss_squarehead"}),
+        (LossSettings(hard=0, channels=1.0), {"loss_channels"}),
         (LossSettings(hard=0, layerwise=1.0, teacher_layers=(1,)), {"loss_layerwise"}),
     ],
 )

@@ -6,6 +6,7 @@ from hypothesis.extra import numpy as hnp
 
 from tf_prune_ofa.distill.losses import (
     attention_loss,
+    channels_loss,
     default_teacher_layers,
     hard_loss,
     hidden_loss,
@@ -264,6 +265,26 @@ def test_squarehead_counts_layers_alike_whatever_their_size():
     assert float(squarehead_loss([zeros], [teacher], tf.constant(mask))) == pytest.approx(1.0)
     # A teacher of zeros has no scale: no error of it may become NaN.
     assert float(squarehead_loss([student], [zeros], tf.constant(mask))) == 0.0
+
+
+def test_channels_loss_counts_channels_alike_whatever_their_size():
+    rng = np.random.default_rng(0)
+    student, teacher = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    mask = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]], np.float32)
+    is_token = mask > 0
+    error = np.mean((student - teacher)[is_token] ** 2, 0) / np.var(teacher[is_token], 0)
+    sizes = np.array([1, 237, 20, 30, 1], np.float32)
+    found = channels_loss([student, student * sizes], [teacher, teacher * sizes], tf.constant(mask))
+    # Of the second layer the channels of size 1 vary less than a twentieth of the middle one.
+    kept = np.where(sizes > 1, error, 0).sum() / 5
+    floor = 0.05 * np.sort(np.var((teacher * sizes)[is_token], 0))[2]
+    kept += np.mean((student - teacher)[is_token] ** 2, 0)[[0, 4]].sum() / floor / 5
+    assert float(found) == pytest.approx(np.mean(error) + kept, rel=1e-4)
+    means = np.broadcast_to(teacher[is_token].mean(0), teacher.shape)
+    assert float(channels_loss([means], [teacher], tf.constant(mask))) == pytest.approx(1.0)
+    # A teacher of zeros has no scale: no error of it may become NaN.
+    zeros = np.zeros_like(teacher)
+    assert float(channels_loss([student], [zeros], tf.constant(mask))) == 0.0
 
 
 def test_layerwise_loss_by_hand():

@@ -55,6 +55,7 @@ LAYER_TERMS: dict[str, tuple[str, Callable[..., tf.Tensor]]] = {
     "attention": (ATTENTION_PREFIX, losses.attention_loss),
     "layerwise": (HIDDEN_PREFIX, losses.layerwise_loss),
     "squarehead": (HIDDEN_PREFIX, losses.squarehead_loss),
+    "channels": (HIDDEN_PREFIX, losses.channels_loss),
 }
 
 

@@ -15,6 +15,9 @@ import numpy as np
 from tf_prune_ofa import replicas
 from tf_prune_ofa.keras_compat import tf
 
+# A channel's variance counts as at least so much of the middle one's, as in `torch_run`.
+_LEAST_VARIANCE = 0.05
+
 
 def weighted_mean(values: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
     """Return the mean of `values` where `weights` is 1, both [...]; 0 if nothing counts."""
@@ -136,6 +139,43 @@ def squarehead_loss(
             for student, teacher in zip(student_states, teacher_states, strict=True)
         ]
     )
+
+
+def channels_loss(
+    student_states: list[tf.Tensor], teacher_states: list[tf.Tensor], mask: tf.Tensor
+) -> tf.Tensor:
+    """Error of hidden states over the teacher's variance, channel by channel, summed over layers.
+
+    In BERT a few channels are a hundred times as large as the others and rule both the mean square
+    of a layer and its error, so with `hidden_loss` and `squarehead_loss` alike the others hardly
+    count. A student that gives every channel's mean has 1 a layer.
+
+    Args:
+        student_states: [B, S, H] of the embeddings and of each layer.
+        teacher_states: the same of the teacher. Variances are those of the batch's tokens.
+        mask: [B, S], 1 token, 0 padding.
+    """
+    counts = tf.cast(mask, tf.float32)[..., None]  # [B, S, 1]
+    tokens = replicas.total(tf.reduce_sum(counts))
+    errors = []
+    for student, teacher in zip(student_states, teacher_states, strict=True):
+        teacher = tf.cast(teacher, tf.float32)
+        sums, squares = (
+            tf.math.divide_no_nan(replicas.total(tf.reduce_sum(one * counts, [0, 1])), tokens)
+            for one in (teacher, tf.square(teacher))
+        )
+        variance = squares - tf.square(sums)  # [H]
+        # A channel that hardly moves would count for more than it carries.
+        floor = _LEAST_VARIANCE * tf.sort(variance)[variance.shape[0] // 2]
+        squared = tf.math.squared_difference(tf.cast(student, tf.float32), teacher) * counts
+        errors.append(
+            tf.reduce_mean(
+                tf.math.divide_no_nan(
+                    tf.reduce_sum(squared, [0, 1]), tf.maximum(variance, floor) * tokens
+                )
+            )
+        )
+    return tf.add_n(errors)
 
 
 def attention_loss(

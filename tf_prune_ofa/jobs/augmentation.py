@@ -20,7 +20,7 @@ from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
 from tf_prune_ofa.keras_compat import keras, tf
 from tf_prune_ofa.models import bert, huggingface
 from tf_prune_ofa.models.assign import assign_weights
-from tf_prune_ofa.plain_values import digest, to_dict
+from tf_prune_ofa.plain_values import digest
 from tf_prune_ofa.tasks import reads_corpus
 from tf_prune_ofa.tasks.kind import EncodedSplit
 from tf_prune_ofa.text.wordpiece import Encoded
@@ -48,7 +48,7 @@ def augmented_split(settings: AugmentSettings, context: Context) -> EncodedSplit
         )
     stage = context.results.get(settings.model)
     origin = stage.digest if stage else recipe_inputs.model_digest(settings.model)
-    key = digest([to_dict(settings), recipe_inputs.digest, origin])
+    key = digest([settings, recipe_inputs.digest, origin])
     path = context.folder.parent / paths.AUGMENTED.format(digest=key[:16])
     if not path.exists():
         model = _masked_language_model(settings.model, context)

@@ -91,6 +91,7 @@ def _check_sizes(
         "attention": ("num_layers", "num_heads"),
         "layerwise": ("hidden_size",),
         "squarehead": ("num_layers", "hidden_size"),
+        "channels": ("num_layers", "hidden_size"),
     }
     for term, fields in needed.items():
         for field in fields:

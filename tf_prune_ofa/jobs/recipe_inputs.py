@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_prune_ofa.config import CorpusSettings, ModelSettings, Recipe
+from tf_prune_ofa.config import CorpusSettings, ModelSettings, Recipe, TaskSettings
 from tf_prune_ofa.corpus.reading import Records
 from tf_prune_ofa.data import segments
 from tf_prune_ofa.data.corpus import corpus_documents, corpus_files
@@ -26,7 +26,7 @@ from tf_prune_ofa.files import sha256_of
 from tf_prune_ofa.jobs.records import open_records, split_of
 from tf_prune_ofa.models import presets
 from tf_prune_ofa.models.bert import EncoderConfig
-from tf_prune_ofa.plain_values import digest, to_dict
+from tf_prune_ofa.plain_values import digest
 from tf_prune_ofa.tasks import kind_of
 from tf_prune_ofa.tasks.kind import EncodedSplit, Examples, Kind
 from tf_prune_ofa.text.opening import open_tokenizer
@@ -222,7 +222,7 @@ class RecipeInputs:
     @cached_property
     def digest(self) -> str:
         """Hash of everything that a stage's result depends on besides its own settings."""
-        return self._digest_of(to_dict(self.recipe.task), task_files(self.recipe.task))
+        return self._digest_of(self.recipe.task, task_files(self.recipe.task))
 
     @cached_property
     def corpus_digest(self) -> str:
@@ -242,9 +242,9 @@ class RecipeInputs:
             return digest([self.digest, settings])
         return self._digest_of(settings, corpus_files(corpus))
 
-    def _digest_of(self, settings: dict[str, Any], files: list[Path]) -> str:
+    def _digest_of(self, settings: TaskSettings | dict[str, Any], files: list[Path]) -> str:
         content = [_content(files), self._encoder_content]
-        return digest([to_dict(self.recipe.model), settings, self.recipe.seed, content])
+        return digest([self.recipe.model, settings, self.recipe.seed, content])
 
     @cached_property
     def _encoder_content(self) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from tf_prune_ofa.data.corpus import corpus_files
 from tf_prune_ofa.files import sha256_of
 from tf_prune_ofa.jobs.context import StageResult
 from tf_prune_ofa.jobs.recipe_inputs import RecipeInputs
-from tf_prune_ofa.plain_values import digest, to_dict
+from tf_prune_ofa.plain_values import digest
 from tf_prune_ofa.pruning.plugins import plugin_file
 from tf_prune_ofa.tasks import reads_corpus
 
@@ -40,7 +40,7 @@ def stage_digest_of(
     named = corpus_files(CorpusSettings(text_files_of(settings)))
     named += [Path(name) for name in [cost_file_of(settings)] if name]
     contents = [sha256_of(path) for path in named]
-    return digest([to_dict(settings), data, inputs, *plugins, *contents])
+    return digest([settings, data, inputs, *plugins, *contents])
 
 
 def _input_digest(
