@@ -29,6 +29,7 @@ constexpr ShippedCosts kShipped[] = {
     {"avx512vnni", nullptr, {10.0f, 18.0f, 90.0f, 1000000.0f}, "modelled"},
     {"avx512vnni_shifts", nullptr, {10.0f, 16.0f, 90.0f, 1000000.0f}, "modelled"},
     {"avxvnni", nullptr, {8.4f, 11.6f, 78.0f, 1000000.0f}, "estimated"},
+    {"avx2", "zen3", {3.8f, 6.5f, 85.0f, 500000.0f}, "measured"},
     {"avx2", nullptr, {8.3f, 10.5f, 68.0f, 1000000.0f}, "estimated"},
     // The slowest of four modelled cores, native/bench/models.
     {"i8mm", nullptr, {12.2f, 31.0f, 40.0f, 500000.0f}, "modelled"},

@@ -66,6 +66,8 @@ Processor Find() {
   } else if (is_amd && family == 0x19 && __builtin_cpu_supports("avx512vnni")) {
     processor.family = "zen4";
     processor.splits_wide_vectors = true;
+  } else if (is_amd && family == 0x19) {
+    processor.family = "zen3";
   } else {
     processor.family = __builtin_cpu_supports("avx512vnni") ? "avx512" : "other";
   }

@@ -3,12 +3,17 @@ import pytest
 from tf_prune_ofa.bench import machine
 
 X86 = "processor\t: 0\nmodel name\t: A processor\nflags\t\t: fpu avx2 avx512_vnni sse2\n"
+EPYC = "cpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx2\n"
 ARM = "processor\t: 0\nFeatures\t: fp asimd asimddp i8mm\nHardware\t: A board\n"
 
 
 @pytest.mark.parametrize(
     ("cpu_info", "name", "features"),
-    [(X86, "A processor", ["avx2", "avx512_vnni"]), (ARM, "A board", ["asimddp", "i8mm"])],
+    [
+        (X86, "A processor", ["avx2", "avx512_vnni"]),
+        (EPYC, "AMD EPYC (family 25 model 1)", ["avx2"]),
+        (ARM, "A board", ["asimddp", "i8mm"]),
+    ],
 )
 def test_reads_what_linux_says_about_the_processor(monkeypatch, cpu_info, name, features):
     monkeypatch.setattr(machine, "_read", {"/proc/cpuinfo": cpu_info}.get)

@@ -59,12 +59,23 @@ def busy_warning(facts: dict[str, Any], threads: int) -> str | None:
 
 
 def _cpu_name(cpu_info: str) -> str:
+    """Returns the processor's name; on x86 with family and model.
+
+    A virtual machine may say "AMD EPYC" alone, be it a Zen 3 or a Zen 5.
+    """
     # x86 has "model name"; ARM boards have "Hardware" or nothing.
     for key in ("model name", "Hardware", "Model"):
-        found = re.search(rf"^{key}\s*:\s*(.+)$", cpu_info, re.MULTILINE)
-        if found:
-            return found.group(1).strip()
-    return platform.processor() or platform.machine()
+        if name := _cpu_field(cpu_info, key):
+            break
+    else:
+        return platform.processor() or platform.machine()
+    family, model = (_cpu_field(cpu_info, key) for key in ("cpu family", "model"))
+    return f"{name} (family {family} model {model})" if family and model else name
+
+
+def _cpu_field(cpu_info: str, key: str) -> str | None:
+    found = re.search(rf"^{key}\s*:\s*(.+)$", cpu_info, re.MULTILINE)
+    return found.group(1).strip() if found else None
 
 
 def _features(cpu_info: str) -> list[str]:
