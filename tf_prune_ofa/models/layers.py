@@ -8,6 +8,8 @@ layer holds another one (TFMOT accepts only flat functional models).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 from tf_prune_ofa.keras_compat import keras, tf
@@ -101,6 +103,22 @@ class AttentionContext(keras.layers.Layer):
         return tf.reshape(context, _leading_shape(value) + [value.shape[-1]])
 
 
+@tf.custom_gradient
+def _trained_gelu(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Return gelu(x) in its erf form, x Φ(x), and its gradient from x alone.
+
+    TensorFlow's own keeps three tensors of the size of x for the backward pass, the largest in an
+    encoder; one is enough, for computing erf again takes hardly any time beside the products.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        cumulative = 0.5 * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
+        density = tf.exp(-0.5 * tf.square(x)) * (1.0 / math.sqrt(2.0 * math.pi))
+        return upstream * (cumulative + x * density)
+
+    return tf.nn.gelu(x, approximate=False), gradient
+
+
 @keras.utils.register_keras_serializable("tf_prune_ofa")
 class Gelu(keras.layers.Layer):
     """GELU in its erf form (what published BERT checkpoints use) or its tanh approximation."""
@@ -109,8 +127,10 @@ class Gelu(keras.layers.Layer):
         super().__init__(**kwargs)
         self.approximate = approximate
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return gelu(x)."""
+        if training is True and not self.approximate:
+            return _trained_gelu(x)
         return tf.nn.gelu(x, approximate=self.approximate)
 
     def get_config(self) -> dict[str, Any]:
