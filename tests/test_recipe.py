@@ -15,7 +15,7 @@ from tf_prune_ofa.config import (
     TrainSettings,
 )
 from tf_prune_ofa.errors import UserError
-from tf_prune_ofa.limits import limits_of
+from tf_prune_ofa.limits import WEIGHT, limited, limits_of
 from tf_prune_ofa.plain_values import digest, to_dict
 from tf_prune_ofa.recipe import load_recipe, recipe_from_dict
 from tf_prune_ofa.schedules import Duration, steps_of
@@ -593,6 +593,12 @@ def test_runs_of_before_a_setting_came_are_found_again():
     changed = dataclasses.replace(settings.loss, channels=0.5)
     assert digest(dataclasses.replace(settings, loss=changed)) != digest(settings)
     assert to_dict(settings)["loss"]["channels"] == 0.0  # what a result says is whole
+
+    @dataclasses.dataclass(frozen=True)
+    class WithMapping:
+        rules: dict = limited({"a": 1.0}, WEIGHT, is_newer=True)
+
+    assert digest(WithMapping()) == digest({}) != digest(WithMapping({"a": 2.0}))
 
 
 def test_the_order_of_rules_changes_the_digest():

@@ -63,7 +63,10 @@ def to_dict(
 
 
 def _counts(field: dataclasses.Field[Any], value: Any) -> bool:
-    return not (field.metadata.get(NEWER) and value == field.default)
+    if not field.metadata.get(NEWER):
+        return True
+    factory = field.default_factory
+    return value != (field.default if factory is dataclasses.MISSING else factory())
 
 
 def digest(value: Any) -> str:
