@@ -1,6 +1,7 @@
 import pytest
 
 from tf_prune_ofa.bench import machine
+from tf_prune_ofa.device import machine as device_machine
 
 X86 = "processor\t: 0\nmodel name\t: A processor\nflags\t\t: fpu avx2 avx512_vnni sse2\n"
 EPYC = "cpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx2\n"
@@ -37,3 +38,7 @@ def test_warns_when_other_work_takes_the_cores(load, threads, is_busy):
 
 def test_says_nothing_where_the_load_is_not_known():
     assert machine.busy_warning({"load_average": None, "usable_cores": 2}, 1) is None
+
+
+def test_a_device_names_the_same_processor():
+    assert device_machine._processor({}, EPYC, {}) == "AMD EPYC (family 25 model 1)"

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def machine_facts() -> dict[str, Any]:
     """
     cpu_info = _read("/proc/cpuinfo") or ""
     return {
-        "cpu": _cpu_name(cpu_info),
+        "cpu": cpu_name(cpu_info) or platform.processor() or platform.machine(),
         "cpu_features": _features(cpu_info),
         "usable_cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -58,19 +59,18 @@ def busy_warning(facts: dict[str, Any], threads: int) -> str | None:
     )
 
 
-def _cpu_name(cpu_info: str) -> str:
-    """Returns the processor's name; on x86 with family and model.
+def cpu_name(cpu_info: str, keys: Sequence[str] = ("model name", "Hardware", "Model")) -> str:
+    """Returns the processor's name; on x86 with family and model; "" if there is none.
 
     A virtual machine may say "AMD EPYC" alone, be it a Zen 3 or a Zen 5.
+
+    Args:
+        cpu_info: text of /proc/cpuinfo.
+        keys: that name it, the best first. x86 has the first; ARM boards have others or nothing.
     """
-    # x86 has "model name"; ARM boards have "Hardware" or nothing.
-    for key in ("model name", "Hardware", "Model"):
-        if name := _cpu_field(cpu_info, key):
-            break
-    else:
-        return platform.processor() or platform.machine()
+    name = next(filter(None, (_cpu_field(cpu_info, key) for key in keys)), "")
     family, model = (_cpu_field(cpu_info, key) for key in ("cpu family", "model"))
-    return f"{name} (family {family} model {model})" if family and model else name
+    return f"{name} (family {family} model {model})" if name and family and model else name
 
 
 def _cpu_field(cpu_info: str, key: str) -> str | None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tf_prune_ofa.bench.machine import INT8_FEATURES
+from tf_prune_ofa.bench.machine import INT8_FEATURES, cpu_name
 from tf_prune_ofa.device.target import Target
 from tf_prune_ofa.errors import UserError
 
@@ -196,8 +196,8 @@ def _core_kinds(cpu_info: str) -> dict[int, str]:
 def _processor(values: dict[str, str], cpu_info: str, kinds: dict[int, str]) -> str:
     counts = [f"{list(kinds.values()).count(k)} x {k}" for k in dict.fromkeys(kinds.values())]
     chip = f"{values.get('ro.soc.manufacturer', '')} {values.get('ro.soc.model', '')}".strip()
-    named = re.search(r"^(?:model name|Hardware)\s*:\s*(.+)$", cpu_info, re.MULTILINE)
-    name = chip or (named.group(1).strip() if named else "") or values.get("ro.hardware", "")
+    named = cpu_name(cpu_info, ("model name", "Hardware"))
+    name = chip or named or values.get("ro.hardware", "")
     if counts:
         return f"{name} ({', '.join(counts)})" if name else ", ".join(counts)
     return name or "unknown processor"
